@@ -1,0 +1,147 @@
+"""Who sets the market price: distributions of the highest competing bid.
+
+- `GammaPrices`: the smooth body that fits most public landscapes.
+- `QuantilePrices`: a measured landscape, from quantiles and atoms (prices paid again and again).
+- `load_landscape`: the landscape of a real campaign that ships with the package.
+
+Prices are drawn by inverse transform from uniforms that the simulator draws before it sees any
+bid, so no competitor can react to our bid of the same request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+__all__ = ["GammaPrices", "MarketPrices", "QuantilePrices", "load_landscape"]
+
+Floats = NDArray[np.float64]
+
+
+class MarketPrices(Protocol):
+    """Distribution of the market price, in currency units per impression."""
+
+    def ppf(self, probability: ArrayLike) -> Floats:
+        """Quantile function: uniforms in `[0, 1)` to prices, same shape."""
+
+    def cdf(self, price: ArrayLike) -> Floats:
+        """Probability that the market price is at most `price`."""
+
+    def mean_below(self, price: ArrayLike) -> Floats:
+        """`E[X; X <= price]`: what a second-price bidder expects to pay at this bid."""
+
+
+@dataclass(frozen=True)
+class GammaPrices:
+    """Gamma-distributed market prices.
+
+    >>> prices = GammaPrices(shape=1.4, scale=0.04)
+    >>> round(float(prices.mean_below(10.0)), 3)
+    0.056
+    """
+
+    shape: float
+    """Shape k; public landscapes have 1.1 to 1.9."""
+    scale: float
+    """Scale theta in currency units; the mean price is `shape * scale`."""
+
+    def ppf(self, probability: ArrayLike) -> Floats:
+        """See `MarketPrices.ppf`."""
+        return self.scale * special.gammaincinv(self.shape, np.asarray(probability, np.float64))
+
+    def cdf(self, price: ArrayLike) -> Floats:
+        """See `MarketPrices.cdf`."""
+        return special.gammainc(self.shape, np.maximum(price, 0.0) / self.scale)
+
+    def mean_below(self, price: ArrayLike) -> Floats:
+        """See `MarketPrices.mean_below`."""
+        mean = self.shape * self.scale
+        return mean * special.gammainc(self.shape + 1.0, np.maximum(price, 0.0) / self.scale)
+
+
+class QuantilePrices:
+    """Market prices from a table of quantiles with atoms.
+
+    Between the given quantiles the quantile function is linear; an atom is a flat piece of it.
+    A quantile that coincides with an atom says where the jump lies and adds no further knot.
+
+    Args:
+        quantiles: probability in (0, 1) to price, increasing.
+        atoms: price to its probability mass.
+        cap: the highest possible price.
+    """
+
+    def __init__(
+        self, quantiles: Mapping[float, float], atoms: Mapping[float, float], cap: float
+    ) -> None:
+        knots: list[tuple[float, float]] = [(0.0, 0.0), (1.0, cap)]  # (probability, price)
+        body = [(p, x) for p, x in sorted(quantiles.items()) if x not in atoms]
+        knots += body
+        for price, mass in sorted(atoms.items()):
+            below = _mass_below(price, body, atoms, cap)
+            knots += [(below, price), (below + mass, price)]
+        # An atom near a quantile may overlap it by rounding of the table: keep both monotone.
+        knots.sort(key=lambda knot: (knot[1], knot[0]))
+        self._p = np.maximum.accumulate([p for p, _ in knots])
+        self._x = np.array([x for _, x in knots], np.float64)
+        areas = np.diff(self._p) * (self._x[1:] + self._x[:-1]) / 2
+        self._area = np.concatenate([[0.0], np.cumsum(areas)])
+
+    def ppf(self, probability: ArrayLike) -> Floats:
+        """See `MarketPrices.ppf`."""
+        return np.interp(np.asarray(probability, np.float64), self._p, self._x)
+
+    def cdf(self, price: ArrayLike) -> Floats:
+        """See `MarketPrices.cdf`."""
+        price = np.asarray(price, np.float64)
+        right = np.clip(np.searchsorted(self._x, price, side="right"), 1, len(self._x) - 1)
+        x0, x1 = self._x[right - 1], self._x[right]
+        share = np.clip((price - x0) / np.where(x1 > x0, x1 - x0, 1.0), 0.0, 1.0)
+        inside = self._p[right - 1] + share * (self._p[right] - self._p[right - 1])
+        return np.where(price >= self._x[-1], 1.0, np.where(price < 0, 0.0, inside))
+
+    def mean_below(self, price: ArrayLike) -> Floats:
+        """See `MarketPrices.mean_below`; exact, the quantile function is piecewise linear."""
+        p = self.cdf(price)
+        left = np.clip(np.searchsorted(self._p, p, side="right") - 1, 0, len(self._p) - 2)
+        return self._area[left] + (p - self._p[left]) * (self._x[left] + self.ppf(p)) / 2
+
+
+def _mass_below(
+    price: float, body: list[tuple[float, float]], atoms: Mapping[float, float], cap: float
+) -> float:
+    """Probability strictly below an atom: the body is interpolated without the atoms' mass."""
+    x = [0.0] + [q for _, q in body] + [cap]
+    jumps = [sum(mass for atom, mass in atoms.items() if atom < q) for q in x]
+    smooth = np.array([0.0] + [p for p, _ in body] + [1.0]) - np.array(jumps)
+    below = sum(mass for atom, mass in atoms.items() if atom < price)
+    return float(np.interp(price, x, smooth) + below)
+
+
+def load_landscape(campaign: str, unit: float = 1.0) -> QuantilePrices:
+    """The market prices of a real campaign.
+
+    Args:
+        campaign: a key of `data/landscapes.json`, which names its source.
+        unit: currency units per unit of the table (the table holds prices per mille).
+
+    Raises:
+        ValueError: if the table does not hold the campaign.
+    """
+    table = json.loads(resources.files(__package__).joinpath("data/landscapes.json").read_text())
+    if campaign not in table["campaigns"]:
+        known = ", ".join(table["campaigns"])
+        raise ValueError(f"unknown landscape {campaign!r}; choose one of: {known}")
+    row = table["campaigns"][campaign]
+    return QuantilePrices(
+        {float(p) / 100: x * unit for p, x in row["quantiles"].items()},
+        {float(x) * unit: mass for x, mass in row["atoms"].items()},
+        cap=table["cap"] * unit,
+    )

@@ -1,0 +1,80 @@
+"""The Gymnasium face: one campaign, one bid request per step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.simulator import AuctionSimulator
+
+__all__ = ["AdAuctionEnv"]
+
+
+class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
+    """Bids on the requests of one campaign in the order in which they come (`stream="campaign"`).
+
+    Observation: float32 `[D]`, see `features.fields`. Action: a bid level, 0 is no bid, see
+    `Preset.bid_levels`. Reward: value of the conversions that have happened since the last step
+    minus (1 + shadow price) * what was paid, in currency units. The episode terminates with the
+    last journey.
+
+    Args:
+        **config: keys of `AuctionConfig`.
+
+    Example:
+        >>> import gymnasium as gym, envs.ad_auction
+        >>> env = gym.make("AdAuction-v0", num_users=4)
+        >>> observation, info = env.reset(seed=1)
+        >>> observation.shape, int(env.action_space.n)
+        ((8,), 17)
+    """
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, **config: Any) -> None:
+        self.simulator = AuctionSimulator(AuctionConfig.from_dict(config))
+        self.bid_levels = self.simulator.preset.bid_levels
+        self.observation_space = self.simulator.observation_space
+        self.action_space = gym.spaces.Discrete(len(self.bid_levels))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts a campaign; see `gymnasium.Env.reset`."""
+        super().reset(seed=seed)
+        self.simulator.reset(campaign_seed(self.np_random))
+        return self._observe(), {}
+
+    def step(
+        self, action: np.int64 | int
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Bids on the current request.
+
+        Raises:
+            ValueError: if the action is not a bid level.
+        """
+        if not self.action_space.contains(action):
+            raise ValueError(f"action is {action!r}; give a bid level in {self.action_space}")
+        simulator = self.simulator
+        outcome = simulator.step(self.bid_levels[[action]])
+        reward = float(simulator.take_rewards(np.arange(simulator.num_users)).sum())
+        info = {
+            "won": bool(outcome.won[0]),
+            "paid": float(outcome.paid[0]),
+            "clicked": bool(outcome.clicked[0]),
+        }
+        return self._observe(), reward, simulator.done, False, info
+
+    def _observe(self) -> NDArray[np.float32]:
+        # At the end nothing is pending: the last word on user 0 stands in, nobody acts on it.
+        who = self.simulator.pending[:1] if not self.simulator.done else np.zeros(1, np.int64)
+        return self.simulator.observe(who)[0]
+
+
+def campaign_seed(rng: np.random.Generator) -> int:
+    """The seed of the next campaign of a face that has been seeded once."""
+    return int(rng.integers(2**63))

@@ -1,0 +1,90 @@
+"""The RLlib face: one campaign, every user an agent, and only those with a request act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+
+from envs.ad_auction.gym_env import campaign_seed
+from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.simulator import AuctionSimulator
+
+__all__ = ["MultiUserAdAuctionEnv"]
+
+
+class MultiUserAdAuctionEnv(MultiAgentEnv):
+    """Bids on all requests of a tick at once; agent `user_3` is the journey of the fourth user.
+
+    Spaces per agent as in `AdAuctionEnv`. A user's reward for a bid comes with his next
+    observation: his next request, or the end of his journey (conversion, churn, no more requests),
+    when he terminates. The campaign ends with its last user.
+
+    Args:
+        config: keys of `AuctionConfig`; RLlib's env config.
+
+    Example:
+        >>> env = MultiUserAdAuctionEnv({"num_users": 8})
+        >>> observations, infos = env.reset(seed=1)
+        >>> sorted(observations)
+        ['user_2']
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.simulator = AuctionSimulator(AuctionConfig.from_dict(dict(config or {})))
+        self.bid_levels = self.simulator.preset.bid_levels
+        self.possible_agents = [f"user_{i}" for i in range(self.simulator.num_users)]
+        self.agents: list[str] = []
+        space = self.simulator.observation_space
+        actions = gym.spaces.Discrete(len(self.bid_levels))
+        self.observation_spaces = dict.fromkeys(self.possible_agents, space)
+        self.action_spaces = dict.fromkeys(self.possible_agents, actions)
+        self._rng, _ = seeding.np_random()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Starts a campaign; as in Gymnasium, a seed also fixes the campaigns that follow."""
+        if seed is not None:
+            self._rng, _ = seeding.np_random(seed)
+        self.simulator.reset(campaign_seed(self._rng))
+        self._alive = ~self.simulator.ended
+        self.agents = [self.possible_agents[u] for u in np.flatnonzero(self._alive)]
+        return self._observe(self.simulator.pending), {}
+
+    def step(
+        self, action_dict: Mapping[str, int]
+    ) -> tuple[
+        dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]
+    ]:
+        """Bids on the pending requests.
+
+        Raises:
+            ValueError: if the actions are not those of exactly the users who have a request.
+        """
+        simulator = self.simulator
+        names = [self.possible_agents[u] for u in simulator.pending]
+        if action_dict.keys() != set(names):
+            odd = sorted(action_dict.keys() ^ set(names))
+            raise ValueError(f"actions must be those of {names}; missing or too many: {odd}")
+        simulator.step(self.bid_levels[[action_dict[name] for name in names]])
+
+        ended = np.flatnonzero(simulator.ended & self._alive)
+        self._alive[ended] = False
+        if len(ended):
+            self.agents = [self.possible_agents[u] for u in np.flatnonzero(self._alive)]
+        shown = np.concatenate([simulator.pending, ended])
+        observations = self._observe(shown)
+        rewards = dict(zip(observations, simulator.take_rewards(shown).tolist(), strict=True))
+        terminateds = {self.possible_agents[u]: True for u in ended}
+        terminateds["__all__"] = simulator.done
+        return observations, rewards, terminateds, {"__all__": False}, {}
+
+    def _observe(self, users: np.ndarray) -> dict[str, Any]:
+        rows = self.simulator.observe(users)
+        return {self.possible_agents[u]: row for u, row in zip(users, rows, strict=True)}

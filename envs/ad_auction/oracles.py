@@ -1,0 +1,244 @@
+"""Policies with knowledge that the agent lacks, and the exact worth of what they know.
+
+- `full_information`: knows the stage; backward induction over (request, stage).
+- `BayesBids`: knows the world's numbers and filters the stage exactly from all it has seen of the
+  user; bids the belief's mean of the full-information advantage. A strong reference, not the
+  optimum under partial information (it does not buy information), so more than 100 % is possible.
+- `best_memoryless`, `best_fixed`: the best bids that see one observation, or the channel alone;
+  exact joint distribution of stage and observation, policy iteration.
+
+Exact for `journey` (no budget, no end of flight). With a budget the campaign's shadow price stands
+for it, and the flight's end and its censored conversions are ignored: then these are references.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.ad_auction.presets import Preset
+from envs.ad_auction.simulator import AuctionSimulator, Outcome
+from envs.ad_auction.users import JourneyModel
+
+__all__ = [
+    "BayesBids",
+    "FullInformation",
+    "FullInformationBids",
+    "Memoryless",
+    "best_fixed",
+    "best_memoryless",
+    "best_response",
+    "expected_auction",
+    "full_information",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def expected_auction(preset: Preset, bids: Floats) -> tuple[Floats, Floats]:
+    """Probability of winning and expected payment of each bid, same shapes as `bids`."""
+    floor, prices = preset.floor, preset.prices
+    enters = (bids > 0) & (bids >= floor)
+    win = np.where(enters, prices.cdf(bids), 0.0)
+    if preset.auction == "first_price":
+        return win, win * bids
+    at_floor = floor * prices.cdf(floor)
+    above = prices.mean_below(bids) - prices.mean_below(floor)
+    return win, np.where(enters, at_floor + above, 0.0)
+
+
+def best_response(preset: Preset, advantage: Floats) -> Floats:
+    """The bid that maximizes `P(win) * advantage - (1 + lambda) * E[payment]`.
+
+    Args:
+        preset: the market.
+        advantage: what winning is worth more than losing, currency units, any shape.
+
+    Returns:
+        Bids of the same shape; 0 where no bid pays. In a second-price auction the truth,
+        `advantage / (1 + lambda)`; in a first-price auction the best of a fine grid.
+    """
+    worth = np.maximum(advantage, 0.0) / (1.0 + preset.shadow_price)
+    if preset.auction == "second_price":
+        return worth
+    grid = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 2000) * preset.value])
+    win, payment = expected_auction(preset, grid)
+    # The best bid rises with the worth: tabulate it over the same grid and interpolate.
+    table = grid[np.argmax(win[None] * grid[:, None] - payment[None], axis=1)]
+    return np.interp(worth, grid, table)
+
+
+class _Kernels(NamedTuple):
+    """One-request dynamics of users who stay."""
+
+    lost: Floats  # (S, S') without impression: no conversion, maybe one down
+    won: Floats  # (S, C, S') with impression: no conversion, no churn, maybe one up
+
+
+def _kernels(model: JourneyModel) -> _Kernels:
+    same = np.eye(len(model.stages))
+    up, down = np.roll(same, 1, axis=1), np.roll(same, -1, axis=1)
+    up[-1], down[0] = same[-1], same[0]
+    lost = (1 - model.hazard_lost)[:, None] * (
+        same + model.move_down[:, None] * (down - same)
+    )
+    stays = (1 - model.hazard_won) * (1 - model.churn)
+    moves = same[:, None] + model.move_up[:, :, None] * (up - same)[:, None]
+    return _Kernels(lost, stays[:, None, None] * moves)
+
+
+class FullInformation(NamedTuple):
+    """Result of `full_information`."""
+
+    value: float
+    """Expected profit per user, currency units."""
+    advantage: Floats
+    """`[R, S, C]`: worth of winning over losing at a request, by stage and channel."""
+
+
+def full_information(preset: Preset) -> FullInformation:
+    """Backward induction of the bidder who sees the stage."""
+    model = preset.users
+    kernels = _kernels(model)
+    cost = 1.0 + preset.shadow_price
+    v_next = np.zeros(len(model.stages))
+    advantages = []
+    for _ in range(model.requests_per_user):
+        q_lost = preset.value * model.hazard_lost + kernels.lost @ v_next  # (S,)
+        q_won = preset.value * model.hazard_won[:, None] + kernels.won @ v_next  # (S, C)
+        advantage = q_won - q_lost[:, None]
+        win, payment = expected_auction(preset, best_response(preset, advantage))
+        v_next = q_lost + (win * advantage - cost * payment) @ model.channel_share
+        advantages.append(advantage)
+    return FullInformation(float(model.initial_share @ v_next), np.stack(advantages[::-1]))
+
+
+class FullInformationBids:
+    """Bids the best response to the full-information advantage at the true stage."""
+
+    name = "full_information"
+
+    def start(self, simulator: AuctionSimulator) -> None:
+        """See `BidPolicy.start`."""
+        self._simulator = simulator
+        self._advantage = full_information(simulator.preset).advantage
+
+    def bids(self, users: Ints) -> Floats:
+        """See `BidPolicy.bids`."""
+        sim = self._simulator
+        at = (sim.request[users], sim.stage[users], sim.channel(users))
+        return best_response(sim.preset, self._advantage[at])
+
+    def update(self, users: Ints, outcome: Outcome) -> None:
+        """Nothing to learn."""
+
+
+class BayesBids:
+    """Exact filter of the hidden stage; bids the belief's mean advantage.
+
+    Attributes:
+        belief: `[U, S]`, probability of each stage given all that was observed of the user.
+    """
+
+    name = "bayes"
+
+    def start(self, simulator: AuctionSimulator) -> None:
+        """See `BidPolicy.start`."""
+        self._simulator = simulator
+        self._model = simulator.preset.users
+        self._advantage = full_information(simulator.preset).advantage
+        self._kernels = _kernels(self._model)
+        self.belief = np.tile(self._model.initial_share, (simulator.num_users, 1))
+
+    def bids(self, users: Ints) -> Floats:
+        """See `BidPolicy.bids`."""
+        sim = self._simulator
+        self._channel = sim.channel(users)
+        advantage = self._advantage[sim.request[users], :, self._channel]  # (n, S)
+        return best_response(sim.preset, (self.belief[users] * advantage).sum(axis=1))
+
+    def update(self, users: Ints, outcome: Outcome) -> None:
+        """Filters the beliefs by what the requests brought."""
+        model, prior, channel = self._model, self.belief[users], self._channel
+        click = model.click[:, channel].T  # (n, S), by the stage before
+        clicked = prior * np.where(outcome.clicked[:, None], click, 1 - click)
+        won = np.einsum("ns,nsz->nz", clicked, self._kernels.won[:, channel].swapaxes(0, 1))
+        posterior = np.where(outcome.won[:, None], won, prior @ self._kernels.lost)
+        posterior *= np.where(outcome.visited[:, None], model.visit, 1 - model.visit)
+        self.belief[users] = posterior / posterior.sum(axis=1, keepdims=True)
+
+
+class Memoryless(NamedTuple):
+    """Result of `best_memoryless` and `best_fixed`."""
+
+    value: float
+    """Expected profit per user, currency units."""
+    bids: Floats
+    """`[2, 2, C]`: bids by clicked, visited, channel."""
+
+
+def best_memoryless(preset: Preset) -> Memoryless:
+    """The best bids that see channel, last click and last visit."""
+    return _policy_iteration(preset, sees_signals=True)
+
+
+def best_fixed(preset: Preset) -> Memoryless:
+    """The best bids that see the channel alone."""
+    return _policy_iteration(preset, sees_signals=False)
+
+
+def _policy_iteration(preset: Preset, sees_signals: bool, iterations: int = 60) -> Memoryless:
+    """Iterates bids = best response to the mean advantage, given observation, of these bids.
+
+    Observations o = 2 * clicked + visited. The mean is taken over the joint distribution of
+    request, stage and observation under the bids themselves; the step is damped by half, and the
+    best bids met are kept.
+    """
+    model = preset.users
+    kernels, cost = _kernels(model), 1.0 + preset.shadow_price
+    visit = np.stack([1 - model.visit, model.visit], axis=1)  # (S', visited)
+    click = np.stack([1 - model.click, model.click], axis=2)  # (S, C, clicked)
+    none = np.array([1.0, 0.0])  # without an impression there is no click
+    to_lost = np.einsum("sz,k,zv->szkv", kernels.lost, none, visit)
+    to_won = np.einsum("scz,sck,zv->sczkv", kernels.won, click, visit)
+    num_stages, num_channels = model.click.shape
+    to_lost = to_lost.reshape(num_stages, num_stages, 4)
+    to_won = to_won.reshape(num_stages, num_channels, num_stages, 4)
+
+    bids = np.full((4, num_channels), preset.value * 0.05)
+    best = Memoryless(-np.inf, bids)
+    for _ in range(iterations):
+        win, payment = expected_auction(preset, bids)
+        profit_now = -cost * payment @ model.channel_share  # (o,)
+        v_next = np.zeros((num_stages, 4))
+        advantages = []
+        for _ in range(model.requests_per_user):
+            q_lost = preset.value * model.hazard_lost
+            q_lost = q_lost + np.einsum("szo,zo->s", to_lost, v_next)
+            q_won = preset.value * model.hazard_won[:, None]
+            q_won = q_won + np.einsum("sczo,zo->sc", to_won, v_next)
+            advantage = q_won - q_lost[:, None]  # (S, C)
+            gain = np.einsum("oc,sc,c->so", win, advantage, model.channel_share)
+            v_next = q_lost[:, None] + gain + profit_now
+            advantages.append(advantage)
+        value = float(model.initial_share @ v_next[:, 0])
+        if value > best.value:
+            best = Memoryless(value, bids)
+
+        joint = np.zeros((num_stages, 4))  # P(stage, observation, still here)
+        joint[:, 0] = model.initial_share
+        weighted, mass = np.zeros((4, num_channels)), np.zeros(4)
+        for advantage in advantages[::-1]:
+            weighted += np.einsum("so,sc->oc", joint, advantage)
+            mass += joint.sum(axis=0)
+            lost = np.einsum("so,oc,c->s", joint, 1 - win, model.channel_share)
+            won = np.einsum("so,oc,c->sc", joint, win, model.channel_share)
+            joint = np.einsum("s,szo->zo", lost, to_lost) + np.einsum("sc,sczo->zo", won, to_won)
+        if not sees_signals:
+            weighted, mass = weighted.sum(axis=0, keepdims=True), mass.sum(keepdims=True)
+        wanted = best_response(preset, weighted / np.maximum(mass, 1e-300)[:, None])
+        bids = (bids + wanted) / 2
+    return best._replace(bids=best.bids.reshape(2, 2, num_channels))

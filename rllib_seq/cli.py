@@ -1,0 +1,167 @@
+"""The command line: `rllib-seq`.
+
+Every command takes `--json FILE`. Progress and tables go to stdout, errors to stderr; exit code 2
+means that the user can mend it, 130 that a signal stopped it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from rllib_seq.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Sequence models for RLlib, and the multi-user ad auction that proves them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
+]
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps the commands as commands, however many there are."""
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(help="Module with a `config`, or a .py file.")
+    ] = "tune_configs.ppo",
+    preset: Annotated[str | None, typer.Option(help="World: journey or display.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Budget of one campaign, currency units.")
+    ] = None,
+    window_length: Annotated[int | None, typer.Option(help="Steps that the model sees.")] = None,
+    stop_time_s: Annotated[
+        float | None, typer.Option(help="Stop after this many seconds of training.")
+    ] = None,
+    stop_steps: Annotated[
+        int | None, typer.Option(help="Stop after this many steps (bid requests).")
+    ] = None,
+    num_env_runners: Annotated[int | None, typer.Option(help="Remote rollout workers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, exploration, campaigns.")] = None,
+    storage: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Train a bidder, evaluate it, and leave a run folder.
+
+    Stops after 300 seconds unless told otherwise; limits count over all sessions of a run.
+
+    Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`
+    """
+    from rllib_seq.training.console import make_console
+    from rllib_seq.training.experiment import Options
+    from rllib_seq.training.run import resume_training, run_training
+    from rllib_seq.training.trainer import Limits
+
+    options = Options(preset, budget, window_length, num_env_runners, seed)
+    limits = None
+    if stop_time_s is not None or stop_steps is not None:
+        limits = Limits(
+            math.inf if stop_time_s is None else stop_time_s,
+            math.inf if stop_steps is None else stop_steps,
+        )
+    if resume is None:
+        result = run_training(
+            config, options, limits or Limits(seconds=300.0), storage, make_console()
+        )
+    else:
+        if options != Options():
+            raise UserError(
+                "--resume goes on with the run's own settings; give only --stop-time-s or "
+                "--stop-steps with it"
+            )
+        result = resume_training(resume, limits, make_console())
+    _write(json_file, result)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Run or checkpoint folder.")],
+    preset: Annotated[
+        str | None, typer.Option(help="World; default: that of the training.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Campaigns per seed.")] = 8,
+    seed: Annotated[int, typer.Option(help="First of three evaluation seeds.")] = 1000,
+    json_file: Json = None,
+) -> None:
+    """Compare a checkpoint with baselines and oracles on fresh campaigns.
+
+    Writes `evaluation.json` into the run folder (or the current folder).
+
+    Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 8 --seed 2000`
+    """
+    from rllib_seq.training.console import make_console
+    from rllib_seq.training.run import Protocol, checkpoint_world, run_evaluation
+    from rllib_seq.training.run_folder import evaluation_path, find_checkpoint, write_json
+
+    folder = find_checkpoint(checkpoint)
+    protocol = Protocol(seed=seed, episodes=episodes)
+    console = make_console()
+    result = run_evaluation(folder, checkpoint_world(folder, preset), protocol, console)
+    path = evaluation_path(folder)
+    write_json(path, result)
+    console.print(f"written: {path}", soft_wrap=True)
+    _write(json_file, result)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    json_file: Json = None,
+) -> None:
+    """Draw a run as one HTML page that needs no network.
+
+    Example: `rllib-seq report runs/ppo-journey-20260102-030405`
+    """
+    from rllib_seq.training.report import write_report
+    from rllib_seq.training.run_folder import RunFolder
+
+    path = write_report(RunFolder.open(run))
+    typer.echo(f"written: {path}")
+    _write(json_file, {"report": str(path)})
+
+
+def _write(path: Path | None, result: Any) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write --json {str(path)!r}: {error.strerror}") from error
+
+
+def main() -> None:
+    """Runs the command line; user errors become one line and exit code 2."""
+    from rllib_seq.training.run import Interrupted
+
+    try:
+        code = app(standalone_mode=False)
+    except (UserError, click.UsageError) as error:
+        message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(130)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(code or 0)

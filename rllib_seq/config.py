@@ -1,0 +1,125 @@
+"""The settings of the sequence models, checked once and in one place.
+
+- `SequenceConfig`: what `custom_model_config` may hold under RLlib, and the keyword arguments of
+  every network in `rllib_seq.nn`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from rllib_seq.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceConfig:
+    """Settings of the LSTM-Transformer sequence models.
+
+    Example:
+        >>> SequenceConfig.from_dict({"window_length": 16}).window_length
+        16
+
+    Raises:
+        UserError: a value is of the wrong type or out of range.
+    """
+
+    window_length: int = 8
+    """Steps that the model sees, the current one included. Every step is encoded anew with its
+    window, so cost grows with it; 8 touchpoints hold most of a user's journey."""
+
+    d_model: int = 64
+    """Width of every token. 64 trains about 1.7 times slower than 32 on CPU and is wide enough
+    for 4 heads of 16; even, because each direction of the LSTM fills one half."""
+
+    lstm_layers: int = 2
+    """Bidirectional LSTM layers: the first reads steps, the second reads what the first found."""
+
+    transformer_layers: int = 3
+    """Transformer blocks after the LSTM; they are most of the cost."""
+
+    num_heads: int = 4
+    """Attention heads; divides `d_model`. Four, so that recency, price and outcome can each have
+    their own."""
+
+    feedforward_dim: int = 128
+    """Hidden width of the feed-forward half of a Transformer block. Twice `d_model`, not the usual
+    four times: windows are short and the policy is trained on few steps."""
+
+    head_hidden: int = 128
+    """Hidden width of the temporal layers that turn the pooled window into features."""
+
+    dropout: float = 0.1
+    """Share of activations dropped while training, in [0, 1). The on-policy adapter never applies
+    it to the policy, because the new and old probability of an action must be comparable."""
+
+    prev_action: bool = True
+    """Append the previous action to the observation: in an auction the own bid explains the win."""
+
+    prev_reward: bool = True
+    """Append the previous reward to the observation: it tells what the last action brought."""
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            UserError: naming the key, the value and how to mend it.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, bool):
+                if not isinstance(value, bool):
+                    _refuse(field, value, "must be True or False")
+            elif isinstance(field.default, int):
+                if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                    _refuse(field, value, "must be an int of at least 1")
+            # A NaN fails every comparison, so it is refused here too.
+            elif type(value) not in (int, float) or not 0 <= value < 1:
+                _refuse(field, value, "must be a number in [0, 1)")
+        if self.d_model % 2:
+            raise UserError(
+                f"d_model={self.d_model} must be even, one half for each direction of the LSTM; "
+                f"try {self.d_model + 1}"
+            )
+        if self.d_model % self.num_heads:
+            raise UserError(
+                f"d_model={self.d_model} must be divisible by num_heads={self.num_heads}; "
+                f"change one of them, for example d_model={_next_width(self)}"
+            )
+
+    @classmethod
+    def from_dict(
+        cls, mapping: Mapping[str, Any], where: str = "custom_model_config"
+    ) -> SequenceConfig:
+        """Build the configuration from settings; missing keys keep their default.
+
+        Args:
+            mapping: keys are field names of this class.
+            where: what the user knows the mapping by, for the error message.
+
+        Raises:
+            UserError: a key is unknown, or a value is wrong.
+        """
+        valid = [field.name for field in dataclasses.fields(cls)]
+        for key in mapping:
+            if key not in valid:
+                close = difflib.get_close_matches(str(key), valid, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise UserError(
+                    f"unknown key {key!r} in {where}; {hint}Valid keys: {', '.join(valid)}"
+                )
+        return cls(**mapping)
+
+
+def _refuse(field: dataclasses.Field[Any], value: object, rule: str) -> None:
+    raise UserError(f"{field.name}={value!r} {rule}; the default is {field.default!r}")
+
+
+def _next_width(config: SequenceConfig) -> int:
+    """The smallest even width above `d_model` that the heads can share."""
+    width = config.d_model + 1
+    while width % config.num_heads or width % 2:
+        width += 1
+    return width

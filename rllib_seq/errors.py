@@ -1,0 +1,13 @@
+"""Errors that a user can mend: one line that names the value and what to change.
+
+- `UserError`: the base of them all; the command line prints its message and exits with code 2
+- `NonFiniteInputError`: NaN or infinity reached a model
+"""
+
+
+class UserError(ValueError):
+    """A value given by the user is wrong; the message is one line and says how to mend it."""
+
+
+class NonFiniteInputError(UserError):
+    """An observation, previous action or previous reward is NaN or infinite."""

@@ -1,0 +1,246 @@
+"""The sequence networks as a custom model of RLlib's old API stack.
+
+- `LSTMTransformerModel`: policy and value over the last L step inputs of a stream
+
+The recurrent state is data, not activations: `[last step inputs, how many are filled]`. It stays
+exact under any weights, so training on a stored state needs no burn-in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
+from ray.rllib.policy.sample_batch import SampleBatch
+from ray.rllib.policy.view_requirement import ViewRequirement
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rllib_seq.config import SequenceConfig
+from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.nn import (
+    SequentialPolicyNetwork,
+    SequentialValueNetwork,
+    next_state,
+    sequence_windows,
+)
+
+
+class LSTMTransformerModel(TorchModelV2, nn.Module):
+    """Policy and value networks over windows, for PPO, APPO and IMPALA on the old API stack.
+
+    A step input is the flattened observation, then the previous action (one-hot), then the previous
+    reward; both are zero at the first step of a stream. Policy and value share no parameters.
+
+    Example:
+        >>> import rllib_seq  # registers "lstm_transformer"
+        >>> config.training(
+        ...     model={
+        ...         "custom_model": "lstm_transformer",
+        ...         "custom_model_config": {"window_length": 8, "d_model": 32},
+        ...         "max_seq_len": 20,
+        ...     }
+        ... )
+    """
+
+    def __init__(
+        self,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        num_outputs: int,
+        model_config: dict[str, Any],
+        name: str,
+        **custom_model_config: Any,
+    ) -> None:
+        """Build the networks; RLlib calls this.
+
+        Args:
+            obs_space: preprocessed observation space.
+            action_space: Discrete, MultiDiscrete or Box if the previous action is an input.
+            num_outputs: inputs of the action distribution.
+            model_config: RLlib's model settings; `custom_model_config` in it holds fields of
+                `SequenceConfig`.
+            name: of the model.
+            **custom_model_config: the same fields as keyword arguments, as RLlib passes them.
+
+        Raises:
+            UserError: a setting is unknown or wrong, `use_lstm` or `use_attention` is set, or the
+                previous action is an input and its space cannot be encoded.
+        """
+        nn.Module.__init__(self)
+        TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
+        settings = {**model_config.get("custom_model_config", {}), **custom_model_config}
+        self.config = SequenceConfig.from_dict(settings)
+        for wrapper in ("use_lstm", "use_attention"):
+            if model_config.get(wrapper):
+                raise UserError(
+                    f"{wrapper}=True would wrap a second memory around lstm_transformer, which "
+                    f"has its own; remove {wrapper} from the model config"
+                )
+        self.obs_dim = math.prod(obs_space.shape or ())
+        self.action_dim = action_width(action_space) if self.config.prev_action else 0
+        self.input_dim = self.obs_dim + self.action_dim + int(self.config.prev_reward)
+        # One row at least: RLlib cannot carry an empty state, and the fill length must tell the
+        # first step of a stream from a later one even if the window is the current step alone.
+        self.state_rows = max(self.config.window_length - 1, 1)
+
+        self.policy = SequentialPolicyNetwork(self.input_dim, num_outputs, **settings)
+        self.value = SequentialValueNetwork(self.input_dim, **settings)
+        self._windows: tuple[Tensor, Tensor, Tensor] | None = None
+
+        if self.config.prev_action:
+            self.view_requirements[SampleBatch.PREV_ACTIONS] = ViewRequirement(
+                SampleBatch.ACTIONS, space=action_space, shift=-1
+            )
+        if self.config.prev_reward:
+            self.view_requirements[SampleBatch.PREV_REWARDS] = ViewRequirement(
+                SampleBatch.REWARDS, shift=-1
+            )
+
+    def get_initial_state(self) -> list[Any]:
+        """Return the state of a stream that has no steps: `[state_rows, input_dim]` and `[1]`."""
+        return [torch.zeros(self.state_rows, self.input_dim), torch.zeros(1)]
+
+    def train(self, mode: bool = True) -> LSTMTransformerModel:
+        """Set training mode for the value network alone."""
+        super().train(mode)
+        # Dropout in the policy would make the probability that the loss recomputes differ from the
+        # one recorded when acting: PPO's ratio must be exactly 1 before the first update.
+        self.policy.eval()
+        return self
+
+    def forward(
+        self, input_dict: Mapping[str, Any], state: list[Any], seq_lens: Any
+    ) -> tuple[Tensor, list[Any]]:
+        """Return the inputs of the action distribution and the state after the sequences.
+
+        Args:
+            input_dict: `obs_flat` `[B*T, obs_dim]`, and previous actions and rewards likewise.
+            state: as `get_initial_state`, with a batch dimension in front; an empty list means
+                that every row starts a stream.
+            seq_lens: real steps of each sequence, `[B]`; None means all of them.
+
+        Returns:
+            `[B*T, num_outputs]`, zero in rows behind a sequence's end, and the new state.
+
+        Raises:
+            NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
+        """
+        observation = input_dict["obs_flat"]
+        rows, device = len(observation), observation.device
+        if not state:
+            state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]
+        past, length = state[0], state[1].reshape(-1).round().long()  # RLlib carries floats
+        batch, steps = len(past), rows // len(past)
+        if seq_lens is None:
+            seq_lens = torch.full((batch,), steps)
+        seq_lens = torch.as_tensor(seq_lens, device=device).long()
+        step = torch.arange(steps, device=device)
+        first = length[:, None] + step == 0  # (B, T)
+        # RLlib's dummy batches have empty sequences; one row of each is encoded all the same.
+        real = step < seq_lens[:, None].clamp(min=1)  # (B, T)
+
+        inputs = self._step_inputs(input_dict, first.flatten()).view(batch, steps, self.input_dim)
+        self._refuse_non_finite(inputs, real)
+        windows, valid = sequence_windows(past, length, inputs)
+        slots = self.config.window_length  # one less than `sequence_windows` makes, if it is 1
+        # Padded rows are most of a ragged batch, and would cost as much as real ones.
+        self._windows = windows[real][:, -slots:], valid[real][:, -slots:], real
+        outputs = self._spread(self.policy(*self._windows[:2]))
+        past, length = next_state(past, length, inputs, seq_lens)
+        return outputs, [past, length[:, None].float()]
+
+    def value_function(self) -> Tensor:
+        """Return the values `[B*T]` of the steps of the last `forward`, zero in padded rows.
+
+        Raises:
+            RuntimeError: `forward` was not called before.
+        """
+        if self._windows is None:
+            raise RuntimeError("value_function() needs a forward() before it")
+        return self._spread(self.value(*self._windows[:2])).squeeze(1)
+
+    def _step_inputs(self, input_dict: Mapping[str, Any], first: Tensor) -> Tensor:
+        """Raw step inputs `[B*T, input_dim]`; `first` `[B*T]` marks the first step of a stream."""
+        rows = len(first)
+        observation = input_dict["obs_flat"].reshape(rows, -1).float()  # (B*T, obs_dim)
+        previous = []
+        if self.config.prev_action:
+            action = input_dict[SampleBatch.PREV_ACTIONS]
+            previous.append(encode_action(action, self.action_space))
+        if self.config.prev_reward:
+            previous.append(input_dict[SampleBatch.PREV_REWARDS].reshape(rows, 1).float())
+        # RLlib pads what came before an episode with zeros, which one-hot would read as action 0.
+        return torch.cat(
+            [observation, *(part.masked_fill(first[:, None], 0.0) for part in previous)], dim=1
+        )
+
+    def _refuse_non_finite(self, inputs: Tensor, real: Tensor) -> None:
+        """Raise if a real step input `[B, T, input_dim]` is NaN or infinite."""
+        bad = ~torch.isfinite(inputs) & real[..., None]
+        if not bool(bad.any()):
+            return
+        sequence, step, column = bad.nonzero()[0].tolist()
+        if column < self.obs_dim:
+            what = f"observation feature {column}"
+        elif column < self.obs_dim + self.action_dim:
+            what = f"previous action, component {column - self.obs_dim},"
+        else:
+            what = "previous reward"
+        raise NonFiniteInputError(
+            f"{what} is {inputs[sequence, step, column].item()} (row {sequence}, step {step}); "
+            "replace or clip non-finite values in the environment"
+        )
+
+    def _spread(self, encoded: Tensor) -> Tensor:
+        """Put rows of real steps `[N, K]` back among the padded ones: `[B*T, K]`."""
+        assert self._windows is not None
+        real = self._windows[2]  # (B, T)
+        spread = encoded.new_zeros(*real.shape, encoded.shape[1])
+        spread[real] = encoded
+        return spread.flatten(0, 1)
+
+
+def action_width(space: gym.Space) -> int:
+    """Return the width of an action of `space` as encoded by `encode_action`.
+
+    Raises:
+        UserError: actions of this space cannot be an input.
+    """
+    if isinstance(space, Discrete):
+        return int(space.n)
+    if isinstance(space, MultiDiscrete):
+        return int(space.nvec.sum())
+    if isinstance(space, Box):
+        return math.prod(space.shape)
+    raise UserError(
+        f"a previous action of {space} cannot be encoded; use Discrete, MultiDiscrete or Box, or "
+        "set prev_action=False in custom_model_config"
+    )
+
+
+def encode_action(action: Tensor, space: gym.Space) -> Tensor:
+    """Encode actions as floats: one-hot, concatenated one-hots, or the raw numbers.
+
+    Args:
+        action: `[N]` for Discrete, `[N, parts]` for MultiDiscrete, `[N, ...]` for Box.
+        space: of the action, one that `action_width` accepts.
+
+    Returns:
+        `[N, action_width(space)]`.
+    """
+    if isinstance(space, Discrete):
+        sizes = [int(space.n)]
+    elif isinstance(space, MultiDiscrete):
+        sizes = space.nvec.flatten().tolist()
+    else:
+        return action.reshape(len(action), -1).float()
+    parts = action.reshape(len(action), -1).long().unbind(1)
+    return torch.cat(
+        [functional.one_hot(part, size) for part, size in zip(parts, sizes, strict=True)], dim=1
+    ).float()

@@ -1,0 +1,251 @@
+"""Trained and reference policies on the same fresh campaigns.
+
+- `TrainedBids`: a policy of an RLlib checkpoint as a bidder in the simulator.
+- `references`: the bidders that every result is compared with.
+- `evaluate`: plays them all, paired: a campaign's draws are the same for every policy.
+- `summarize`: means with 95 % intervals over campaigns.
+
+Evaluation seeds are children of another branch of the seed tree than the training seeds, so no
+campaign is ever trained on, whatever the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from envs.ad_auction.baselines import FixedBids, RandomBids, SignalBids
+from envs.ad_auction.campaign import Ledger
+from envs.ad_auction.oracles import BayesBids, FullInformationBids, best_fixed, best_memoryless
+from envs.ad_auction.presets import AuctionConfig, Preset
+from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
+from numpy.typing import NDArray
+from ray.rllib.policy.policy import Policy
+from scipy import stats
+
+from rllib_seq.errors import UserError
+from rllib_seq.training.run_folder import find_checkpoint
+
+__all__ = ["Campaigns", "Interval", "TrainedBids", "evaluate", "references", "summarize"]
+
+_BRANCH = 2  # of the seed tree; training draws from the root, its Bayes reference from branch 1
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class TrainedBids:
+    """Bids greedily as a trained policy; each user has a recurrent state of his own.
+
+    Args:
+        policy: an RLlib policy of the old API stack, recurrent or not, for the env's spaces.
+        name: in tables.
+    """
+
+    def __init__(self, policy: Policy, name: str = "trained") -> None:
+        self.name = name
+        self._policy = policy
+
+    @classmethod
+    def from_checkpoint(cls, path: Path) -> TrainedBids:
+        """Loads the only policy of a run's newest checkpoint, or of a checkpoint.
+
+        Raises:
+            UserError: there is no checkpoint, or it holds several policies.
+        """
+        folder = find_checkpoint(path) / "policies"
+        names = sorted(child.name for child in folder.iterdir())
+        if len(names) != 1:
+            raise UserError(f"checkpoint {str(path)!r} holds the policies {names}; need exactly one")
+        return cls(Policy.from_checkpoint(str(folder / names[0])))
+
+    def start(self, simulator: AuctionSimulator) -> None:
+        """See `BidPolicy.start`.
+
+        Raises:
+            UserError: the policy was trained on other spaces.
+        """
+        levels, space = simulator.preset.bid_levels, simulator.observation_space
+        trained_on = (self._policy.observation_space.shape, self._policy.action_space.n)
+        if trained_on != (space.shape, len(levels)):
+            raise UserError(
+                f"the checkpoint was trained on observations {trained_on[0]} and {trained_on[1]} "
+                f"actions; this preset has {space.shape} and {len(levels)}"
+            )
+        self._simulator, self._levels = simulator, levels
+        users = simulator.num_users
+        self._state = [
+            np.repeat(np.asarray(part)[None], users, axis=0)
+            for part in self._policy.get_initial_state()
+        ]
+        self._action = np.zeros(users, np.int64)
+
+    def bids(self, users: Ints) -> Floats:
+        """See `BidPolicy.bids`."""
+        simulator = self._simulator
+        actions, state, _ = self._policy.compute_actions(
+            simulator.observe(users),
+            state_batches=[part[users] for part in self._state],
+            prev_action_batch=self._action[users],
+            prev_reward_batch=simulator.take_rewards(users).astype(np.float32),
+            explore=False,
+        )
+        for part, new in zip(self._state, state, strict=True):
+            part[users] = new
+        self._action[users] = actions
+        return self._levels[actions]
+
+    def update(self, users: Ints, outcome: Outcome) -> None:
+        """The next observation tells."""
+
+
+def references(preset: Preset) -> list[BidPolicy]:
+    """Random, best fixed, best memoryless, Bayes and full information, weakest first."""
+    return [
+        RandomBids(),
+        FixedBids(best_fixed(preset).bids[0, 0]),
+        SignalBids(best_memoryless(preset).bids),
+        BayesBids(),
+        FullInformationBids(),
+    ]
+
+
+class Campaigns(NamedTuple):
+    """Result of `evaluate`."""
+
+    preset: str
+    num_users: int
+    """Users of one campaign."""
+    seeds: list[int]
+    policies: list[str]
+    ledgers: list[list[list[Ledger]]]
+    """By policy, seed, campaign."""
+    profit: Floats
+    """`[policies, seeds, campaigns]`: profit per user, currency units."""
+
+
+def evaluate(
+    policies: Sequence[BidPolicy],
+    world: AuctionConfig,
+    seeds: Sequence[int],
+    episodes: int,
+    on_campaign: Callable[[], None] = lambda: None,
+) -> Campaigns:
+    """Plays `episodes` campaigns of every seed with every policy.
+
+    Args:
+        policies: whom to play; every policy plays the same campaigns.
+        world: whose users, market and budget; rewards are always as sampled.
+        seeds: evaluation seeds, at least one.
+        episodes: campaigns per seed.
+        on_campaign: is called after every campaign of every policy.
+    """
+    simulator = AuctionSimulator(replace(world, reward="sampled"))
+    ledgers = [
+        [
+            [
+                _play(simulator, policy, seed, episode, on_campaign)
+                for episode in range(episodes)
+            ]
+            for seed in seeds
+        ]
+        for policy in policies
+    ]
+    shadow_price = simulator.preset.shadow_price
+    profit = np.array(
+        [[[ledger.profit(shadow_price) for ledger in row] for row in table] for table in ledgers]
+    )
+    names = [policy.name for policy in policies]
+    return Campaigns(
+        world.preset, world.num_users, list(seeds), names, ledgers, profit / world.num_users
+    )
+
+
+def _play(
+    simulator: AuctionSimulator,
+    policy: BidPolicy,
+    seed: int,
+    episode: int,
+    on_campaign: Callable[[], None],
+) -> Ledger:
+    ledger = play(simulator, policy, np.random.SeedSequence(seed, spawn_key=(_BRANCH, episode)))
+    on_campaign()
+    return ledger
+
+
+def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
+    """One row per policy and seed, as `evaluation.json` holds them; None where undefined."""
+    bayes = campaigns.profit[campaigns.policies.index("bayes")].mean(axis=1)
+    full = campaigns.profit[campaigns.policies.index("full_information")].mean(axis=1)
+    table = []
+    for p, policy in enumerate(campaigns.policies):
+        for s, seed in enumerate(campaigns.seeds):
+            ledgers = campaigns.ledgers[p][s]
+            profit = campaigns.profit[p, s]
+            spend = sum(ledger.spend for ledger in ledgers)
+            budget = sum(ledger.budget for ledger in ledgers)
+            wins = sum(ledger.wins for ledger in ledgers)
+            requests = sum(ledger.requests for ledger in ledgers)
+            conversions = sum(ledger.conversions for ledger in ledgers)
+            table.append(
+                {
+                    "policy": policy,
+                    "seed": seed,
+                    "profit": float(profit.sum() * campaigns.num_users),
+                    "profit_per_user": float(profit.mean()),
+                    "spend": spend,
+                    "budget": budget if np.isfinite(budget) else None,
+                    "requests": requests,
+                    "wins": wins,
+                    "win_rate": _ratio(wins, requests),
+                    "clicks": sum(ledger.clicks for ledger in ledgers),
+                    "conversions": conversions,
+                    "censored_conversions": sum(ledger.censored for ledger in ledgers),
+                    "cpa": _ratio(spend, conversions),
+                    "roas": _ratio(sum(ledger.value for ledger in ledgers), spend),
+                    "pct_of_bayes": _ratio(100 * profit.mean(), bayes[s]),
+                    "pct_of_full_information": _ratio(100 * profit.mean(), full[s]),
+                }
+            )
+    return table
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole > 0 else None
+
+
+class Interval(NamedTuple):
+    """A mean and its 95 % interval (Student's t over campaigns)."""
+
+    mean: float
+    half_width: float
+
+
+def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
+    """Per policy: profit per user, and its paired difference to the best memoryless policy."""
+    memoryless = campaigns.profit[campaigns.policies.index("memoryless")]
+    bayes = campaigns.profit[campaigns.policies.index("bayes")].mean()
+    summary = []
+    for name, profit in zip(campaigns.policies, campaigns.profit, strict=True):
+        over = profit - memoryless
+        summary.append(
+            {
+                "policy": name,
+                "profit_per_user": _interval(profit)._asdict(),
+                "over_memoryless": _interval(over)._asdict(),
+                "pct_of_bayes": _ratio(100 * profit.mean(), bayes),
+                "beats_memoryless_on_seeds": int((over.mean(axis=1) > 0).sum()),
+            }
+        )
+    return summary
+
+
+def _interval(samples: Floats) -> Interval:
+    flat = samples.ravel()
+    if len(flat) < 2:
+        return Interval(float(flat.mean()), 0.0)
+    error = flat.std(ddof=1) / np.sqrt(len(flat))
+    return Interval(float(flat.mean()), float(stats.t.ppf(0.975, len(flat) - 1) * error))

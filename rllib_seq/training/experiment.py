@@ -1,0 +1,168 @@
+"""From a `tune_configs` module and command-line options to a checked AlgorithmConfig.
+
+- `load_config`: a copy of the module's `config`.
+- `Options`: what the command line may change.
+- `prepare`: applies the options and refuses, before any worker starts, what cannot work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.ad_auction.presets import AuctionConfig
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from rllib_seq.config import SequenceConfig
+from rllib_seq.errors import UserError
+from rllib_seq.rollouts import TellingRolloutWorker
+
+__all__ = ["AUCTION_ENV", "Options", "auction_config", "load_config", "prepare"]
+
+AUCTION_ENV = "multi_user_ad_auction"
+_AUCTION_ENVS = (AUCTION_ENV, "AdAuction-v0")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line may change in a config; None leaves it as the module says."""
+
+    preset: str | None = None
+    """World of the ad auction."""
+    budget: float | None = None
+    """Budget of one campaign, currency units."""
+    window_length: int | None = None
+    """Steps that the model sees."""
+    num_env_runners: int | None = None
+    """Remote rollout workers; 0 samples in the driver."""
+    seed: int | None = None
+    """Of weights, exploration and campaigns."""
+
+
+def load_config(module: str) -> AlgorithmConfig:
+    """Imports a config.
+
+    Args:
+        module: a module name (`tune_configs.ppo`) or the path of a Python file; it holds an
+            AlgorithmConfig named `config`.
+
+    Returns:
+        A copy that may be changed.
+
+    Raises:
+        UserError: there is no such module, or it has no such config.
+    """
+    loaded = _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
+    config = getattr(loaded, "config", None)
+    if not isinstance(config, AlgorithmConfig):
+        raise UserError(
+            f"{module} has no AlgorithmConfig named 'config'; see tune_configs/ppo.py for one"
+        )
+    return config.copy(copy_frozen=False)
+
+
+def _load_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A missing import inside the user's module is his module's error, not a wrong name.
+        if error.name is None or not (name + ".").startswith(error.name + "."):
+            raise
+        raise UserError(
+            f"no config module {name!r}; give a module such as tune_configs.ppo, or a .py file"
+        ) from None
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"no config file {str(path)!r}; give a module name or an existing .py file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
+    """Applies options to a config and checks it.
+
+    Args:
+        config: is changed in place and returned.
+        options: what to change.
+
+    Raises:
+        UserError: one line that names the value and the mend.
+    """
+    _apply(config, options)
+    _check_model(config)
+    _check_environment(config)
+    if not config.enable_env_runner_and_connector_v2 and config.env_runner_cls is None:
+        config.env_runners(env_runner_cls=TellingRolloutWorker)
+    return config
+
+
+def _apply(config: AlgorithmConfig, options: Options) -> None:
+    if options.num_env_runners is not None:
+        if options.num_env_runners < 0:
+            raise UserError(
+                f"num-env-runners is {options.num_env_runners}; give 0 or more (0: in the driver)"
+            )
+        config.env_runners(num_env_runners=options.num_env_runners)
+    if options.seed is not None:
+        if options.seed < 0:
+            raise UserError(f"seed is {options.seed}; give a whole number of at least 0")
+        config.debugging(seed=options.seed)
+    changes = {"preset": options.preset, "budget": options.budget}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        if config.env not in _AUCTION_ENVS:
+            raise UserError(
+                f"{', '.join(changes)} can be set for the ad auction only; this config's "
+                f"environment is {config.env!r}"
+            )
+        config.environment(env_config={**config.env_config, **changes})
+    if options.window_length is not None:
+        if config.model.get("custom_model") != "lstm_transformer":
+            raise UserError(
+                "window-length can be set for custom_model='lstm_transformer' only; this config's "
+                f"is {config.model.get('custom_model')!r}"
+            )
+        settings = config.model["custom_model_config"]
+        settings = {**settings, "window_length": options.window_length}
+        config.training(model={**config.model, "custom_model_config": settings})
+
+
+def _check_model(config: AlgorithmConfig) -> None:
+    if config.model.get("custom_model") == "lstm_transformer":
+        SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
+
+
+def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
+    """The world that a config trains in, or None if its environment is not the ad auction.
+
+    Raises:
+        UserError: the env config is wrong.
+    """
+    if config.env not in _AUCTION_ENVS:
+        return None
+    try:
+        return AuctionConfig.from_dict(config.env_config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check_environment(config: AlgorithmConfig) -> None:
+    world = auction_config(config)
+    if world is None or world.reward != "expected":
+        return
+    sequence_model = config.model.get("custom_model") == "lstm_transformer"
+    if sequence_model and config.model.get("custom_model_config", {}).get("prev_reward", True):
+        raise UserError(
+            "reward='expected' with prev_reward=True would show the hidden stage to the model; "
+            "set prev_reward=False in custom_model_config (the realised profit is observed)"
+        )

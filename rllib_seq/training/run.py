@@ -1,0 +1,225 @@
+"""The commands of training, as functions: what the command line calls and tests call.
+
+- `run_training`: a new or resumed run, from options to the report.
+- `run_evaluation`: a checkpoint on fresh campaigns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from envs.ad_auction.presets import AuctionConfig
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from rich.console import Console
+
+from rllib_seq.errors import UserError
+from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
+from rllib_seq.training.evaluation import TrainedBids, evaluate, references, rows, summarize
+from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
+from rllib_seq.training.report import write_report
+from rllib_seq.training.run_folder import RunFolder, find_checkpoint, write_json
+from rllib_seq.training.trainer import Limits, resumed_config, start_ray, train
+
+__all__ = ["Interrupted", "Protocol", "resume_training", "run_evaluation", "run_training"]
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal; the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to evaluate: the same for every policy."""
+
+    seed: int = 1000
+    """First of the evaluation seeds."""
+    num_seeds: int = 3
+    episodes: int = 8
+    """Campaigns per seed."""
+    num_users: int = 1024
+    """Users of one campaign; a budget grows with them."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a bad value."""
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; give a whole number of at least 0")
+        if self.episodes < 1:
+            raise UserError(f"episodes is {self.episodes}; give a whole number of at least 1")
+
+
+def run_training(
+    module: str, options: Options, limits: Limits, storage: Path, console: Console
+) -> dict[str, Any]:
+    """Trains a config from the start and evaluates it.
+
+    Args:
+        module: see `experiment.load_config`.
+        options: what to change in it.
+        limits: when to stop.
+        storage: the run folder is made in here.
+        console: where progress and the table go.
+
+    Returns:
+        `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
+
+    Raises:
+        UserError: something that the user can mend.
+        Interrupted: a signal came; a checkpoint was written before.
+    """
+    config = prepare(load_config(module), options)
+    world = auction_config(config)
+    name = f"{module.removesuffix('.py').replace('/', '.').rsplit('.', 1)[-1]}"
+    run = RunFolder.create(
+        storage,
+        name if world is None else f"{name}-{world.preset}",
+        {
+            "module": module,
+            "options": dataclasses.asdict(options),
+            "stop": _finite_limits(limits),
+            "algorithm": config.algo_class.__name__,
+            "env": str(config.env),
+            "env_config": dict(config.env_config),
+            "model": _json_safe(config.model),
+            "num_env_runners": config.num_env_runners,
+            "seed": config.seed,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("rllib-seq", "ray", "torch", "numpy")},
+            },
+        },
+    )
+    return _session(config, run, limits, None, console)
+
+
+def resume_training(path: Path, limits: Limits | None, console: Console) -> dict[str, Any]:
+    """Goes on with a run from its newest checkpoint.
+
+    Args:
+        path: the run folder.
+        limits: over all sessions of the run; None: those that it was started with.
+        console: where progress and the table go.
+
+    Returns:
+        See `run_training`; raises the same.
+    """
+    run = RunFolder.open(path)
+    settings = run.config
+    if limits is None:
+        limits = Limits(**settings["stop"])
+    checkpoint = find_checkpoint(run.path)
+    standing = json.loads((checkpoint / "progress.json").read_text())
+    config = resumed_config(checkpoint, settings["seed"])
+    run.rewind_progress(standing["iteration"])
+    return _session(config, run, limits, checkpoint, console)
+
+
+def _session(
+    config: AlgorithmConfig,
+    run: RunFolder,
+    limits: Limits,
+    checkpoint: Path | None,
+    console: Console,
+) -> dict[str, Any]:
+    world = auction_config(config)
+    console.print(f"run folder: {run.path}", soft_wrap=True)
+    start_ray(config.num_env_runners)
+    algorithm = config.build_algo(logger_creator=_no_logger)
+    try:
+        if checkpoint is not None:
+            algorithm.restore(str(checkpoint))
+            console.print(f"resumed from {checkpoint.name}")
+        with TrainingDisplay(console, limits) as display:
+            stopped = train(algorithm, run, limits, display.show, world)
+    finally:
+        algorithm.stop()
+    newest = find_checkpoint(run.path)
+    if stopped:
+        raise Interrupted(
+            f"stopped; {newest.name} is written. Go on with: rllib-seq train --resume {run.path}"
+        )
+    evaluation = None
+    if world is not None:
+        evaluation = run_evaluation(newest, world, Protocol(), console)
+        write_json(run.path / "evaluation.json", evaluation)
+    report = write_report(run)
+    for what, where in (("checkpoint", newest), ("report", report), ("run folder", run.path)):
+        console.print(f"{what}: {where}", soft_wrap=True)
+    return {"run": str(run.path), "checkpoint": str(newest), "evaluation": evaluation}
+
+
+def run_evaluation(
+    checkpoint: Path, world: AuctionConfig, protocol: Protocol, console: Console
+) -> dict[str, Any]:
+    """Plays a checkpoint and the references on fresh campaigns and prints the table.
+
+    Args:
+        checkpoint: a checkpoint or run folder.
+        world: whose users, market and budget.
+        protocol: seeds and numbers.
+        console: where progress and the table go.
+
+    Returns:
+        The content of `evaluation.json`.
+    """
+    scale = protocol.num_users / world.num_users
+    world = dataclasses.replace(
+        world,
+        num_users=protocol.num_users,
+        budget=None if world.budget is None else world.budget * scale,
+    )
+    policies = [TrainedBids.from_checkpoint(checkpoint), *references(world.build_preset())]
+    seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
+    total = len(policies) * len(seeds) * protocol.episodes
+    with counting(console, "evaluating", total) as count:
+        campaigns = evaluate(policies, world, seeds, protocol.episodes, count)
+    evaluation = {
+        "preset": world.preset,
+        "checkpoint": str(checkpoint),
+        "seeds": seeds,
+        "episodes": protocol.episodes,
+        "num_users": protocol.num_users,
+        "policies": rows(campaigns),
+        "summary": summarize(campaigns),
+    }
+    console.print(comparison_table(evaluation))
+    return evaluation
+
+
+def checkpoint_world(checkpoint: Path, preset: str | None) -> AuctionConfig:
+    """The world that a checkpoint was trained in, or another preset's.
+
+    Raises:
+        UserError: the preset is unknown, or the checkpoint is not of the ad auction.
+    """
+    if preset is not None:
+        try:
+            return AuctionConfig(preset=preset)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    world = auction_config(resumed_config(find_checkpoint(checkpoint), seed=None))
+    if world is None:
+        raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; name a --preset")
+    return world
+
+
+def _finite_limits(limits: Limits) -> dict[str, float]:
+    return {k: v for k, v in dataclasses.asdict(limits).items() if v != float("inf")}
+
+
+def _json_safe(model: dict[str, Any]) -> dict[str, Any]:
+    """Only what an experiment sets: RLlib's model config has a hundred defaults."""
+    keys = ("custom_model", "custom_model_config", "max_seq_len", "fcnet_hiddens", "use_lstm")
+    return {key: model[key] for key in keys if key in model}
+
+
+def _no_logger(config: dict[str, Any]) -> Any:
+    """The run folder has its own CSV and TensorBoard files; RLlib's would go to the home folder."""
+    from ray.tune.logger import NoopLogger
+
+    return NoopLogger(config, "")

@@ -1,0 +1,167 @@
+"""What a run leaves on disk, and how it is found again.
+
+    runs/NAME/
+      config.json          what was run, with versions
+      progress.csv         one row per iteration
+      events.out.*         the same for TensorBoard
+      checkpoint_000010/   RLlib's checkpoint, and where it stands in progress.json
+      evaluation.json      policies on fresh campaigns
+      report.html          all of it to look at
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rllib_seq.errors import UserError
+
+__all__ = ["Row", "RunFolder", "evaluation_path", "find_checkpoint", "write_json"]
+
+Row = dict[str, float | int | None]
+
+_KEEP = 3  # checkpoints; older ones are deleted
+
+
+class RunFolder:
+    """One run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Wraps a folder; `create` and `open` make sure that it is one."""
+        self.path = path.resolve()
+
+    @classmethod
+    def create(cls, storage: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
+        """Makes a new folder `storage/name-DATE-TIME` and writes `config.json`.
+
+        Raises:
+            UserError: the storage folder cannot be written.
+        """
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for attempt in range(100):
+            path = storage / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not storage.is_dir():
+                    raise UserError(f"storage {str(storage)!r} is a file; give a folder") from None
+            except OSError as error:
+                raise UserError(f"cannot write to storage {str(storage)!r}: {error}") from error
+        folder = cls(path)
+        write_json(folder.path / "config.json", config)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Opens an existing run.
+
+        Raises:
+            UserError: it is not a run folder.
+        """
+        if not (path / "config.json").is_file():
+            raise UserError(f"{str(path)!r} is not a run folder (it has no config.json)")
+        return cls(path)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Content of `config.json`."""
+        return json.loads((self.path / "config.json").read_text())
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(self.path.glob("checkpoint_*"))
+
+    def save_checkpoint(self, save: Callable[[Path], None], row: Row) -> Path:
+        """Writes a checkpoint aside and renames it, so that a half-written one is never found.
+
+        Args:
+            save: writes RLlib's checkpoint into the folder that it is given.
+            row: the row of `progress.csv` that it stands at.
+        """
+        final = self.path / f"checkpoint_{row['iteration']:06d}"
+        aside = self.path / f".{final.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        save(aside)
+        write_json(aside / "progress.json", row)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(aside, final)
+        for old in self.checkpoints()[:-_KEEP]:
+            shutil.rmtree(old)
+        return final
+
+    def read_progress(self) -> list[Row]:
+        """Rows of `progress.csv`; none if there is no such file yet."""
+        path = self.path / "progress.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return [
+                {name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)
+            ]
+
+    def append_progress(self, row: Row) -> None:
+        """Adds a row; the first one writes the header."""
+        path = self.path / "progress.csv"
+        new = not path.is_file()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def rewind_progress(self, iteration: int) -> None:
+        """Drops the rows after a checkpoint, which a resumed run will write again."""
+        rows = [row for row in self.read_progress() if (row["iteration"] or 0) <= iteration]
+        (self.path / "progress.csv").unlink(missing_ok=True)
+        for row in rows:
+            self.append_progress(row)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a user means by a run folder or a checkpoint folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (path / "config.json").is_file() and not (path / "progress.json").is_file():
+        checkpoints = RunFolder(path).checkpoints()
+        if not checkpoints:
+            raise UserError(f"run {str(path)!r} has no checkpoint yet; train it first")
+        return checkpoints[-1]
+    if not path.exists():
+        raise UserError(f"checkpoint {str(path)!r} does not exist; give a run or checkpoint folder")
+    if not (path / "policies").is_dir():
+        raise UserError(f"{str(path)!r} is not a checkpoint (it has no policies folder)")
+    return path
+
+
+def evaluation_path(checkpoint: Path) -> Path:
+    """Where the evaluation of a checkpoint goes: its run folder, else the current folder."""
+    parent = checkpoint.resolve().parent
+    return (parent if (parent / "config.json").is_file() else Path.cwd()) / "evaluation.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON for people and programs; aside first, so that a reader never sees half of it.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON does not have.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def _number(text: str) -> float | int | None:
+    if text == "":
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() and "." not in text else number

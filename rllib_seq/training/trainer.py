@@ -1,0 +1,237 @@
+"""The training loop: iterate, measure, save, stop; the same for a new and a resumed run.
+
+- `Limits`: when to stop.
+- `train`: the loop over a built Algorithm.
+- `start_ray`: a local Ray, or the cluster that `RAY_ADDRESS` names.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from envs.ad_auction.oracles import BayesBids
+from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.simulator import AuctionSimulator, play
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from tensorboardX import SummaryWriter
+
+from rllib_seq.errors import UserError
+from rllib_seq.rollouts import error_of_worker
+from rllib_seq.training.run_folder import Row, RunFolder
+
+__all__ = ["Limits", "bayes_profit", "resumed_config", "start_ray", "train"]
+
+_CHECKPOINT_SECONDS = 60.0
+_EMPTY_ITERATIONS = 5  # without a single sample, before the run gives up
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run stops, counted over all its sessions; whichever comes first."""
+
+    seconds: float = math.inf
+    """Of training, without evaluation."""
+    steps: float = math.inf
+    """Agent steps; in the ad auction, bid requests."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError if a limit is not positive."""
+        for name, value in (("stop-time-s", self.seconds), ("stop-steps", self.steps)):
+            if not value > 0:
+                raise UserError(f"{name} is {value}; give a number above 0")
+
+    def done(self, row: Row) -> float:
+        """Share of the run that is done at a row of progress, in [0, 1]."""
+        return min(1.0, max(row["seconds"] / self.seconds, row["steps"] / self.steps))  # type: ignore[operator]
+
+
+def start_ray(num_env_runners: int) -> None:
+    """Connects to the cluster of `RAY_ADDRESS`, or starts a local Ray with room for the workers."""
+    if ray.is_initialized():
+        return
+    if "RAY_ADDRESS" in os.environ:
+        ray.init()
+        return
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, num_env_runners, 1),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+
+def bayes_profit(world: AuctionConfig) -> float:
+    """Profit per user of the Bayes policy on campaigns that no training or evaluation plays."""
+    users = 8192
+    simulator = AuctionSimulator(
+        AuctionConfig(
+            preset=world.preset,
+            num_users=users,
+            budget=None if world.budget is None else world.budget * users / world.num_users,
+            shadow_price=world.shadow_price,
+            auction=world.auction,
+        )
+    )
+    ledger = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
+    return ledger.profit(simulator.preset.shadow_price) / users
+
+
+def resumed_config(checkpoint: Path, seed: int | None) -> AlgorithmConfig:
+    """The config that a checkpoint was trained with, for another session.
+
+    Args:
+        checkpoint: a checkpoint folder of a run.
+        seed: of the run. The session plays other campaigns than the ones before it.
+
+    Raises:
+        UserError: the checkpoint cannot be read.
+    """
+    try:
+        state = pickle.loads((checkpoint / "algorithm_state.pkl").read_bytes())
+    except (OSError, pickle.UnpicklingError, EOFError) as error:
+        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error}") from error
+    config = AlgorithmConfig.from_state(state["config"]).copy(copy_frozen=False)
+    if seed is not None:
+        session = np.random.SeedSequence((seed, state["training_iteration"]))
+        config.debugging(seed=int(session.generate_state(1)[0]))
+    return config
+
+
+def train(
+    algorithm: Algorithm,
+    run: RunFolder,
+    limits: Limits,
+    on_row: Callable[[Row], None],
+    world: AuctionConfig | None,
+) -> bool:
+    """Trains until a limit or a signal; the last thing it does is to write a checkpoint.
+
+    Args:
+        algorithm: built, and restored if the run is resumed.
+        run: where to write; rows that are in `progress.csv` count as done.
+        limits: when to stop.
+        on_row: is called after every iteration with the new row of progress.
+        world: of the ad auction, for the profit in % of the Bayes policy; None for other envs.
+
+    Returns:
+        Whether it was stopped by SIGINT or SIGTERM before it was done.
+
+    Raises:
+        UserError: a worker met data that only the user can mend; a checkpoint is written before.
+    """
+    rows = run.read_progress()
+    row: Row = rows[-1] if rows else {"iteration": 0, "steps": 0, "seconds": 0.0}
+    bayes = None if world is None else bayes_profit(world)
+    writer = SummaryWriter(str(run.path), write_to_disk=True)
+    saved_at, last_saved = time.monotonic(), row["iteration"]
+    empty = 0
+
+    def save() -> None:
+        nonlocal saved_at, last_saved
+        if row["iteration"] != last_saved:
+            run.save_checkpoint(lambda path: _save(algorithm, path), row)
+            saved_at, last_saved = time.monotonic(), row["iteration"]
+
+    with writer, _stop_signals() as stopped:
+        while limits.done(row) < 1.0 and not stopped:
+            began = time.monotonic()
+            try:
+                result = algorithm.train()
+            except UserError:  # raised in the driver, if it samples itself
+                save()
+                raise
+            note = error_of_worker()
+            if note is not None:
+                save()
+                raise UserError(note)
+            steps = int(result["num_agent_steps_sampled_lifetime"])
+            empty = empty + 1 if steps == row["steps"] else 0
+            if empty == _EMPTY_ITERATIONS:
+                save()
+                raise RuntimeError(
+                    f"no worker has sampled anything in {empty} iterations; see the worker logs in "
+                    "/tmp/ray/session_latest/logs"
+                )
+            row = _row(result, row, steps, time.monotonic() - began, world, bayes)
+            run.append_progress(row)
+            for name, value in row.items():
+                if value is not None:
+                    writer.add_scalar(f"run/{name}", value, steps)
+            on_row(row)
+            if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
+                save()
+        save()
+        return bool(stopped) and limits.done(row) < 1.0
+
+
+def _save(algorithm: Algorithm, path: Path) -> None:
+    path.mkdir()
+    algorithm.save_checkpoint(str(path))
+
+
+def _row(
+    result: dict[str, Any],
+    before: Row,
+    steps: int,
+    seconds: float,
+    world: AuctionConfig | None,
+    bayes: float | None,
+) -> Row:
+    """One row of progress from RLlib's result; None where there is nothing to say yet."""
+    learners = [policy["learner_stats"] for policy in result["info"]["learner"].values()]
+    stats = learners[0] if learners else {}
+    episode_return = _finite(result["env_runners"].get("episode_return_mean"))
+    per_user = None
+    if world is not None and episode_return is not None:
+        per_user = episode_return / world.num_users
+    return {
+        "iteration": int(before["iteration"] or 0) + 1,
+        "steps": steps,
+        "seconds": round(float(before["seconds"] or 0) + seconds, 3),
+        "steps_per_second": round((steps - int(before["steps"] or 0)) / seconds, 1),
+        "episode_return": episode_return,
+        "return_per_user": per_user,
+        "pct_of_bayes": None if per_user is None or not bayes else 100 * per_user / bayes,
+        "entropy": _finite(stats.get("entropy")),
+        "policy_loss": _finite(stats.get("policy_loss")),
+        "value_loss": _finite(stats.get("vf_loss")),
+        "value_explained_variance": _finite(stats.get("vf_explained_var")),
+        "kl": _finite(stats.get("kl")),
+        "grad_norm": _finite(stats.get("grad_gnorm")),
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask for a clean stop; a second one ends the process as usual."""
+    received: list[int] = []
+    previous = {}
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        previous[signum] = signal.signal(signum, note)
+    try:
+        yield received
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

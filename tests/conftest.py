@@ -1,0 +1,18 @@
+"""One local Ray for the whole session."""
+
+import os
+from collections.abc import Iterator
+
+# Workers and tests share two cores; see rllib_seq/__init__.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+import ray
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A local Ray with three CPUs, whatever the machine has."""
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()

@@ -1,0 +1,168 @@
+"""The encoder reads what it should, in order, and nothing else."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rllib_seq.errors import UserError
+from rllib_seq.nn.encoder import MaskedBiLSTM, SequenceEncoder, age_encoding, initialise
+
+modest = settings(deadline=None, max_examples=25)
+rows = st.lists(st.booleans(), min_size=6, max_size=6).filter(any)
+masks = st.lists(rows, min_size=1, max_size=5)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SequenceEncoder:
+    torch.manual_seed(0)
+    return SequenceEncoder(5, d_model=16, feedforward_dim=32, head_hidden=16).eval()
+
+
+def _full(batch: int, slots: int) -> Tensor:
+    return torch.ones(batch, slots, dtype=torch.bool)
+
+
+@modest
+@given(mask=masks, garbage=st.sampled_from([1e6, -1e6, math.nan, math.inf]))
+def test_slots_that_are_not_valid_change_nothing(
+    encoder: SequenceEncoder, mask: list[list[bool]], garbage: float
+) -> None:
+    valid = torch.tensor(mask)
+    inputs = torch.randn(*valid.shape, 5)
+    dirty = inputs.masked_fill(~valid[..., None], garbage)
+    assert (encoder(inputs, valid) - encoder(dirty, valid)).abs().max() < 1e-6
+
+
+def test_no_gradient_reaches_slots_that_are_not_valid(encoder: SequenceEncoder) -> None:
+    inputs = torch.randn(2, 6, 5, requires_grad=True)
+    valid = torch.tensor([[False, True, False, True, True, True], [False] * 5 + [True]])
+    encoder(inputs, valid).square().sum().backward()
+    assert inputs.grad is not None
+    assert torch.equal(inputs.grad.abs().sum(-1) > 0, valid)
+
+
+@modest
+@given(mask=masks)
+def test_lstm_reads_the_valid_slots_as_if_they_were_all(mask: list[list[bool]]) -> None:
+    """Against nn.LSTM on each row without its holes: exact, also for masks with holes."""
+    torch.manual_seed(0)
+    ours, theirs = MaskedBiLSTM(8, 2, 0.0), nn.LSTM(8, 4, 2, batch_first=True, bidirectional=True)
+    for layer in range(2):
+        for suffix, cells in (("", ours.forwards), ("_reverse", ours.backwards)):
+            for name, weight in cells[layer].named_parameters():
+                getattr(theirs, name.replace("l0", f"l{layer}") + suffix).data.copy_(weight)
+    valid = torch.tensor(mask)
+    tokens = torch.randn(*valid.shape, 8)
+    output = ours(tokens, valid)
+    for row, keep in enumerate(valid):
+        alone = theirs(tokens[row, keep][None])[0][0]
+        assert torch.allclose(output[row, keep], alone, atol=1e-6)
+
+
+def test_code_of_a_step_is_its_age_whatever_the_fill(encoder: SequenceEncoder) -> None:
+    """Two steps in a window of two slots read the same as two steps at the end of six."""
+    inputs = torch.randn(3, 6, 5)
+    valid = torch.tensor([[False] * 4 + [True] * 2] * 3)
+    short = encoder(inputs[:, 4:], _full(3, 2))
+    assert torch.allclose(encoder(inputs, valid), short, atol=1e-6)
+    codes = age_encoding(6, 16, inputs)
+    assert torch.equal(codes[-2:], age_encoding(2, 16, inputs))
+    assert codes[-1].tolist() == [0.0, 1.0] * 8
+
+
+def test_order_matters_and_nothing_is_forgotten(encoder: SequenceEncoder) -> None:
+    inputs, valid = torch.randn(4, 8, 5), _full(4, 8)
+    output = encoder(inputs, valid)
+    swapped = inputs[:, [1, 0, 2, 3, 4, 5, 6, 7]]
+    assert (encoder(swapped, valid) - output).abs().amax(1).min() > 1e-4
+    for slot in range(8):
+        changed = inputs.clone()
+        changed[:, slot] += 1.0
+        assert (encoder(changed, valid) - output).abs().amax(1).min() > 1e-3, slot
+
+
+def test_current_step_is_salient(encoder: SequenceEncoder) -> None:
+    inputs = torch.randn(64, 8, 5, requires_grad=True)
+    encoder(inputs, _full(64, 8)).square().sum().backward()
+    assert inputs.grad is not None
+    share = inputs.grad.norm(dim=2).mean(0)  # (L,)
+    assert share[-1] > 2 * share[:-1].max()
+
+
+@pytest.mark.parametrize("slots", [1, 2, 20])
+def test_any_window_length(encoder: SequenceEncoder, slots: int) -> None:
+    assert encoder(torch.randn(3, slots, 5), _full(3, slots)).shape == (3, 16)
+
+
+def test_training_equals_evaluation_without_dropout() -> None:
+    network = SequenceEncoder(5, d_model=16, dropout=0.0)
+    inputs, valid = torch.randn(4, 8, 5), torch.rand(4, 8) < 0.7
+    valid[:, -1] = True
+    trained = network.train()(inputs, valid)
+    with torch.no_grad():
+        assert torch.allclose(network.eval()(inputs, valid), trained, atol=1e-6)
+
+
+def test_dropout_acts_only_in_training() -> None:
+    network = SequenceEncoder(5, d_model=16, dropout=0.5)
+    inputs, valid = torch.randn(4, 8, 5), _full(4, 8)
+    assert not torch.equal(network(inputs, valid), network(inputs, valid))
+    network.eval()
+    assert torch.equal(network(inputs, valid), network(inputs, valid))
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_initial_scale(width: int) -> None:
+    """Nothing vanishes or explodes: features near unit size, gradients alive in every block."""
+    torch.manual_seed(0)
+    network = SequenceEncoder(20, d_model=width).eval()
+    inputs = torch.randn(256, 8, 20, requires_grad=True)
+    features = network(inputs, _full(256, 8))
+    assert 0.2 < features.std() < 2.0
+    features.square().mean(1).sum().backward()
+    assert inputs.grad is not None
+    assert 0.01 < inputs.grad[:, -1].norm(dim=1).mean() < 10.0
+    norms = [
+        parameter.grad.norm().item()
+        for name, parameter in network.blocks.named_parameters()
+        if name.endswith("expand.weight") and parameter.grad is not None
+    ]
+    assert len(norms) == 3
+    assert max(norms) < 10 * min(norms)
+
+
+def test_initialise_by_kind_of_layer() -> None:
+    lstm, linear = nn.LSTM(6, 4), nn.Linear(6, 4)
+    initialise(nn.ModuleList([lstm, linear]))
+    weights = dict(lstm.named_parameters())
+    for gate in weights["weight_hh_l0"].chunk(4):
+        assert torch.allclose(gate @ gate.T, torch.eye(4), atol=1e-5)
+    bias = (weights["bias_ih_l0"] + weights["bias_hh_l0"]).tolist()
+    assert bias == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    assert linear.bias.tolist() == [0.0] * 4
+
+
+def test_input_errors(encoder: SequenceEncoder) -> None:
+    inputs = torch.randn(2, 8, 5)
+    with pytest.raises(ValueError, match=r"\[B, L, 5\].*\[2, 8, 4\].*\[2, 8\]"):
+        encoder(inputs[..., :4], _full(2, 8))
+    with pytest.raises(ValueError, match=r"\[2, 8, 5\] and \[2, 7\]"):
+        encoder(inputs, _full(2, 7))
+    for dtype in (torch.float32, torch.int64):
+        with pytest.raises(ValueError, match="bool mask, not torch"):
+            encoder(inputs, _full(2, 8).to(dtype))
+    empty = _full(2, 8)
+    empty[1] = False
+    with pytest.raises(ValueError, match="window 1 has no valid slot"):
+        encoder(inputs, empty)
+
+
+def test_construction_errors() -> None:
+    with pytest.raises(ValueError, match="actual value: 0"):
+        SequenceEncoder(0)
+    with pytest.raises(UserError, match="unknown key 'd_modle'.*did you mean 'd_model'"):
+        SequenceEncoder(5, d_modle=32)

@@ -1,0 +1,1 @@
+"""Ready experiments: each module holds `config`, an RLlib AlgorithmConfig, and says why."""

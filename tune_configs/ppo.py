@@ -1,0 +1,59 @@
+"""PPO with the LSTM + Transformer model in the multi-user ad auction; what `make train` runs.
+
+Every user is an agent; all share one policy, whose recurrent state is the user's own window.
+"""
+
+from ray.rllib.algorithms.ppo import PPOConfig
+
+import rllib_seq  # noqa: F401, registers the model and the environment
+
+config = (
+    PPOConfig()
+    # TorchModelV2 lives on the old API stack.
+    .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    .framework("torch")
+    .environment(
+        "multi_user_ad_auction",
+        # "expected" pays a conversion by its probability: same mean, far less variance.
+        env_config={"preset": "journey", "num_users": 256, "reward": "expected"},
+    )
+    .multi_agent(
+        policies={"bidder"},
+        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+        count_steps_by="agent_steps",
+    )
+    .env_runners(
+        num_env_runners=2,
+        # Half a train batch each. Long, because every user's trajectory is cut at its end.
+        rollout_fragment_length=4096,
+        batch_mode="truncate_episodes",
+    )
+    .training(
+        model={
+            "custom_model": "lstm_transformer",
+            "custom_model_config": {
+                "window_length": 8,
+                "d_model": 32,
+                "feedforward_dim": 64,
+                "head_hidden": 64,
+                "dropout": 0.0,
+                # The training reward would leak the hidden stage; what a bidder really got for
+                # his last bid is in the observation (`last_profit`).
+                "prev_reward": False,
+            },
+            "max_seq_len": 24,  # a whole journey
+        },
+        train_batch_size=8192,
+        minibatch_size=1024,
+        num_epochs=4,
+        lr=1e-3,
+        gamma=1.0,  # a journey is short and ends: no reason to prefer early profit
+        lambda_=0.95,
+        clip_param=0.2,
+        use_kl_loss=False,
+        entropy_coeff=0.0,
+        vf_loss_coeff=100.0,  # profits per request are about .01
+        vf_clip_param=float("inf"),
+        grad_clip=0.5,
+    )
+)
