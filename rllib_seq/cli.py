@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from rllib_seq.errors import UserError
@@ -26,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+# Typer does not export it: the base of everything that is wrong with a command's words.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
@@ -155,13 +157,15 @@ def main() -> None:
 
     try:
         code = app(standalone_mode=False)
-    except (UserError, click.UsageError) as error:
-        message = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        print(f"error: {message}", file=sys.stderr)
+    except _UsageError as error:
+        print(f"error: {error.format_message()} (see rllib-seq --help)", file=sys.stderr)
+        sys.exit(2)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(130)
-    except click.Abort:
+    except typer.Abort:
         sys.exit(130)
     sys.exit(code or 0)

@@ -1,4 +1,4 @@
-"""One local Ray for the whole session."""
+"""One local Ray for the whole session, and one thread for torch."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import ray
+import torch
+
+# Two cores are shared with the workers of that Ray.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

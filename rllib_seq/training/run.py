@@ -129,7 +129,7 @@ def _session(
     world = auction_config(config)
     console.print(f"run folder: {run.path}", soft_wrap=True)
     start_ray(config.num_env_runners)
-    algorithm = config.build_algo(logger_creator=_no_logger)
+    algorithm = config.build_algo()
     try:
         if checkpoint is not None:
             algorithm.restore(str(checkpoint))
@@ -217,9 +217,3 @@ def _json_safe(model: dict[str, Any]) -> dict[str, Any]:
     keys = ("custom_model", "custom_model_config", "max_seq_len", "fcnet_hiddens", "use_lstm")
     return {key: model[key] for key in keys if key in model}
 
-
-def _no_logger(config: dict[str, Any]) -> Any:
-    """The run folder has its own CSV and TensorBoard files; RLlib's would go to the home folder."""
-    from ray.tune.logger import NoopLogger
-
-    return NoopLogger(config, "")
