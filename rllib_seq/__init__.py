@@ -21,11 +21,11 @@ __version__ = "0.1.0"
 
 def register() -> None:
     """Names the models and environments to RLlib; calling it again changes nothing."""
-    import envs.ad_auction  # noqa: F401, names "AdAuction-v0" to Gymnasium
-    from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
     from ray.rllib.models import ModelCatalog
     from ray.tune.registry import register_env
 
+    import envs.ad_auction  # noqa: F401, names "AdAuction-v0" to Gymnasium
+    from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
     from rllib_seq.models import LSTMTransformerModel
 
     ModelCatalog.register_custom_model("lstm_transformer", LSTMTransformerModel)

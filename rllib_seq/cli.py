@@ -18,8 +18,19 @@ from rllib_seq.errors import UserError
 
 __all__ = ["app", "main"]
 
+_EXAMPLES = """
+Examples:
+
+    rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300
+
+    rllib-seq evaluate runs/RUN --episodes 4 --seed 2000
+
+    rllib-seq report runs/RUN
+"""
+
 app = typer.Typer(
     help="Sequence models for RLlib, and the multi-user ad auction that proves them.",
+    epilog=_EXAMPLES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -101,7 +112,7 @@ def evaluate(
     preset: Annotated[
         str | None, typer.Option(help="World; default: that of the training.")
     ] = None,
-    episodes: Annotated[int, typer.Option(help="Campaigns per seed.")] = 8,
+    episodes: Annotated[int, typer.Option(help="Campaigns per seed.")] = 4,
     seed: Annotated[int, typer.Option(help="First of three evaluation seeds.")] = 1000,
     json_file: Json = None,
 ) -> None:
@@ -109,7 +120,7 @@ def evaluate(
 
     Writes `evaluation.json` into the run folder (or the current folder).
 
-    Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 8 --seed 2000`
+    Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
     from rllib_seq.training.console import make_console
     from rllib_seq.training.run import Protocol, checkpoint_world, run_evaluation

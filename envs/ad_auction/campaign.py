@@ -18,17 +18,20 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class Ledger:
-    """Running totals of one campaign, in currency units and counts."""
+    """Running totals of one campaign, in currency units and counts.
+
+    With `reward="expected"` the counts are expectations, and not whole numbers.
+    """
 
     budget: float
     """Hard limit on spend; infinity for none."""
-    requests: int = 0
-    wins: int = 0
-    clicks: int = 0
-    visits: int = 0
-    conversions: int = 0
+    requests: float = 0
+    wins: float = 0
+    clicks: float = 0
+    visits: float = 0
+    conversions: float = 0
     """Conversions that happened within the flight."""
-    censored: int = 0
+    censored: float = 0
     """Conversions caused within the flight that fall after its end: worth nothing here."""
     spend: float = 0.0
     value: float = 0.0

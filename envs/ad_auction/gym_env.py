@@ -60,7 +60,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
         if not self.action_space.contains(action):
             raise ValueError(f"action is {action!r}; give a bid level in {self.action_space}")
         simulator = self.simulator
-        outcome = simulator.step(self.bid_levels[[action]])
+        outcome = simulator.step(self.bid_levels[[int(action)]])
         reward = float(simulator.take_rewards(np.arange(simulator.num_users)).sum())
         info = {
             "won": bool(outcome.won[0]),

@@ -41,7 +41,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         self.possible_agents = [f"user_{i}" for i in range(self.simulator.num_users)]
         self.agents: list[str] = []
         space = self.simulator.observation_space
-        actions = gym.spaces.Discrete(len(self.bid_levels))
+        actions: gym.Space[np.int64] = gym.spaces.Discrete(len(self.bid_levels))
         self.observation_spaces = dict.fromkeys(self.possible_agents, space)
         self.action_spaces = dict.fromkeys(self.possible_agents, actions)
         self._rng, _ = seeding.np_random()
@@ -59,9 +59,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
 
     def step(
         self, action_dict: Mapping[str, int]
-    ) -> tuple[
-        dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]
-    ]:
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Bids on the pending requests.
 
         Raises:

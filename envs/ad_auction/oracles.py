@@ -82,9 +82,7 @@ def _kernels(model: JourneyModel) -> _Kernels:
     same = np.eye(len(model.stages))
     up, down = np.roll(same, 1, axis=1), np.roll(same, -1, axis=1)
     up[-1], down[0] = same[-1], same[0]
-    lost = (1 - model.hazard_lost)[:, None] * (
-        same + model.move_down[:, None] * (down - same)
-    )
+    lost = (1 - model.hazard_lost)[:, None] * (same + model.move_down[:, None] * (down - same))
     stays = (1 - model.hazard_won) * (1 - model.churn)
     moves = same[:, None] + model.move_up[:, :, None] * (up - same)[:, None]
     return _Kernels(lost, stays[:, None, None] * moves)

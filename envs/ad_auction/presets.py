@@ -67,7 +67,9 @@ _JOURNEY = JourneyModel(
     hazard_won=np.array([0, 0, 0.03, 0.25]),
     hazard_lost=np.array([0, 0, 0.005, 0.03]),
     churn=np.array([0.06, 0.01, 0.01, 0.01]),
-    click=np.array([[0.01, 0.02, 0.02], [0.05, 0.10, 0.10], [0.10, 0.15, 0.30], [0.15, 0.15, 0.50]]),
+    click=np.array(
+        [[0.01, 0.02, 0.02], [0.05, 0.10, 0.10], [0.10, 0.15, 0.30], [0.15, 0.15, 0.50]]
+    ),
     visit=np.array([0.01, 0.10, 0.30, 0.60]),
     requests_per_user=24,
     mean_gap_hours=3.0,  # 24 requests in three days
@@ -103,6 +105,10 @@ _DISPLAY_PRESET = dataclasses.replace(
     floor=0.005,
     # The mean price is the same share of a conversion's value as in `journey` (.0931 / 1.66).
     value=1.66,
+    # What the Bayes policy spends per user at this shadow price, about half of what it would
+    # spend at none: the two describe the same scarcity.
+    budget_per_user=0.105,
+    shadow_price=0.5,
     flight_hours=14 * 24.0,
 )
 
@@ -122,9 +128,10 @@ class AuctionConfig:
     num_users: int = 64
     """Users of one campaign."""
     reward: str = "sampled"
-    """"sampled": value when a conversion happens; "expected": its probability given the hidden
-    stage, times its value (same mean, less variance; for training only). Both minus
-    (1 + shadow_price) * spend."""
+    """"sampled": value when a conversion happens, minus (1 + shadow_price) * spend. "expected":
+    the same with every end of a journey replaced by its probability given the hidden stage: a
+    conversion pays its probability times its value, nobody leaves, and all that follows counts
+    only as much as the user would still be there. Same mean, less variance; for training only."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None

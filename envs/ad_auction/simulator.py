@@ -30,6 +30,7 @@ Bools = NDArray[np.bool_]
 # Each purpose has its own child of the seed; append new ones, never reorder.
 _STREAMS = ("arrival", "gap", "channel", "price", "stage", "delay", *users.Draws._fields)
 _NEVER = np.iinfo(np.int64).max
+_NONE: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 class Outcome(NamedTuple):
@@ -66,6 +67,8 @@ class AuctionSimulator:
         self.preset = config.build_preset()
         self.num_users = config.num_users
         self.observation_space = features.observation_space(self.preset.users.channels)
+        self.pending: Ints = _NONE
+        """Users whose requests are due now, in the order in which they are served."""
         self._clear = AUCTIONS[self.preset.auction]
 
     def reset(self, seed: int | np.random.SeedSequence) -> None:
@@ -87,6 +90,8 @@ class AuctionSimulator:
         self._channel = _categorical(model.channel_share, draws["channel"])
         self._price = self.preset.prices.ppf(draws["price"])
         self._delay = np.zeros(shape) if model.delay is None else model.delay.ppf(draws["delay"])
+        if self.config.reward == "expected":  # nobody converts or leaves, see `_book`
+            draws["conversion"] = draws["churn"] = np.ones(shape)
         self._reaction_draws = users.Draws(*(draws[name] for name in users.Draws._fields))
 
         self.stage = _categorical(model.initial_share, draws["stage"][:, 0])
@@ -100,6 +105,7 @@ class AuctionSimulator:
         self._visited = np.zeros(self.num_users, np.bool_)
         self._last_profit = np.zeros(self.num_users)
         self._reward = np.zeros(self.num_users)
+        self._presence = np.ones(self.num_users)
         self._next_hour = self._hours[:, 0].copy()
         self._conversion_hour = np.full(self.num_users, np.inf)
         self.ended |= self._next_hour == _NEVER
@@ -182,19 +188,26 @@ class AuctionSimulator:
     ) -> None:
         """Writes one step's results into the users' state and the ledger."""
         ledger, preset = self.ledger, self.preset
-        ledger.requests += len(who)
-        ledger.wins += int(won.sum())
-        ledger.spend += float(paid.sum())
-        ledger.clicks += int(reaction.clicked.sum())
-        ledger.visits += int(reaction.visited.sum())
+        # How much these users count: the probability that they are still there, if nobody leaves.
+        presence = self._presence[who]
+        ledger.requests += presence.sum()
+        ledger.wins += presence[won].sum()
+        ledger.spend += float(presence @ paid)
+        ledger.clicks += presence[reaction.clicked].sum()
+        ledger.visits += presence[reaction.visited].sum()
 
         cost = (1.0 + preset.shadow_price) * paid
-        self._reward[who] -= cost
+        self._reward[who] -= presence * cost
         if self.config.reward == "expected":
-            in_flight: Floats | float = 1.0
+            conversions = presence * reaction.conversion_probability
+            in_flight = 1.0
             if preset.users.delay is not None:
-                in_flight = preset.users.delay.cdf(preset.flight_hours - self.hour)
-            self._reward[who] += preset.value * in_flight * reaction.conversion_probability
+                in_flight = float(preset.users.delay.cdf(preset.flight_hours - self.hour))
+            self._reward[who] += preset.value * in_flight * conversions
+            ledger.value += preset.value * in_flight * float(conversions.sum())
+            ledger.conversions += in_flight * conversions.sum()
+            ledger.censored += (1 - in_flight) * conversions.sum()
+            self._presence[who] *= 1 - reaction.departure_probability
         self._last_profit[who] = -cost / preset.value
         self._clicked[who] = reaction.clicked
         self._visited[who] = reaction.visited
@@ -224,8 +237,7 @@ class AuctionSimulator:
         self._conversion_hour[due] = np.inf
         self.ledger.conversions += len(due)
         self.ledger.value += value * len(due)
-        if self.config.reward == "sampled":
-            self._reward[due] += value
+        self._reward[due] += value
         self.ended[due] = True
 
     def _move_clock(self) -> None:
@@ -234,9 +246,6 @@ class AuctionSimulator:
         self.hour = float(upcoming) if upcoming != _NEVER else self._end
         self._deliver(self.hour if upcoming != _NEVER else self.preset.flight_hours)
         self.pending = np.flatnonzero(self._next_hour == upcoming) if upcoming != _NEVER else _NONE
-
-
-_NONE = np.empty(0, np.int64)
 
 
 def _categorical(share: Floats, uniforms: Floats) -> Ints:

@@ -36,7 +36,7 @@ class ConversionDelay:
 
     def ppf(self, probability: ArrayLike) -> Floats:
         """Uniforms in `[0, 1)` to delays in hours, same shape."""
-        return np.exp(np.interp(probability, self.probabilities, np.log(self.hours)))
+        return np.exp(np.interp(np.asarray(probability), self.probabilities, np.log(self.hours)))
 
     def cdf(self, hours: ArrayLike) -> Floats:
         """Probability that a delay is at most `hours`."""
@@ -118,6 +118,8 @@ class Reaction(NamedTuple):
     """The stage after the request; unchanged where converted or churned."""
     conversion_probability: Floats
     """Probability of `converted` given the stage before and the outcome of the auction."""
+    departure_probability: Floats
+    """Likewise that the journey ends, by conversion or churn."""
 
 
 def advance(model: JourneyModel, stage: Ints, channel: Ints, won: Bools, draws: Draws) -> Reaction:
@@ -131,12 +133,14 @@ def advance(model: JourneyModel, stage: Ints, channel: Ints, won: Bools, draws: 
         draws: the users' uniforms for this request.
     """
     hazard = np.where(won, model.hazard_won[stage], model.hazard_lost[stage])
+    churn = np.where(won, model.churn[stage], 0.0)
     clicked = won & (draws.click < model.click[stage, channel])
     converted = draws.conversion < hazard
-    churned = won & ~converted & (draws.churn < model.churn[stage])
+    churned = ~converted & (draws.churn < churn)
     stays = converted | churned
     up = won & ~stays & (draws.move < model.move_up[stage, channel])
     down = ~won & ~stays & (draws.move < model.move_down[stage])
     new_stage = np.clip(stage + up - down, 0, len(model.stages) - 1)
     visited = ~stays & (draws.visit < model.visit[new_stage])
-    return Reaction(clicked, converted, churned, visited, new_stage, hazard)
+    departure = 1 - (1 - hazard) * (1 - churn)
+    return Reaction(clicked, converted, churned, visited, new_stage, hazard, departure)

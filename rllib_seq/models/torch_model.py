@@ -48,6 +48,10 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         ... )
     """
 
+    # Set by TorchModelV2.
+    action_space: gym.Space[Any]
+    view_requirements: dict[str, Any]
+
     def __init__(
         self,
         obs_space: gym.Space,

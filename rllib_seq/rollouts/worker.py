@@ -6,6 +6,8 @@ gone: bad data in a user's environment would look like a crash and be retried fo
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -18,21 +20,21 @@ __all__ = ["TellingRolloutWorker", "error_of_worker"]
 
 
 class TellingRolloutWorker(RolloutWorker):
-    """RLlib's rollout worker of the old API stack that leaves a note when a user can mend it."""
+    """RLlib's rollout worker of the old API stack; leaves a note if the user can mend its end."""
 
-    def sample(self, **kwargs: Any) -> Any:
-        """See `RolloutWorker.sample`.
+    def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs a function on this worker; RLlib asks remote workers for everything in this way."""
 
-        Raises:
-            UserError: as the model or environment raised it; the driver finds it by
-                `error_of_worker`.
-        """
-        try:
-            return super().sample(**kwargs)
-        except UserError as error:
-            note = f"rollout worker {self.worker_index}: {error}"
-            internal_kv._internal_kv_put(_key(), note.encode())
-            raise
+        def telling(worker: RolloutWorker, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return func(worker, *args, **kwargs)
+            except UserError as error:
+                note = f"rollout worker {self.worker_index}: {error}"
+                internal_kv._internal_kv_put(_key(), note.encode())
+                # RLlib would also end the process, but only after a minute's wait.
+                sys.exit(1)
+
+        return super().apply(telling, *args, **kwargs)
 
 
 def error_of_worker() -> str | None:

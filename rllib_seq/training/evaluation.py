@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.policy.policy import Policy
+from scipy import stats
+
 from envs.ad_auction.baselines import FixedBids, RandomBids, SignalBids
 from envs.ad_auction.campaign import Ledger
 from envs.ad_auction.oracles import BayesBids, FullInformationBids, best_fixed, best_memoryless
 from envs.ad_auction.presets import AuctionConfig, Preset
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
-from numpy.typing import NDArray
-from ray.rllib.policy.policy import Policy
-from scipy import stats
-
 from rllib_seq.errors import UserError
 from rllib_seq.training.run_folder import find_checkpoint
 
@@ -59,7 +59,9 @@ class TrainedBids:
         folder = find_checkpoint(path) / "policies"
         names = sorted(child.name for child in folder.iterdir())
         if len(names) != 1:
-            raise UserError(f"checkpoint {str(path)!r} holds the policies {names}; need exactly one")
+            raise UserError(
+                f"checkpoint {str(path)!r} holds the policies {names}; need exactly one"
+            )
         return cls(Policy.from_checkpoint(str(folder / names[0])))
 
     def start(self, simulator: AuctionSimulator) -> None:
@@ -146,10 +148,7 @@ def evaluate(
     simulator = AuctionSimulator(replace(world, reward="sampled"))
     ledgers = [
         [
-            [
-                _play(simulator, policy, seed, episode, on_campaign)
-                for episode in range(episodes)
-            ]
+            [_play(simulator, policy, seed, episode, on_campaign) for episode in range(episodes)]
             for seed in seeds
         ]
         for policy in policies
@@ -198,12 +197,12 @@ def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
                     "profit_per_user": float(profit.mean()),
                     "spend": spend,
                     "budget": budget if np.isfinite(budget) else None,
-                    "requests": requests,
-                    "wins": wins,
+                    "requests": int(requests),
+                    "wins": int(wins),
                     "win_rate": _ratio(wins, requests),
-                    "clicks": sum(ledger.clicks for ledger in ledgers),
-                    "conversions": conversions,
-                    "censored_conversions": sum(ledger.censored for ledger in ledgers),
+                    "clicks": int(sum(ledger.clicks for ledger in ledgers)),
+                    "conversions": int(conversions),
+                    "censored_conversions": int(sum(ledger.censored for ledger in ledgers)),
                     "cpa": _ratio(spend, conversions),
                     "roas": _ratio(sum(ledger.value for ledger in ledgers), spend),
                     "pct_of_bayes": _ratio(100 * profit.mean(), bayes[s]),

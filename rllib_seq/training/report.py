@@ -66,19 +66,24 @@ def write_report(run: RunFolder) -> Path:
 
 def _comparison(evaluation: dict[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in evaluation["seeds"])
-    rows = "".join(
-        f"<tr class='{html.escape(row['policy'])}'><td>{html.escape(row['policy'])}</td>"
-        f"<td>{row['profit_per_user']['mean']:.4f} ± {row['profit_per_user']['half_width']:.4f}</td>"
-        f"<td>{row['pct_of_bayes']:.1f}</td>"
-        f"<td>{row['over_memoryless']['mean']:+.4f} ± {row['over_memoryless']['half_width']:.4f}</td>"
-        "</tr>"
-        for row in evaluation["summary"]
-    )
+    rows = "".join(_comparison_row(row) for row in evaluation["summary"])
     return (
         f"<h2>Comparison</h2><p>Preset {html.escape(evaluation['preset'])}, seeds {seeds}, "
         f"{evaluation['episodes']} campaigns of {evaluation['num_users']} users per seed; mean and "
         "95 % interval.</p><div class=scroll><table><tr><th>policy</th><th>profit per user</th>"
         f"<th>% of Bayes</th><th>over best memoryless</th></tr>{rows}</table></div>"
+    )
+
+
+def _comparison_row(row: dict[str, Any]) -> str:
+    name = html.escape(row["policy"])
+    profit, over = row["profit_per_user"], row["over_memoryless"]
+    share = "-" if row["pct_of_bayes"] is None else f"{row['pct_of_bayes']:.1f}"
+    return (
+        f"<tr class='{name}'><td>{name}</td>"
+        f"<td>{profit['mean']:.4f} ± {profit['half_width']:.4f}</td>"
+        f"<td>{share}</td>"
+        f"<td>{over['mean']:+.4f} ± {over['half_width']:.4f}</td></tr>"
     )
 
 
@@ -89,7 +94,9 @@ def _profit_chart(evaluation: dict[str, Any]) -> go.Figure:
             x=[row["policy"] for row in summary],
             y=[row["profit_per_user"]["mean"] for row in summary],
             error_y={"array": [row["profit_per_user"]["half_width"] for row in summary]},
-            marker_color=["#d9822b" if row["policy"] == "trained" else "#5b8def" for row in summary],
+            marker_color=[
+                "#d9822b" if row["policy"] == "trained" else "#5b8def" for row in summary
+            ],
         )
     )
     figure.update_layout(title="Profit per user", yaxis_title="currency units")

@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from envs.ad_auction.presets import AuctionConfig
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
+from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
 from rllib_seq.training.evaluation import TrainedBids, evaluate, references, rows, summarize
@@ -40,9 +40,9 @@ class Protocol:
     seed: int = 1000
     """First of the evaluation seeds."""
     num_seeds: int = 3
-    episodes: int = 8
+    episodes: int = 4
     """Campaigns per seed."""
-    num_users: int = 1024
+    num_users: int = 2048
     """Users of one campaign; a budget grows with them."""
 
     def __post_init__(self) -> None:
@@ -54,7 +54,12 @@ class Protocol:
 
 
 def run_training(
-    module: str, options: Options, limits: Limits, storage: Path, console: Console
+    module: str,
+    options: Options,
+    limits: Limits,
+    storage: Path,
+    console: Console,
+    protocol: Protocol | None = None,
 ) -> dict[str, Any]:
     """Trains a config from the start and evaluates it.
 
@@ -64,6 +69,7 @@ def run_training(
         limits: when to stop.
         storage: the run folder is made in here.
         console: where progress and the table go.
+        protocol: of the evaluation at the end.
 
     Returns:
         `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
@@ -94,16 +100,19 @@ def run_training(
             },
         },
     )
-    return _session(config, run, limits, None, console)
+    return _session(config, run, limits, None, console, protocol or Protocol())
 
 
-def resume_training(path: Path, limits: Limits | None, console: Console) -> dict[str, Any]:
+def resume_training(
+    path: Path, limits: Limits | None, console: Console, protocol: Protocol | None = None
+) -> dict[str, Any]:
     """Goes on with a run from its newest checkpoint.
 
     Args:
         path: the run folder.
         limits: over all sessions of the run; None: those that it was started with.
         console: where progress and the table go.
+        protocol: of the evaluation at the end.
 
     Returns:
         See `run_training`; raises the same.
@@ -116,7 +125,7 @@ def resume_training(path: Path, limits: Limits | None, console: Console) -> dict
     standing = json.loads((checkpoint / "progress.json").read_text())
     config = resumed_config(checkpoint, settings["seed"])
     run.rewind_progress(standing["iteration"])
-    return _session(config, run, limits, checkpoint, console)
+    return _session(config, run, limits, checkpoint, console, protocol or Protocol())
 
 
 def _session(
@@ -125,6 +134,7 @@ def _session(
     limits: Limits,
     checkpoint: Path | None,
     console: Console,
+    protocol: Protocol,
 ) -> dict[str, Any]:
     world = auction_config(config)
     console.print(f"run folder: {run.path}", soft_wrap=True)
@@ -138,6 +148,7 @@ def _session(
             stopped = train(algorithm, run, limits, display.show, world)
     finally:
         algorithm.stop()
+        Path(algorithm.logdir).rmdir()  # the empty folder that RLlib makes in ~/ray_results
     newest = find_checkpoint(run.path)
     if stopped:
         raise Interrupted(
@@ -145,7 +156,7 @@ def _session(
         )
     evaluation = None
     if world is not None:
-        evaluation = run_evaluation(newest, world, Protocol(), console)
+        evaluation = run_evaluation(newest, world, protocol, console)
         write_json(run.path / "evaluation.json", evaluation)
     report = write_report(run)
     for what, where in (("checkpoint", newest), ("report", report), ("run folder", run.path)):
@@ -216,4 +227,3 @@ def _json_safe(model: dict[str, Any]) -> dict[str, Any]:
     """Only what an experiment sets: RLlib's model config has a hundred defaults."""
     keys = ("custom_model", "custom_model_config", "max_seq_len", "fcnet_hiddens", "use_lstm")
     return {key: model[key] for key in keys if key in model}
-

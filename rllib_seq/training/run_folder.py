@@ -1,12 +1,12 @@
 """What a run leaves on disk, and how it is found again.
 
-    runs/NAME/
-      config.json          what was run, with versions
-      progress.csv         one row per iteration
-      events.out.*         the same for TensorBoard
-      checkpoint_000010/   RLlib's checkpoint, and where it stands in progress.json
-      evaluation.json      policies on fresh campaigns
-      report.html          all of it to look at
+runs/NAME/
+  config.json          what was run, with versions
+  progress.csv         one row per iteration
+  events.out.*         the same for TensorBoard
+  checkpoint_000010/   RLlib's checkpoint, and where it stands in progress.json
+  evaluation.json      policies on fresh campaigns
+  report.html          all of it to look at
 """
 
 from __future__ import annotations

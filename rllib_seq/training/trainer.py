@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import ray
-from envs.ad_auction.oracles import BayesBids
-from envs.ad_auction.presets import AuctionConfig
-from envs.ad_auction.simulator import AuctionSimulator, play
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from tensorboardX import SummaryWriter
 
+from envs.ad_auction.oracles import BayesBids
+from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.simulator import AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import error_of_worker
 from rllib_seq.training.run_folder import Row, RunFolder
@@ -221,17 +221,17 @@ def _finite(value: Any) -> float | None:
 def _stop_signals() -> Iterator[list[int]]:
     """SIGINT and SIGTERM ask for a clean stop; a second one ends the process as usual."""
     received: list[int] = []
-    previous = {}
+    previous: dict[int, Any] = {}
 
     def note(number: int, frame: object) -> None:
         received.append(number)
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+        for known, handler in previous.items():
+            signal.signal(known, handler)
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         previous[signum] = signal.signal(signum, note)
     try:
         yield received
     finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+        for known, handler in previous.items():
+            signal.signal(known, handler)

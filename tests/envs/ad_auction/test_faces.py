@@ -1,0 +1,96 @@
+"""The Gymnasium and the RLlib face are the same simulator."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
+
+from envs.ad_auction import PRESETS, AdAuctionEnv
+from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gymnasium_checks_pass(preset):
+    check_env(
+        gym.make("AdAuction-v0", preset=preset, num_users=8).unwrapped, skip_render_check=True
+    )
+
+
+def run_multi(env, seed, action):
+    """Total reward per agent, and the steps."""
+    observations, _ = env.reset(seed=seed)
+    totals, steps, over = {}, 0, set()
+    done = False
+    while not done:
+        pending = {env.possible_agents[u] for u in env.simulator.pending}
+        acting = {agent for agent in observations if agent not in over}
+        assert acting == pending  # only users with a request are asked
+        assert acting <= set(env.agents)
+        steps += len(acting)
+        observations, rewards, terminateds, truncateds, _ = env.step(dict.fromkeys(acting, action))
+        assert rewards.keys() == observations.keys()
+        for agent, row in observations.items():
+            assert env.observation_spaces[agent].contains(row)
+        for agent, reward in rewards.items():
+            totals[agent] = totals.get(agent, 0.0) + reward
+        done = terminateds.pop("__all__")
+        assert not truncateds["__all__"]
+        ended = {agent for agent, end in terminateds.items() if end}
+        assert ended <= observations.keys()  # the last word comes with an observation
+        assert not ended & over  # and once
+        over |= ended
+    assert over == set(env.possible_agents)
+    return totals, steps
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_both_faces_play_the_same_campaign(preset):
+    config = {"preset": preset, "num_users": 30}
+    action = 12
+    totals, steps = run_multi(MultiUserAdAuctionEnv(config), 9, action)
+
+    env = AdAuctionEnv(**config)
+    env.reset(seed=9)
+    total, count, done = 0.0, 0, False
+    while not done:
+        _, reward, done, _, _ = env.step(action)
+        total, count = total + reward, count + 1
+    assert count == steps
+    assert sum(totals.values()) == pytest.approx(total)
+    assert total == pytest.approx(env.simulator.ledger.profit(env.simulator.preset.shadow_price))
+
+
+def test_a_seed_fixes_the_campaigns_that_follow_and_campaigns_differ():
+    env = MultiUserAdAuctionEnv({"num_users": 10})
+    runs = []
+    for _ in range(2):
+        env.reset(seed=4)
+        hours = []
+        for _ in range(3):
+            hours.append(env.simulator.hour)
+            hours.append(env.simulator.channel(np.arange(10)).tolist())
+            env.reset()
+        runs.append(hours)
+    assert runs[0] == runs[1]
+    assert runs[0][1] != runs[0][3]
+
+
+def test_it_is_an_rllib_env_with_spaces_for_every_agent():
+    env = MultiUserAdAuctionEnv({"num_users": 3})
+    assert isinstance(env, MultiAgentEnv)
+    assert set(env.observation_spaces) == set(env.action_spaces) == set(env.possible_agents)
+    assert env.action_spaces["user_0"] == gym.spaces.Discrete(17)
+
+
+def test_wrong_actions_are_refused():
+    env = MultiUserAdAuctionEnv({"num_users": 5})
+    observations, _ = env.reset(seed=0)
+    with pytest.raises(ValueError, match="missing or too many"):
+        env.step({})
+    with pytest.raises(ValueError, match="user_99"):
+        env.step({**dict.fromkeys(observations, 0), "user_99": 0})
+    scalar = AdAuctionEnv(num_users=5)
+    scalar.reset(seed=0)
+    with pytest.raises(ValueError, match="action is 17"):
+        scalar.step(17)

@@ -1,0 +1,130 @@
+"""The references: published figures, exact value == Monte Carlo, and what each policy may know."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
+from envs.ad_auction.baselines import FixedBids, RandomBids, SignalBids
+from envs.ad_auction.competitors import QuantilePrices
+from envs.ad_auction.oracles import (
+    BayesBids,
+    FullInformationBids,
+    best_fixed,
+    best_memoryless,
+    best_response,
+    expected_auction,
+    full_information,
+)
+
+USERS = 40_000
+JOURNEY = PRESETS["journey"]
+
+
+@pytest.fixture(scope="module")
+def profits():
+    """Profit per user of every reference, on the same users, conversions by probability."""
+    simulator = AuctionSimulator(AuctionConfig(num_users=USERS, reward="expected"))
+    policies = [
+        RandomBids(),
+        FixedBids(best_fixed(JOURNEY).bids[0, 0]),
+        SignalBids(best_memoryless(JOURNEY).bids),
+        BayesBids(),
+        FullInformationBids(),
+    ]
+    result = {}
+    for policy in policies:
+        play(simulator, policy, seed=11)
+        result[policy.name] = simulator.take_rewards(np.arange(USERS)).mean()
+    return result
+
+
+def test_published_figures_of_the_journey(profits):
+    assert profits["full_information"] == pytest.approx(0.175, abs=0.005)
+    assert profits["bayes"] == pytest.approx(0.124, abs=0.005)
+    assert profits["memoryless"] == pytest.approx(0.067, abs=0.006)
+    assert profits["fixed"] == pytest.approx(0.045, abs=0.004)
+
+
+def test_exact_values_equal_monte_carlo(profits):
+    near = {"abs": 0.003}
+    assert profits["full_information"] == pytest.approx(full_information(JOURNEY).value, **near)
+    assert profits["memoryless"] == pytest.approx(best_memoryless(JOURNEY).value, **near)
+    assert profits["fixed"] == pytest.approx(best_fixed(JOURNEY).value, **near)
+
+
+def test_memory_pays(profits):
+    order = ["random", "fixed", "memoryless", "bayes", "full_information"]
+    assert sorted(profits, key=profits.__getitem__) == order
+    assert profits["bayes"] >= 1.65 * profits["memoryless"]
+    # The exact worth of memorylessness is below the noise of one sample of users.
+    assert 0.1215 >= 1.7 * best_memoryless(JOURNEY).value
+
+
+def test_no_other_memoryless_bids_are_better():
+    simulator = AuctionSimulator(AuctionConfig(num_users=USERS, reward="expected"))
+
+    def profit(bids):
+        play(simulator, SignalBids(bids), seed=12)
+        return simulator.take_rewards(np.arange(USERS)).mean()
+
+    best = best_memoryless(JOURNEY).bids
+    for clicked, visited in ((0, 0), (0, 1), (1, 1)):
+        for factor in (0.6, 1.6):
+            other = best.copy()
+            other[clicked, visited] *= factor
+            assert profit(other) < profit(best) + 2e-4
+
+
+def test_the_belief_is_calibrated():
+    """Among users to whom the filter gives a stage with probability p, a share p is in it."""
+    simulator, bayes = AuctionSimulator(AuctionConfig(num_users=USERS)), BayesBids()
+    simulator.reset(3)
+    bayes.start(simulator)
+    for _ in range(60):
+        bayes.update(users := simulator.pending, simulator.step(bayes.bids(users)))
+    staying = np.flatnonzero(~simulator.ended & (simulator.request > 3))
+    assert len(staying) > 5000
+    for stage in range(4):
+        belief, truth = bayes.belief[staying, stage], simulator.stage[staying] == stage
+        for low in np.arange(0, 1, 0.2):
+            band = (belief >= low) & (belief < low + 0.2)
+            if band.sum() > 300:
+                assert truth[band].mean() == pytest.approx(belief[band].mean(), abs=0.04)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("auction", ["first_price", "second_price"])
+def test_expected_auction_is_the_mean_over_market_prices(preset, auction):
+    world = dataclasses.replace(PRESETS[preset], auction=auction, floor=0.02)
+    market = world.prices.ppf((np.arange(200_000) + 0.5) / 200_000)
+    to_beat = np.maximum(market, 0.02)
+    for bid in (0.01, 0.05, 0.2):
+        won = bid >= to_beat
+        paid = np.where(won, bid if auction == "first_price" else to_beat, 0.0)
+        win, payment = expected_auction(world, np.array([bid]))
+        assert win[0] == pytest.approx(won.mean(), abs=1e-3)
+        assert payment[0] == pytest.approx(paid.mean(), abs=1e-4)
+
+
+def test_best_responses_to_three_equilibrium_rivals():
+    """First price, n = 4, values U[0, 1]: the equilibrium bids 3/4 of the value."""
+    rivals = SimpleNamespace(
+        cdf=lambda x: np.clip(np.asarray(x) / 0.75, 0, 1) ** 3, mean_below=lambda x: 0 * x
+    )
+    world = dataclasses.replace(JOURNEY, prices=rivals, auction="first_price")
+    bids = best_response(world, np.array([0.2, 0.5, 0.9]))
+    np.testing.assert_allclose(bids, [0.15, 0.375, 0.675], rtol=0.01)
+
+
+def test_truth_is_the_best_response_in_second_price_and_the_shadow_price_shades_it():
+    world = dataclasses.replace(JOURNEY, prices=QuantilePrices({}, {}, 1.0), shadow_price=1.0)
+    np.testing.assert_allclose(best_response(world, np.array([0.4, -0.2])), [0.2, 0.0])
+
+
+def test_bayes_spends_the_budget_of_display_at_its_shadow_price():
+    simulator = AuctionSimulator(AuctionConfig("display", num_users=USERS))
+    ledger = play(simulator, BayesBids(), seed=5)
+    assert ledger.spend / ledger.budget == pytest.approx(0.98, abs=0.03)

@@ -1,0 +1,54 @@
+import math
+
+import pytest
+
+from envs.ad_auction.presets import PRESETS, AuctionConfig
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_probabilities_are_probabilities(preset):
+    model = PRESETS[preset].users
+    assert model.initial_share.sum() == pytest.approx(1)
+    assert model.channel_share.sum() == pytest.approx(1)
+    for name in ("move_up", "move_down", "hazard_won", "hazard_lost", "churn", "click", "visit"):
+        table = getattr(model, name)
+        assert ((table >= 0) & (table <= 1)).all(), name
+
+
+def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
+    for preset in PRESETS.values():
+        levels = preset.bid_levels / preset.value
+        assert levels[0] == 0
+        assert levels[1] == pytest.approx(0.004)
+        assert levels[-1] == pytest.approx(0.3)
+        ratios = levels[2:] / levels[1:-1]
+        assert ratios == pytest.approx(ratios[0])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"preset": "journy"}, "unknown preset 'journy'; did you mean 'journey'.*display"),
+        ({"budget": -1.0}, "budget is -1.0; give a number of at least 0"),
+        ({"budget": math.nan}, "budget is nan"),
+        ({"shadow_price": "much"}, "shadow_price is 'much'"),
+        ({"num_users": 0}, "num_users is 0"),
+        ({"num_users": True}, "num_users is True"),
+        ({"reward": "hoped"}, "unknown reward 'hoped'"),
+        ({"auction": "dutch"}, "unknown auction 'dutch'"),
+        ({"num_user": 3}, "unknown env config key 'num_user'; did you mean 'num_users'"),
+    ],
+)
+def test_bad_config_is_refused_in_one_line(config, message):
+    with pytest.raises(ValueError, match=message) as error:
+        AuctionConfig.from_dict(config)
+    assert "\n" not in str(error.value)
+
+
+def test_overrides_reach_the_preset():
+    preset = AuctionConfig(
+        num_users=10, budget=5.0, shadow_price=0.3, auction="first_price"
+    ).build_preset()
+    assert preset.budget_per_user == 0.5
+    assert preset.shadow_price == 0.3
+    assert preset.auction == "first_price"

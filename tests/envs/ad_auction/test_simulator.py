@@ -1,0 +1,206 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
+from envs.ad_auction.baselines import FixedBids, RandomBids
+
+
+def fixed(bid):
+    return FixedBids(np.full(3, bid))
+
+
+def transcript(simulator, policy, seed):
+    """Every observation and outcome of a campaign, in order."""
+    simulator.reset(seed)
+    policy.start(simulator)
+    steps = []
+    while not simulator.done:
+        who, hour = simulator.pending, simulator.hour
+        observation = simulator.observe(who)
+        outcome = simulator.step(policy.bids(who))
+        steps.append((hour, who, observation, outcome))
+    return steps
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_identical_seeds_give_identical_campaigns_and_others_differ(preset):
+    config = AuctionConfig(preset=preset, num_users=20)
+    first, again, other = (
+        transcript(AuctionSimulator(config), RandomBids(), seed) for seed in (5, 5, 6)
+    )
+    assert len(first) == len(again)
+    for a, b in zip(first, again, strict=True):
+        assert a[0] == b[0]
+        np.testing.assert_array_equal(a[1], b[1])
+        np.testing.assert_array_equal(a[2], b[2])
+        for x, y in zip(a[3], b[3], strict=True):
+            np.testing.assert_array_equal(x, y)
+    assert len(first) != len(other) or any(len(a[1]) != len(b[1]) for a, b in zip(first, other))
+
+
+def test_a_seed_sequence_can_be_used_twice():
+    simulator, seed = AuctionSimulator(AuctionConfig(num_users=50)), np.random.SeedSequence(3)
+    assert play(simulator, fixed(0.05), seed) == play(simulator, fixed(0.05), seed)
+
+
+@pytest.mark.parametrize("auction", ["first_price", "second_price"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_win_rate_rises_with_the_bid(preset, auction):
+    config = AuctionConfig(preset=preset, num_users=400, auction=auction, budget=1e9)
+    simulator = AuctionSimulator(config)
+    rates = []
+    for bid in simulator.preset.bid_levels[1:]:
+        ledger = play(simulator, fixed(bid), seed=1)
+        rates.append(ledger.wins / ledger.requests)
+    assert (np.diff(rates) > -1e-12).all()
+    assert rates[-1] > 0.9
+    assert rates[0] < 0.1
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32), raised=st.integers(0, 19))
+def test_raising_one_users_bid_changes_nobody_elses_journey(seed, raised):
+    """Others meet the same prices and draw the same clicks, conversions and moves."""
+    simulator = AuctionSimulator(AuctionConfig(num_users=20))
+
+    class OneBidsMore:
+        name = "one bids more"
+
+        def __init__(self, bid):
+            self.bid = bid
+
+        def start(self, simulator):
+            self.outcomes = {user: [] for user in range(20)}
+
+        def bids(self, users):
+            return np.where(users == raised, self.bid, 0.05)
+
+        def update(self, users, outcome):
+            for i, user in enumerate(users):
+                self.outcomes[int(user)].append([float(column[i]) for column in outcome])
+
+    low, high = OneBidsMore(0.01), OneBidsMore(0.2)
+    for policy in (low, high):
+        play(simulator, policy, seed)
+    for user in range(20):
+        if user != raised:
+            assert low.outcomes[user] == high.outcomes[user]
+    shared = min(len(low.outcomes[raised]), len(high.outcomes[raised]))
+    wins = [[row[0] for row in policy.outcomes[raised][:shared]] for policy in (low, high)]
+    assert all(h >= lo for lo, h in zip(*wins, strict=True))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32), budget=st.floats(0, 3))
+def test_spend_never_exceeds_the_budget(seed, budget):
+    simulator = AuctionSimulator(AuctionConfig("display", num_users=30, budget=budget))
+    assert play(simulator, fixed(0.2), seed).spend <= budget + 1e-12
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_rewards_add_up_to_the_profit_of_the_ledger(preset):
+    simulator = AuctionSimulator(AuctionConfig(preset, num_users=200, shadow_price=0.25))
+    ledger = play(simulator, fixed(0.08), seed=2)
+    total = simulator.take_rewards(np.arange(200)).sum()
+    assert total == pytest.approx(ledger.profit(0.25))
+    assert simulator.take_rewards(np.arange(200)).sum() == 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_expected_reward_has_the_same_mean_and_less_variance(preset):
+    profits = {}
+    for reward in ("sampled", "expected"):
+        config = AuctionConfig(preset, num_users=40_000, reward=reward, budget=1e9)
+        simulator = AuctionSimulator(config)
+        ledger = play(simulator, fixed(0.08), seed=3)
+        profits[reward] = simulator.take_rewards(np.arange(40_000))
+        assert profits[reward].sum() == pytest.approx(ledger.profit(simulator.preset.shadow_price))
+    difference = profits["sampled"] - profits["expected"]
+    assert abs(difference.mean()) < 4 * difference.std() / 200
+    assert profits["expected"].var() < 0.75 * profits["sampled"].var()
+
+
+def test_every_conversion_happens_after_its_delay_or_is_reported_as_censored():
+    simulator = AuctionSimulator(AuctionConfig("display", num_users=2000, budget=1e9))
+    policy = fixed(0.1)
+    simulator.reset(4)
+    policy.start(simulator)
+    caused, seen = 0, [0]
+    while not simulator.done:
+        outcome = simulator.step(policy.bids(simulator.pending))
+        caused += int(outcome.converted.sum())
+        seen.append(simulator.ledger.conversions)
+        assert simulator.ledger.conversions <= caused
+    ledger = simulator.ledger
+    assert ledger.conversions + ledger.censored == caused
+    assert ledger.value == pytest.approx(ledger.conversions * simulator.preset.value)
+    assert ledger.censored > 0
+    assert len(set(seen)) > 50  # they trickle in
+    share_at_once = np.mean(simulator.preset.users.delay.ppf(np.linspace(0, 1, 999)) <= 1)
+    assert share_at_once < 0.4
+
+
+def test_a_converted_user_waits_for_his_conversion_and_makes_no_more_requests():
+    simulator = AuctionSimulator(AuctionConfig("display", num_users=3000, budget=1e9))
+    policy = fixed(0.15)
+    simulator.reset(1)
+    policy.start(simulator)
+    converted = np.zeros(3000, bool)
+    waited = False
+    while not simulator.done:
+        who = simulator.pending
+        assert not converted[who].any()
+        outcome = simulator.step(policy.bids(who))
+        converted[who] |= outcome.converted
+        waited |= bool((converted & ~simulator.ended).any())
+    assert waited
+    assert simulator.ended.all()
+
+
+def test_nothing_that_is_observed_depends_on_the_hidden_stage():
+    simulator = AuctionSimulator(AuctionConfig(num_users=200, reward="expected"))
+    simulator.reset(0)
+    for _ in range(40):
+        before = simulator.observe(simulator.pending)
+        truth = simulator.stage.copy()
+        for stage in range(4):
+            simulator.stage[:] = stage
+            np.testing.assert_array_equal(simulator.observe(simulator.pending), before)
+        simulator.stage[:] = truth
+        simulator.step(np.full(len(simulator.pending), 0.05))
+
+
+def test_last_profit_is_what_was_paid_and_not_the_expected_reward():
+    simulator = AuctionSimulator(AuctionConfig(num_users=100, reward="expected"))
+    simulator.reset(0)
+    column = len(simulator.preset.users.channels) + 2
+    paid = np.zeros(100)
+    for _ in range(60):
+        who = simulator.pending
+        np.testing.assert_allclose(simulator.observe(who)[:, column], -paid[who], rtol=1e-6)
+        paid[who] = simulator.step(np.full(len(who), 0.1)).paid
+
+
+def test_observations_stay_inside_the_declared_space():
+    for preset in PRESETS:
+        simulator = AuctionSimulator(AuctionConfig(preset, num_users=50))
+        for _, _, observations, _ in transcript(simulator, RandomBids(), 0):
+            for row in observations:
+                assert simulator.observation_space.contains(row)
+
+
+@pytest.mark.parametrize("bid", [-0.1, np.nan])
+def test_a_bid_that_is_no_bid_is_refused(bid):
+    simulator = AuctionSimulator(AuctionConfig(num_users=5))
+    simulator.reset(0)
+    with pytest.raises(ValueError, match=f"a bid is {bid}"):
+        simulator.step(np.full(1, bid))
+
+
+def test_too_many_bids_are_refused():
+    simulator = AuctionSimulator(AuctionConfig(num_users=5))
+    simulator.reset(0)
+    with pytest.raises(ValueError, match="9 bids for"):
+        simulator.step(np.zeros(9))

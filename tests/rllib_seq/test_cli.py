@@ -1,0 +1,101 @@
+"""Bad input: exit code 2, one line on stderr that names the value and the mend."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from rllib_seq.cli import main
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["rllib-seq", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code, capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--preset", "jurney"], ["'jurney'", "'journey'"]),
+        (["train", "--budget", "-1"], ["budget is -1.0", "at least 0"]),
+        (["train", "--budget", "nan"], ["budget is nan", "at least 0"]),
+        (["train", "--window-length", "0"], ["window_length=0", "at least 1"]),
+        (["train", "--num-env-runners", "-2"], ["num-env-runners is -2", "0 or more"]),
+        (["train", "--stop-steps", "0"], ["stop-steps is 0", "above 0"]),
+        (["train", "--stop-time-s", "nan"], ["stop-time-s is nan", "above 0"]),
+        (["train", "--seed", "one"], ["--seed", "integer"]),
+        (["train", "--sed", "1"], ["--sed", "--seed"]),
+        (["train", "tune_configs.pp"], ["'tune_configs.pp'", "tune_configs.ppo"]),
+        (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),
+        (["train", "--resume", "nowhere", "--seed", "3"], ["--resume", "--stop-time-s"]),
+        (["evaluate", "nowhere"], ["'nowhere'", "does not exist"]),
+        (["evaluate"], ["checkpoint"]),
+        (["report", "nowhere"], ["'nowhere'", "run folder"]),
+        (["trian"], ["trian"]),
+    ],
+)
+def test_bad_input(arguments, words, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, printed = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert printed.out == ""
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from tune_configs.ppo import config\n"
+        "config = config.copy(copy_frozen=False)\n"
+        "config.training(model={**config.model, 'custom_model_config': {'layers': 3}})\n"
+    )
+    code, printed = run(monkeypatch, capsys, "train", path)
+    assert code == 2
+    assert printed.err.startswith("error: unknown key 'layers' in custom_model_config")
+    assert printed.err.count("\n") == 1
+
+
+def test_help_shows_every_command_with_an_example(monkeypatch, capsys):
+    code, printed = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    for command in ("train", "evaluate", "report"):
+        assert f"rllib-seq {command}" in printed.out
+        code, text = run(monkeypatch, capsys, command, "--help")
+        assert code == 0
+        assert "Example" in text.out
+        assert "--json" in text.out
+
+
+def test_json_of_a_report(monkeypatch, capsys, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    evaluation = {
+        "preset": "journey",
+        "seeds": [1],
+        "episodes": 1,
+        "num_users": 2,
+        "summary": [
+            {
+                "policy": "<b>",
+                "profit_per_user": {"mean": 0.1, "half_width": 0.0},
+                "over_memoryless": {"mean": 0.0, "half_width": 0.0},
+                "pct_of_bayes": None,
+            }
+        ],
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+    code, _ = run(monkeypatch, capsys, "report", tmp_path, "--json", tmp_path / "out.json")
+    assert code == 0
+    written = json.loads((tmp_path / "out.json").read_text())
+    page = Path(written["report"]).read_text()
+    assert "&lt;b&gt;" in page
+    code, printed = run(monkeypatch, capsys, "report", tmp_path, "--json", tmp_path / "no" / "x")
+    assert code == 2
+    assert "cannot write --json" in printed.err

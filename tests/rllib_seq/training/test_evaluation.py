@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from envs.ad_auction import AuctionConfig
+from rllib_seq.training.evaluation import evaluate, references, rows, summarize
+
+WORLD = AuctionConfig(num_users=200)
+
+
+@pytest.fixture(scope="module")
+def campaigns():
+    policies = references(WORLD.build_preset())
+    return evaluate(policies, WORLD, seeds=[7, 8, 9], episodes=2)
+
+
+def test_rows_hold_what_the_contract_names(campaigns):
+    table = rows(campaigns)
+    assert len(table) == 5 * 3
+    wanted = "policy seed profit spend budget wins win_rate clicks conversions cpa roas"
+    wanted += " pct_of_bayes pct_of_full_information"
+    for row in table:
+        assert set(wanted.split()) <= row.keys()
+        assert row["profit"] == pytest.approx(row["conversions"] - row["spend"])
+        assert row["win_rate"] == row["wins"] / row["requests"]
+        if row["policy"] == "bayes":
+            assert row["pct_of_bayes"] == pytest.approx(100)
+
+
+def test_policies_are_paired(campaigns):
+    """The same campaign gives two copies of a policy the same result, and seeds differ."""
+    policies = references(WORLD.build_preset())
+    twice = evaluate([policies[3], policies[4], policies[2], policies[3]], WORLD, [7, 8], 2)
+    np.testing.assert_array_equal(twice.profit[0], twice.profit[3])
+    np.testing.assert_array_equal(twice.profit[0], campaigns.profit[3, :2])
+    assert len(np.unique(twice.profit[0])) == 4
+
+
+def test_evaluation_campaigns_are_none_of_the_training_campaigns():
+    from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+    from envs.ad_auction.simulator import AuctionSimulator
+
+    env = MultiUserAdAuctionEnv({"num_users": 50})
+    env.reset(seed=7)
+    trained = env.simulator.channel(np.arange(50))
+    simulator = AuctionSimulator(AuctionConfig(num_users=50))
+    for seed in (7, np.random.SeedSequence(7, spawn_key=(2, 0))):
+        simulator.reset(seed)
+        assert (simulator.channel(np.arange(50)) != trained).any()
+
+
+def test_summary_compares_with_the_best_memoryless_policy(campaigns):
+    summary = {row["policy"]: row for row in summarize(campaigns)}
+    assert summary["memoryless"]["over_memoryless"] == {"mean": 0.0, "half_width": 0.0}
+    assert summary["random"]["beats_memoryless_on_seeds"] == 0
+    assert summary["full_information"]["beats_memoryless_on_seeds"] == 3
+    full = summary["full_information"]
+    assert full["over_memoryless"]["mean"] > full["over_memoryless"]["half_width"] > 0
+
+
+def test_a_budget_grows_with_the_users_and_is_reported():
+    world = AuctionConfig("display", num_users=100)
+    table = rows(evaluate(references(world.build_preset()), world, [1], 1))
+    assert all(row["budget"] == pytest.approx(10.5) for row in table)
+    assert all(row["spend"] <= row["budget"] for row in table)

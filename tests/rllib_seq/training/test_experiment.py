@@ -1,0 +1,92 @@
+import pytest
+
+from rllib_seq.errors import UserError
+from rllib_seq.rollouts import TellingRolloutWorker
+from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
+
+
+def ppo():
+    return load_config("tune_configs.ppo")
+
+
+def test_options_reach_the_config_and_the_module_stays_as_it_was():
+    config = prepare(
+        ppo(), Options("display", budget=9.0, window_length=5, num_env_runners=1, seed=7)
+    )
+    assert config.env_config["preset"] == "display"
+    assert config.env_config["budget"] == 9.0
+    assert config.model["custom_model_config"]["window_length"] == 5
+    assert config.num_env_runners == 1
+    assert config.seed == 7
+    assert config.env_runner_cls is TellingRolloutWorker
+    again = ppo()
+    assert again.env_config["preset"] == "journey"
+    assert again.model["custom_model_config"]["window_length"] != 5
+
+
+def test_a_config_can_be_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from tune_configs.ppo import config\nconfig = config.copy().debugging(seed=3)\n"
+    )
+    assert load_config(str(path)).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(preset="jurney"), "unknown preset 'jurney'; did you mean 'journey'"),
+        (Options(budget=-5.0), "budget is -5.0"),
+        (Options(window_length=0), "window_length=0 must be an int of at least 1"),
+        (Options(num_env_runners=-1), "num-env-runners is -1"),
+        (Options(seed=-1), "seed is -1"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        prepare(ppo(), options)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tune_configs.nothing", "no config module 'tune_configs.nothing'"),
+        ("no_such_package.x", "no config module"),
+        ("missing.py", "no config file 'missing.py'"),
+        ("rllib_seq.config", "has no AlgorithmConfig named 'config'"),
+    ],
+)
+def test_unknown_modules_are_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        load_config(name)
+
+
+def test_an_error_inside_a_users_module_is_not_mistaken_for_a_wrong_name(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("import a_package_that_is_not_installed\n")
+    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_installed"):
+        load_config(str(path))
+
+
+def test_unknown_model_key_is_refused_before_any_worker_starts():
+    config = ppo()
+    config.training(model={**config.model, "custom_model_config": {"widow_length": 3}})
+    with pytest.raises(UserError, match="unknown key 'widow_length'.*window_length"):
+        prepare(config, Options())
+
+
+def test_the_expected_reward_is_never_fed_to_the_model():
+    """It would show the hidden stage; with the sampled reward the same model is welcome."""
+    config = ppo()
+    config.training(model={**config.model, "custom_model_config": {"prev_reward": True}})
+    with pytest.raises(UserError, match="would show the hidden stage"):
+        prepare(config, Options())
+    config.environment(env_config={**config.env_config, "reward": "sampled"})
+    prepare(config, Options())
+
+
+def test_presets_are_for_the_auction_only():
+    config = ppo().environment("CartPole-v1")
+    assert auction_config(config) is None
+    with pytest.raises(UserError, match="preset can be set for the ad auction only.*CartPole"):
+        prepare(config, Options(preset="journey"))

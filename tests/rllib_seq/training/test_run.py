@@ -1,0 +1,171 @@
+"""Runs as users start them: a real Ray, real workers, a small model."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ray.rllib.policy.policy import Policy
+from rich.console import Console
+
+from rllib_seq.errors import UserError
+from rllib_seq.training.experiment import Options
+from rllib_seq.training.run import Protocol, resume_training, run_training
+from rllib_seq.training.run_folder import RunFolder
+from rllib_seq.training.trainer import Limits
+
+TINY = str(Path(__file__).with_name("tiny.py"))
+SMALL = Protocol(episodes=2, num_users=128)
+
+
+@pytest.fixture(scope="module")
+def finished(ray_session, tmp_path_factory):
+    """A finished run and what it printed."""
+    console = Console(file=io.StringIO(), width=110)
+    storage = tmp_path_factory.mktemp("runs")
+    result = run_training(TINY, Options(seed=3), Limits(steps=800), storage, console, SMALL)
+    return result, console.file.getvalue()
+
+
+def test_a_run_leaves_its_folder(finished):
+    run = Path(finished[0]["run"])
+    names = {path.name for path in run.iterdir()}
+    assert {"config.json", "progress.csv", "evaluation.json", "report.html"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    config = json.loads((run / "config.json").read_text())
+    assert config["seed"] == 3
+    assert config["versions"]["ray"].startswith("2.")
+    with (run / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert int(rows[-1]["steps"]) >= 800
+    assert [int(row["iteration"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert float(rows[-1]["pct_of_bayes"]) != 0
+
+
+def test_the_last_lines_are_the_table_and_the_places(finished):
+    result, printed = finished
+    tail = printed[printed.index("profit / user") :]
+    for policy in ("random", "fixed", "memoryless", "bayes", "full_information", "trained"):
+        assert policy in tail
+    assert printed.rstrip().splitlines()[-1] == f"run folder: {result['run']}"
+    assert f"checkpoint: {result['checkpoint']}" in tail
+
+
+def test_evaluation_follows_the_contract(finished):
+    evaluation = json.loads((Path(finished[0]["run"]) / "evaluation.json").read_text())
+    assert evaluation == finished[0]["evaluation"]
+    assert len(evaluation["seeds"]) >= 3
+    assert {row["policy"] for row in evaluation["policies"]} >= {"trained", "bayes", "memoryless"}
+
+
+def test_the_report_stands_alone(finished):
+    page = (Path(finished[0]["run"]) / "report.html").read_text()
+    assert "memoryless" in page
+    assert "Plotly.newPlot" in page
+    assert "<script src=" not in page
+    assert "<link" not in page
+
+
+def test_a_resumed_run_joins_the_old_curve(finished):
+    run = RunFolder.open(Path(finished[0]["run"]))
+    before, checkpoint = run.read_progress(), run.checkpoints()[-1]
+    weights = Policy.from_checkpoint(str(checkpoint / "policies" / "bidder")).get_weights()
+    # A row after the checkpoint, as a killed run leaves it, is written again.
+    run.append_progress({**before[-1], "iteration": before[-1]["iteration"] + 1})
+    limits = Limits(steps=before[-1]["steps"] + 300)
+    resume_training(run.path, limits, Console(file=io.StringIO()), SMALL)
+    after = run.read_progress()
+    assert after[: len(before)] == before
+    assert [row["iteration"] for row in after] == list(range(1, len(after) + 1))
+    first_new = after[len(before)]
+    assert before[-1]["steps"] < first_new["steps"] <= before[-1]["steps"] + 600
+    assert first_new["seconds"] > before[-1]["seconds"]
+    newest = Policy.from_checkpoint(str(run.checkpoints()[-1] / "policies" / "bidder"))
+    moved = [abs(newest.get_weights()[k] - weights[k]).max() for k in weights]
+    assert 0 < max(moved) < 0.1  # went on from the old weights, not from new ones
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished):
+    run = RunFolder.open(Path(finished[0]["run"]))
+    rows = run.read_progress()
+    resume_training(run.path, None, Console(file=io.StringIO()), SMALL)
+    assert run.read_progress() == rows
+
+
+def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(tmp_path):
+    command = Path(sys.executable).with_name("rllib-seq")
+    arguments = ["train", TINY, "--stop-time-s", "500", "--storage", str(tmp_path)]
+    with subprocess.Popen(
+        [command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 90
+        while not list(tmp_path.glob("*/progress.csv")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    run = RunFolder.open(next(tmp_path.iterdir()))
+    assert f"--resume {run.path}" in errors
+    assert len(run.checkpoints()) == 1
+    standing = json.loads((run.checkpoints()[0] / "progress.json").read_text())
+    assert standing == run.read_progress()[-1]
+
+    out = tmp_path / "out.json"
+    arguments = ["evaluate", str(run.path), "--episodes", "1", "--seed", "50", "--json", str(out)]
+    done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text())["seeds"] == [50, 51, 52]
+    assert json.loads((run.path / "evaluation.json").read_text())["seeds"] == [50, 51, 52]
+
+
+NAN_CONFIG = """
+import gymnasium as gym
+import numpy as np
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune.registry import register_env
+
+class Broken(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        observation = np.zeros(3, np.float32)
+        if self.t == 7:
+            observation[1] = np.nan
+        return observation, 0.0, self.t > 9, False, {}
+
+register_env("broken", lambda _: Broken())
+model = {"custom_model": "lstm_transformer", "custom_model_config": {"d_model": 8}}
+config = (
+    PPOConfig()
+    .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    .environment("broken")
+    .env_runners(num_env_runners=NUM)
+    .training(model=model, train_batch_size=64, minibatch_size=64)
+)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_nan_observation_stops_the_run_with_one_line(workers, ray_session, tmp_path):
+    """Also in a remote worker, whose death tells the driver nothing by itself."""
+    path = tmp_path / "nan_env.py"
+    path.write_text(NAN_CONFIG.replace("NUM", str(workers)))
+    console = Console(file=io.StringIO())
+    with pytest.raises(UserError, match=r"observation feature 1 is nan.*replace or clip") as error:
+        run_training(str(path), Options(), Limits(steps=10_000), tmp_path / "runs", console)
+    assert "\n" not in str(error.value)
