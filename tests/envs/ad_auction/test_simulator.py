@@ -37,7 +37,7 @@ def test_identical_seeds_give_identical_campaigns_and_others_differ(preset):
         np.testing.assert_array_equal(a[2], b[2])
         for x, y in zip(a[3], b[3], strict=True):
             np.testing.assert_array_equal(x, y)
-    assert len(first) != len(other) or any(len(a[1]) != len(b[1]) for a, b in zip(first, other))
+    assert [len(step[1]) for step in first] != [len(step[1]) for step in other]
 
 
 def test_a_seed_sequence_can_be_used_twice():
