@@ -64,6 +64,8 @@ def start_ray(num_env_runners: int) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init()
         return
+    # Ray's core reports what RLlib's restartable workers always are as an error.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(
         num_cpus=max(os.cpu_count() or 1, num_env_runners, 1),
         include_dashboard=False,
