@@ -15,7 +15,7 @@ config = (
     .environment(
         "multi_user_ad_auction",
         # "expected" replaces what ends a journey by its probability: same mean, less variance.
-        env_config={"preset": "journey", "num_users": 256, "reward": "expected"},
+        env_config={"preset": "journey", "num_users": 128, "reward": "expected"},
     )
     .multi_agent(
         policies={"bidder"},
@@ -24,7 +24,7 @@ config = (
     )
     .env_runners(
         num_env_runners=2,
-        # Half a campaign (256 users x 24 requests). Long, because it cuts every user's trajectory.
+        # One campaign (128 users x 24 requests), so that no journey is cut.
         rollout_fragment_length=3072,
         batch_mode="truncate_episodes",
     )
@@ -58,4 +58,6 @@ config = (
         vf_clip_param=float("inf"),
         grad_clip=0.5,
     )
+    # Two iterations; the default of 100 campaigns would report the distant past.
+    .reporting(metrics_num_episodes_for_smoothing=4)
 )

@@ -59,7 +59,7 @@ class AuctionSimulator:
         >>> while not simulator.done:
         ...     outcome = simulator.step(np.full(len(simulator.pending), 0.05))
         >>> simulator.ledger.requests
-        71
+        71.0
     """
 
     def __init__(self, config: AuctionConfig) -> None:
@@ -190,23 +190,23 @@ class AuctionSimulator:
         ledger, preset = self.ledger, self.preset
         # How much these users count: the probability that they are still there, if nobody leaves.
         presence = self._presence[who]
-        ledger.requests += presence.sum()
-        ledger.wins += presence[won].sum()
+        ledger.requests += float(presence.sum())
+        ledger.wins += float(presence[won].sum())
         ledger.spend += float(presence @ paid)
-        ledger.clicks += presence[reaction.clicked].sum()
-        ledger.visits += presence[reaction.visited].sum()
+        ledger.clicks += float(presence[reaction.clicked].sum())
+        ledger.visits += float(presence[reaction.visited].sum())
 
         cost = (1.0 + preset.shadow_price) * paid
         self._reward[who] -= presence * cost
         if self.config.reward == "expected":
-            conversions = presence * reaction.conversion_probability
+            caused = presence * reaction.conversion_probability
             in_flight = 1.0
             if preset.users.delay is not None:
                 in_flight = float(preset.users.delay.cdf(preset.flight_hours - self.hour))
-            self._reward[who] += preset.value * in_flight * conversions
-            ledger.value += preset.value * in_flight * float(conversions.sum())
-            ledger.conversions += in_flight * conversions.sum()
-            ledger.censored += (1 - in_flight) * conversions.sum()
+            self._reward[who] += preset.value * in_flight * caused
+            ledger.value += preset.value * in_flight * float(caused.sum())
+            ledger.conversions += in_flight * float(caused.sum())
+            ledger.censored += (1.0 - in_flight) * float(caused.sum())
             self._presence[who] *= 1 - reaction.departure_probability
         self._last_profit[who] = -cost / preset.value
         self._clicked[who] = reaction.clicked

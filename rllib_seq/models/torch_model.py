@@ -39,13 +39,13 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
 
     Example:
         >>> import rllib_seq  # registers "lstm_transformer"
-        >>> config.training(
-        ...     model={
-        ...         "custom_model": "lstm_transformer",
-        ...         "custom_model_config": {"window_length": 8, "d_model": 32},
-        ...         "max_seq_len": 20,
-        ...     }
-        ... )
+        >>> from ray.rllib.algorithms.ppo import PPOConfig
+        >>> model = {
+        ...     "custom_model": "lstm_transformer",
+        ...     "custom_model_config": {"window_length": 8, "d_model": 32},
+        ...     "max_seq_len": 20,
+        ... }
+        >>> config = PPOConfig().training(model=model)
     """
 
     # Set by TorchModelV2.

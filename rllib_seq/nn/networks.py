@@ -45,6 +45,7 @@ class SequentialQNetwork(_EncodedHead):
     """Q value of every action for the current step of a window.
 
     Example:
+        >>> import torch
         >>> q_network = SequentialQNetwork(10, 4, d_model=32)
         >>> q_network(torch.zeros(5, 8, 10), torch.ones(5, 8, dtype=torch.bool)).shape
         torch.Size([5, 4])

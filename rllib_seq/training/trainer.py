@@ -210,7 +210,6 @@ def _row(
         "policy_loss": _finite(stats.get("policy_loss")),
         "value_loss": _finite(stats.get("vf_loss")),
         "value_explained_variance": _finite(stats.get("vf_explained_var")),
-        "kl": _finite(stats.get("kl")),
         "grad_norm": _finite(stats.get("grad_gnorm")),
     }
 
