@@ -53,8 +53,9 @@ def _root() -> None:
 @app.command()
 def train(
     config: Annotated[
-        str, typer.Argument(help="Module with a `config`, or a .py file.")
-    ] = "tune_configs.ppo",
+        str | None,
+        typer.Argument(help="Module with a `config`, or a .py file [default: tune_configs.ppo]."),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="World: journey or display.")] = None,
     budget: Annotated[
         float | None, typer.Option(help="Budget of one campaign, currency units.")
@@ -94,10 +95,14 @@ def train(
         )
     if resume is None:
         result = run_training(
-            config, options, limits or Limits(seconds=300.0), storage, make_console()
+            config or "tune_configs.ppo",
+            options,
+            limits or Limits(seconds=300.0),
+            storage,
+            make_console(),
         )
     else:
-        if options != Options():
+        if config is not None or options != Options():
             raise UserError(
                 "--resume goes on with the run's own settings; give only --stop-time-s or "
                 "--stop-steps with it"

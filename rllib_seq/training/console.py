@@ -105,9 +105,8 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
     """The content of `evaluation.json` as a table, best policy last."""
     seeds = evaluation["seeds"]
     table = Table(
-        title=f"{evaluation['preset']}: {evaluation['episodes']} campaigns of "
-        f"{evaluation['num_users']} users on each of the seeds {', '.join(map(str, seeds))}; "
-        "mean and 95 % interval",
+        title=f"{evaluation['preset']}, seeds {', '.join(map(str, seeds))}, "
+        f"{evaluation['episodes']} x {evaluation['num_users']} users each; mean ± 95 % interval",
         title_justify="left",
     )
     table.add_column("policy")

@@ -31,6 +31,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "tune_configs.pp"], ["'tune_configs.pp'", "tune_configs.ppo"]),
         (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),
         (["train", "--resume", "nowhere", "--seed", "3"], ["--resume", "--stop-time-s"]),
+        (["train", "tune_configs.ppo", "--resume", "nowhere"], ["--resume", "--stop-time-s"]),
         (["evaluate", "nowhere"], ["'nowhere'", "does not exist"]),
         (["evaluate"], ["checkpoint"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),

@@ -26,7 +26,9 @@ def test_two_runs_of_the_same_second_do_not_share_a_folder(tmp_path):
 def test_progress_survives_reading_and_is_cut_at_a_checkpoint(tmp_path):
     run = folder(tmp_path)
     assert run.read_progress() == []
-    rows = [{"iteration": i, "seconds": i / 2, "steps": 10 * i, "entropy": None} for i in range(1, 5)]
+    rows = [
+        {"iteration": i, "seconds": i / 2, "steps": 10 * i, "entropy": None} for i in range(1, 5)
+    ]
     for row in rows:
         run.append_progress(row)
     assert run.read_progress() == rows
