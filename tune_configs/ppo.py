@@ -58,6 +58,6 @@ config = (
         vf_clip_param=float("inf"),
         grad_clip=0.5,
     )
-    # Two iterations; the default of 100 campaigns would report the distant past.
-    .reporting(metrics_num_episodes_for_smoothing=4)
+    # Eight iterations; the default of 100 campaigns would report the distant past.
+    .reporting(metrics_num_episodes_for_smoothing=16)
 )
