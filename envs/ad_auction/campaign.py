@@ -1,7 +1,7 @@
 """The campaign that we bid for: its money and its ledger.
 
 - `Ledger`: what was bought and what it brought.
-- `affordable`: the hard budget; a bid that could overspend is not made.
+- `affordable`: the hard budget; a bid that could overspend it is not made.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["Ledger", "affordable"]
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass
@@ -53,26 +54,24 @@ class Ledger:
         return self.value - (1.0 + shadow_price) * self.spend
 
 
-def affordable(bids: Floats, won: NDArray[np.bool_], paid: Floats, remaining: float) -> Floats:
-    """Bids under a hard budget; requests are served in order.
+def affordable(most: Floats, spend: Floats, remaining: float) -> Bools:
+    """Which bids a hard budget allows; requests are served in order.
 
     A bid is made only if the budget could pay it in full, since the price is not known before.
 
     Args:
-        bids: `[n]`, the bids wished for.
-        won: `[n]`, which of them would win.
-        paid: `[n]`, what they would pay.
+        most: `[n]`, what each bid could cost at most.
+        spend: `[n]`, what it would cost, 0 if it would lose; at most `most`.
         remaining: budget left before the first of them.
 
     Returns:
-        `[n]`, the bids that are made: as wished, or 0.
+        `[n]`, whether the bid is made.
     """
-    if bids.sum() <= remaining:
-        return bids
-    made = np.zeros_like(bids)
-    for i, bid in enumerate(bids):
-        if bid <= remaining:
-            made[i] = bid
-            if won[i]:
-                remaining -= paid[i]
+    if most.sum() <= remaining:
+        return np.ones(len(most), np.bool_)
+    made = np.zeros(len(most), np.bool_)
+    for i in range(len(most)):
+        if most[i] <= remaining:
+            made[i] = True
+            remaining -= spend[i]
     return made

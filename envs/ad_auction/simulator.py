@@ -165,9 +165,9 @@ class AuctionSimulator:
 
         price, floor = self._price[at], self.preset.floor
         won, paid = self._clear(bids, price, floor)
-        made = affordable(bids, won, paid, self.ledger.remaining)
-        if made is not bids:
-            won, paid = self._clear(made, price, floor)
+        presence = self._presence[who]
+        made = affordable(presence * bids, presence * paid, self.ledger.remaining)
+        won, paid = won & made, np.where(made, paid, 0.0)
         draws = users.Draws(*(draw[at] for draw in self._reaction_draws))
         reaction = users.advance(self.preset.users, self.stage[who], self._channel[at], won, draws)
         self._book(who, won, paid, reaction, self._delay[at])

@@ -93,9 +93,14 @@ def test_raising_one_users_bid_changes_nobody_elses_journey(seed, raised):
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 2**32), budget=st.floats(0, 3))
-def test_spend_never_exceeds_the_budget(seed, budget):
-    simulator = AuctionSimulator(AuctionConfig("display", num_users=30, budget=budget))
+@given(
+    seed=st.integers(0, 2**32),
+    budget=st.floats(0, 3),
+    reward=st.sampled_from(["sampled", "expected"]),
+)
+def test_spend_never_exceeds_the_budget(seed, budget, reward):
+    config = AuctionConfig("display", num_users=30, budget=budget, reward=reward)
+    simulator = AuctionSimulator(config)
     assert play(simulator, fixed(0.2), seed).spend <= budget + 1e-12
 
 
