@@ -224,7 +224,7 @@ class Interval(NamedTuple):
 
 
 def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
-    """Per policy: profit per user, and its paired difference to the best memoryless policy."""
+    """Per policy, best last: profit per user, and the paired difference to best memoryless."""
     memoryless = campaigns.profit[campaigns.policies.index("memoryless")]
     bayes = campaigns.profit[campaigns.policies.index("bayes")].mean()
     summary = []
@@ -239,7 +239,7 @@ def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
                 "beats_memoryless_on_seeds": int((over.mean(axis=1) > 0).sum()),
             }
         )
-    return summary
+    return sorted(summary, key=lambda row: row["profit_per_user"]["mean"])
 
 
 def _interval(samples: Floats) -> Interval:

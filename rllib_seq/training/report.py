@@ -18,6 +18,8 @@ from rllib_seq.training.run_folder import Row, RunFolder
 
 __all__ = ["write_report"]
 
+# Mid-grey text and lines on no background read well in light and in dark mode.
+_GREY = "#7d8590"
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1d21; --paper: #ffffff; --line: #d9dde3; }
 @media (prefers-color-scheme: dark) {
@@ -93,7 +95,10 @@ def _profit_chart(evaluation: dict[str, Any]) -> go.Figure:
         go.Bar(
             x=[row["policy"] for row in summary],
             y=[row["profit_per_user"]["mean"] for row in summary],
-            error_y={"array": [row["profit_per_user"]["half_width"] for row in summary]},
+            error_y={
+                "array": [row["profit_per_user"]["half_width"] for row in summary],
+                "color": _GREY,
+            },
             marker_color=[
                 "#d9822b" if row["policy"] == "trained" else "#5b8def" for row in summary
             ],
@@ -117,14 +122,16 @@ def _learning_curve(progress: list[Row]) -> go.Figure:
 
 
 def _figure(figure: go.Figure) -> str:
-    # Mid-grey text and lines on no background read well in light and in dark mode.
-    grey = "#7d8590"
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font_color=grey,
+        font_color=_GREY,
         height=420,
     )
-    figure.update_xaxes(gridcolor="rgba(125,133,144,.25)", linecolor=grey)
-    figure.update_yaxes(gridcolor="rgba(125,133,144,.25)", linecolor=grey)
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+    figure.update_xaxes(gridcolor="rgba(125,133,144,.25)", linecolor=_GREY)
+    figure.update_yaxes(gridcolor="rgba(125,133,144,.25)", linecolor=_GREY)
+    return figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        config={"responsive": True, "displayModeBar": False},
+    )
