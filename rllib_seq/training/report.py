@@ -28,7 +28,8 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        max-width: 60rem; margin: 0 auto; padding: 1rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap;
+         border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
 tr.trained { font-weight: 600; }
 .scroll, pre { overflow-x: auto; }
