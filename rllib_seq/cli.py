@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +32,6 @@ Examples:
 app = typer.Typer(
     help="Sequence models for RLlib, and the multi-user ad auction that proves them.",
     epilog=_EXAMPLES,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -40,8 +40,17 @@ app = typer.Typer(
 # Typer does not export it: the base of everything that is wrong with a command's words.
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuses a file that could not be written, before the work and not after it."""
+    if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
+        raise UserError(f"cannot write --json {str(path)!r}; give a file in an existing folder")
+    return path
+
+
 Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON.", callback=_writable),
 ]
 
 
@@ -69,7 +78,9 @@ def train(
     ] = None,
     num_env_runners: Annotated[int | None, typer.Option(help="Remote rollout workers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, exploration, campaigns.")] = None,
-    storage: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    storage: Annotated[
+        Path | None, typer.Option(help="Where run folders are made [default: runs].")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
     ] = None,
@@ -95,14 +106,14 @@ def train(
         )
     if resume is None:
         result = run_training(
-            config or "tune_configs.ppo",
+            "tune_configs.ppo" if config is None else config,
             options,
             limits or Limits(seconds=300.0),
-            storage,
+            storage or Path("runs"),
             make_console(),
         )
     else:
-        if config is not None or options != Options():
+        if (config, storage) != (None, None) or options != Options():
             raise UserError(
                 "--resume goes on with the run's own settings; give only --stop-time-s or "
                 "--stop-steps with it"
@@ -137,7 +148,7 @@ def evaluate(
     result = run_evaluation(folder, checkpoint_world(folder, preset), protocol, console)
     path = evaluation_path(folder)
     write_json(path, result)
-    console.print(f"written: {path}", soft_wrap=True)
+    console.print(f"written: {path}", soft_wrap=True, markup=False)
     _write(json_file, result)
 
 
@@ -159,12 +170,8 @@ def report(
 
 
 def _write(path: Path | None, result: Any) -> None:
-    if path is None:
-        return
-    try:
+    if path is not None:
         path.write_text(json.dumps(result, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write --json {str(path)!r}: {error.strerror}") from error
 
 
 def main() -> None:

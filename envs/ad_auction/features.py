@@ -37,7 +37,7 @@ def fields(channels: Sequence[str]) -> list[Field]:
         Field("visited", 0, 1, "1 if the user visited the site after his last request"),
         Field("last_profit", -1, 0, "realised profit of his last request / conversion value"),
         Field("budget_left", 0, 1, "share of the budget left; 1 without a budget"),
-        Field("flight_left", 0, 1, "share of the flight left; 1 without a budget"),
+        Field("flight_left", 0, 1, "share of the flight left, 0 if overdue; 1 without a budget"),
     ]
 
 

@@ -63,14 +63,18 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         """Bids on the pending requests.
 
         Raises:
-            ValueError: if the actions are not those of exactly the users who have a request.
+            ValueError: if the actions are not bid levels, one for each user who has a request.
         """
         simulator = self.simulator
         names = [self.possible_agents[u] for u in simulator.pending]
         if action_dict.keys() != set(names):
             odd = sorted(action_dict.keys() ^ set(names))
             raise ValueError(f"actions must be those of {names}; missing or too many: {odd}")
-        simulator.step(self.bid_levels[[action_dict[name] for name in names]])
+        levels = np.array([action_dict[name] for name in names])
+        if not ((levels >= 0) & (levels < len(self.bid_levels))).all():
+            bad = {name: int(level) for name, level in zip(names, levels, strict=True)}
+            raise ValueError(f"give bid levels from 0 to {len(self.bid_levels) - 1}, not {bad}")
+        simulator.step(self.bid_levels[levels])
 
         ended = np.flatnonzero(simulator.ended & self._alive)
         self._alive[ended] = False

@@ -4,8 +4,9 @@
 - `BayesBids`: knows the world's numbers and filters the stage exactly from all it has seen of the
   user; bids the belief's mean of the full-information advantage. A strong reference, not the
   optimum under partial information (it does not buy information), so more than 100 % is possible.
-- `best_memoryless`, `best_fixed`: the best bids that see one observation, or the channel alone;
-  exact joint distribution of stage and observation, policy iteration.
+- `best_fixed`, `best_memoryless`, `best_one_step`: the best bids that see the channel alone, the
+  signals of the current request, or these and whether the last request was won; exact joint
+  distribution of stage and signals, policy iteration.
 
 Exact for `journey` (no budget, no end of flight). With a budget the campaign's shadow price stands
 for it, and the flight's end and its censored conversions are ignored: then these are references.
@@ -13,6 +14,7 @@ for it, and the flight's end and its censored conversions are ignored: then thes
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +31,7 @@ __all__ = [
     "Memoryless",
     "best_fixed",
     "best_memoryless",
+    "best_one_step",
     "best_response",
     "expected_auction",
     "full_information",
@@ -64,11 +67,15 @@ def best_response(preset: Preset, advantage: Floats) -> Floats:
     worth = np.maximum(advantage, 0.0) / (1.0 + preset.shadow_price)
     if preset.auction == "second_price":
         return worth
+    return np.interp(worth, *_first_price_responses(preset))
+
+
+@lru_cache(maxsize=8)
+def _first_price_responses(preset: Preset) -> tuple[Floats, Floats]:
+    """Worths and the best bid at each; the best bid rises with the worth, so interpolate."""
     grid = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 2000) * preset.value])
     win, payment = expected_auction(preset, grid)
-    # The best bid rises with the worth: tabulate it over the same grid and interpolate.
-    table = grid[np.argmax(win[None] * grid[:, None] - payment[None], axis=1)]
-    return np.interp(worth, grid, table)
+    return grid, grid[np.argmax(win[None] * grid[:, None] - payment[None], axis=1)]
 
 
 class _Kernels(NamedTuple):
@@ -170,48 +177,58 @@ class BayesBids:
 
 
 class Memoryless(NamedTuple):
-    """Result of `best_memoryless` and `best_fixed`."""
+    """Result of `best_fixed`, `best_memoryless` and `best_one_step`."""
 
     value: float
     """Expected profit per user, currency units."""
     bids: Floats
-    """`[2, 2, C]`: bids by clicked, visited, channel."""
-
-
-def best_memoryless(preset: Preset) -> Memoryless:
-    """The best bids that see channel, last click and last visit."""
-    return _policy_iteration(preset, sees_signals=True)
+    """`[2, 2, 2, C]`: bids by won, clicked, visited (since the last request) and channel."""
 
 
 def best_fixed(preset: Preset) -> Memoryless:
     """The best bids that see the channel alone."""
-    return _policy_iteration(preset, sees_signals=False)
+    return _policy_iteration(preset, group=np.zeros(8, np.int64))
 
 
-def _policy_iteration(preset: Preset, sees_signals: bool, iterations: int = 60) -> Memoryless:
-    """Iterates bids = best response to the mean advantage, given observation, of these bids.
+def best_memoryless(preset: Preset) -> Memoryless:
+    """The best bids that see the signals of the current request: channel, click and visit."""
+    return _policy_iteration(preset, group=np.arange(8) % 4)
 
-    Observations o = 2 * clicked + visited. The mean is taken over the joint distribution of
-    request, stage and observation under the bids themselves; the step is damped by half, and the
-    best bids met are kept.
+
+def best_one_step(preset: Preset) -> Memoryless:
+    """The best bids that see these signals and whether the user's last request was won."""
+    return _policy_iteration(preset, group=np.arange(8))
+
+
+def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memoryless:
+    """Iterates bids = best response to the mean advantage, given what is seen, of these bids.
+
+    The mean is taken over the joint distribution of request, stage and signals under the bids
+    themselves; the step is damped by half, and the best bids met are kept.
+
+    Args:
+        preset: the world.
+        group: `[8]`, signals o = 4 * won + 2 * clicked + visited that look alike share a number.
+        iterations: enough for bids to settle to 1e-6.
     """
     model = preset.users
     kernels, cost = _kernels(model), 1.0 + preset.shadow_price
+    num_stages, num_channels = model.click.shape
     visit = np.stack([1 - model.visit, model.visit], axis=1)  # (S', visited)
     click = np.stack([1 - model.click, model.click], axis=2)  # (S, C, clicked)
-    none = np.array([1.0, 0.0])  # without an impression there is no click
-    to_lost = np.einsum("sz,k,zv->szkv", kernels.lost, none, visit)
-    to_won = np.einsum("scz,sck,zv->sczkv", kernels.won, click, visit)
-    num_stages, num_channels = model.click.shape
-    to_lost = to_lost.reshape(num_stages, num_stages, 4)
-    to_won = to_won.reshape(num_stages, num_channels, num_stages, 4)
+    to_lost = np.zeros((num_stages, num_stages, 8))  # no win, no click: o = 0, 1
+    to_lost[:, :, :2] = np.einsum("sz,zv->szv", kernels.lost, visit)
+    to_won = np.zeros((num_stages, num_channels, num_stages, 8))  # o = 4 .. 7
+    signals = np.einsum("scz,sck,zv->sczkv", kernels.won, click, visit)
+    to_won[..., 4:] = signals.reshape(num_stages, num_channels, num_stages, 4)
+    alike = group[:, None] == group  # (o, o')
 
-    bids = np.full((4, num_channels), preset.value * 0.05)
+    bids = np.full((8, num_channels), preset.value * 0.05)
     best = Memoryless(-np.inf, bids)
     for _ in range(iterations):
         win, payment = expected_auction(preset, bids)
         profit_now = -cost * payment @ model.channel_share  # (o,)
-        v_next = np.zeros((num_stages, 4))
+        v_next = np.zeros((num_stages, 8))
         advantages = []
         for _ in range(model.requests_per_user):
             q_lost = preset.value * model.hazard_lost
@@ -226,17 +243,15 @@ def _policy_iteration(preset: Preset, sees_signals: bool, iterations: int = 60) 
         if value > best.value:
             best = Memoryless(value, bids)
 
-        joint = np.zeros((num_stages, 4))  # P(stage, observation, still here)
+        joint = np.zeros((num_stages, 8))  # P(stage, signals, still here)
         joint[:, 0] = model.initial_share
-        weighted, mass = np.zeros((4, num_channels)), np.zeros(4)
+        weighted, mass = np.zeros((8, num_channels)), np.zeros(8)
         for advantage in advantages[::-1]:
             weighted += np.einsum("so,sc->oc", joint, advantage)
             mass += joint.sum(axis=0)
             lost = np.einsum("so,oc,c->s", joint, 1 - win, model.channel_share)
             won = np.einsum("so,oc,c->sc", joint, win, model.channel_share)
             joint = np.einsum("s,szo->zo", lost, to_lost) + np.einsum("sc,sczo->zo", won, to_won)
-        if not sees_signals:
-            weighted, mass = weighted.sum(axis=0, keepdims=True), mass.sum(keepdims=True)
-        wanted = best_response(preset, weighted / np.maximum(mass, 1e-300)[:, None])
-        bids = (bids + wanted) / 2
-    return best._replace(bids=best.bids.reshape(2, 2, num_channels))
+        mean = (alike @ weighted) / np.maximum(alike @ mass, 1e-300)[:, None]
+        bids = (bids + best_response(preset, mean)) / 2
+    return best._replace(bids=best.bids.reshape(2, 2, 2, num_channels))

@@ -131,7 +131,8 @@ class AuctionConfig:
     """"sampled": value when a conversion happens, minus (1 + shadow_price) * spend. "expected":
     the same with every end of a journey replaced by its probability given the hidden stage: a
     conversion pays its probability times its value, nobody leaves, and all that follows counts
-    only as much as the user would still be there. Same mean, less variance; for training only."""
+    only as much as the user would still be there. The same mean (exactly, unless a budget binds)
+    with less variance; for training only."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None
@@ -151,7 +152,8 @@ class AuctionConfig:
             value = getattr(self, name)
             if value is None:
                 continue
-            if not isinstance(value, int | float) or not value >= 0:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value!r}; give a number of at least 0")
 
     @classmethod

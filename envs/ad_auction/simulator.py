@@ -70,11 +70,16 @@ class AuctionSimulator:
         self.pending: Ints = _NONE
         """Users whose requests are due now, in the order in which they are served."""
         self._clear = AUCTIONS[self.preset.auction]
+        model = self.preset.users
+        self._flight = self.preset.flight_hours
+        if np.isinf(self._flight):  # when most users are through
+            self._flight = model.arrival_hours + model.requests_per_user * model.mean_gap_hours
 
     def reset(self, seed: int | np.random.SeedSequence) -> None:
         """Starts a new campaign; the same seed gives the same campaign."""
         if not isinstance(seed, np.random.SeedSequence):
             seed = np.random.SeedSequence(seed)
+        self.hour = 0.0
         model = self.preset.users
         shape = (self.num_users, model.requests_per_user)
         # Not seed.spawn(): it counts its calls, and a second reset would differ.
@@ -86,7 +91,6 @@ class AuctionSimulator:
         }
         self._hours = model.request_hours(draws["arrival"][:, 0], draws["gap"][:, 1:])
         self._hours[self._hours >= self.preset.flight_hours] = _NEVER
-        self._end = min(self.preset.flight_hours, float(self._last_hour() + 1))
         self._channel = _categorical(model.channel_share, draws["channel"])
         self._price = self.preset.prices.ppf(draws["price"])
         self._delay = np.zeros(shape) if model.delay is None else model.delay.ppf(draws["delay"])
@@ -111,10 +115,6 @@ class AuctionSimulator:
         self.ended |= self._next_hour == _NEVER
         self._move_clock()
 
-    def _last_hour(self) -> int:
-        hours = self._hours[self._hours != _NEVER]
-        return int(hours.max()) if len(hours) else 0
-
     @property
     def done(self) -> bool:
         """Whether every journey has ended."""
@@ -135,7 +135,7 @@ class AuctionSimulator:
             self._visited[users],
             self._last_profit[users],
             budget_left=self.ledger.budget_left,
-            flight_left=max(0.0, 1.0 - self.hour / self._end) if paced else 1.0,
+            flight_left=max(0.0, 1.0 - self.hour / self._flight) if paced else 1.0,
             num_channels=len(self.preset.users.channels),
         )
 
@@ -194,7 +194,10 @@ class AuctionSimulator:
         ledger.wins += float(presence[won].sum())
         ledger.spend += float(presence @ paid)
         ledger.clicks += float(presence[reaction.clicked].sum())
-        ledger.visits += float(presence[reaction.visited].sum())
+
+        if self.config.reward == "expected":
+            self._presence[who] *= 1.0 - reaction.departure_probability
+        ledger.visits += float(self._presence[who] @ reaction.visited)  # of those who stayed
 
         cost = (1.0 + preset.shadow_price) * paid
         self._reward[who] -= presence * cost
@@ -207,7 +210,6 @@ class AuctionSimulator:
             ledger.value += preset.value * in_flight * float(caused.sum())
             ledger.conversions += in_flight * float(caused.sum())
             ledger.censored += (1.0 - in_flight) * float(caused.sum())
-            self._presence[who] *= 1 - reaction.departure_probability
         self._last_profit[who] = -cost / preset.value
         self._clicked[who] = reaction.clicked
         self._visited[who] = reaction.visited
@@ -243,9 +245,13 @@ class AuctionSimulator:
     def _move_clock(self) -> None:
         """Moves to the next hour that has requests; past the last, to the end of the flight."""
         upcoming = int(self._next_hour.min())
-        self.hour = float(upcoming) if upcoming != _NEVER else self._end
-        self._deliver(self.hour if upcoming != _NEVER else self.preset.flight_hours)
-        self.pending = np.flatnonzero(self._next_hour == upcoming) if upcoming != _NEVER else _NONE
+        if upcoming == _NEVER:
+            self.pending = _NONE
+            self._deliver(self.preset.flight_hours)
+            return
+        self.hour = float(upcoming)
+        self._deliver(self.hour)
+        self.pending = np.flatnonzero(self._next_hour == upcoming)
 
 
 def _categorical(share: Floats, uniforms: Floats) -> Ints:

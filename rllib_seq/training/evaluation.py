@@ -16,18 +16,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.policy.policy import Policy
 from scipy import stats
 
-from envs.ad_auction.baselines import FixedBids, RandomBids, SignalBids
+from envs.ad_auction.baselines import RandomBids, SignalBids
 from envs.ad_auction.campaign import Ledger
-from envs.ad_auction.oracles import BayesBids, FullInformationBids, best_fixed, best_memoryless
+from envs.ad_auction.oracles import (
+    BayesBids,
+    FullInformationBids,
+    best_fixed,
+    best_memoryless,
+    best_one_step,
+)
 from envs.ad_auction.presets import AuctionConfig, Preset
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
 from rllib_seq.errors import UserError
-from rllib_seq.training.run_folder import find_checkpoint
+from rllib_seq.training.run_folder import UNREADABLE_PICKLE, find_checkpoint
 
 __all__ = ["Campaigns", "Interval", "TrainedBids", "evaluate", "references", "summarize"]
 
@@ -54,7 +61,7 @@ class TrainedBids:
         """Loads the only policy of a run's newest checkpoint, or of a checkpoint.
 
         Raises:
-            UserError: there is no checkpoint, or it holds several policies.
+            UserError: there is no checkpoint, or it cannot be read, or it holds several policies.
         """
         folder = find_checkpoint(path) / "policies"
         names = sorted(child.name for child in folder.iterdir())
@@ -62,7 +69,10 @@ class TrainedBids:
             raise UserError(
                 f"checkpoint {str(path)!r} holds the policies {names}; need exactly one"
             )
-        return cls(Policy.from_checkpoint(str(folder / names[0])))
+        try:
+            return cls(Policy.from_checkpoint(str(folder / names[0])))
+        except UNREADABLE_PICKLE as error:
+            raise UserError(f"cannot read checkpoint {str(path)!r}: {error!r}") from error
 
     def start(self, simulator: AuctionSimulator) -> None:
         """See `BidPolicy.start`.
@@ -71,11 +81,12 @@ class TrainedBids:
             UserError: the policy was trained on other spaces.
         """
         levels, space = simulator.preset.bid_levels, simulator.observation_space
-        trained_on = (self._policy.observation_space.shape, self._policy.action_space.n)
-        if trained_on != (space.shape, len(levels)):
+        trained_on = (self._policy.observation_space.shape, self._policy.action_space)
+        wanted: tuple[Any, Any] = (space.shape, gym.spaces.Discrete(len(levels)))
+        if trained_on != wanted:
             raise UserError(
-                f"the checkpoint was trained on observations {trained_on[0]} and {trained_on[1]} "
-                f"actions; this preset has {space.shape} and {len(levels)}"
+                f"the checkpoint was trained on observations {trained_on[0]} and actions "
+                f"{trained_on[1]}; this preset has {wanted[0]} and {wanted[1]}"
             )
         self._simulator, self._levels = simulator, levels
         users = simulator.num_users
@@ -105,11 +116,12 @@ class TrainedBids:
 
 
 def references(preset: Preset) -> list[BidPolicy]:
-    """Random, best fixed, best memoryless, Bayes and full information, weakest first."""
+    """Random, best without, with little and with all memory, full information: weakest first."""
     return [
         RandomBids(),
-        FixedBids(best_fixed(preset).bids[0, 0]),
-        SignalBids(best_memoryless(preset).bids),
+        SignalBids("fixed", best_fixed(preset).bids),
+        SignalBids("memoryless", best_memoryless(preset).bids),
+        SignalBids("one_step", best_one_step(preset).bids),
         BayesBids(),
         FullInformationBids(),
     ]

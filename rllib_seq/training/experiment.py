@@ -17,15 +17,18 @@ from typing import Any
 from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from envs.ad_auction.gym_env import AdAuctionEnv
+from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import TellingRolloutWorker
 
-__all__ = ["AUCTION_ENV", "Options", "auction_config", "load_config", "prepare"]
+__all__ = ["Options", "auction_config", "load_config", "prepare"]
 
-AUCTION_ENV = "multi_user_ad_auction"
-_AUCTION_ENVS = (AUCTION_ENV, "AdAuction-v0")
+_AUCTION_ENVS = ("multi_user_ad_auction", "AdAuction-v0", MultiUserAdAuctionEnv, AdAuctionEnv)
+_PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
+_MOST_ENV_RUNNERS = 1000
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def load_config(module: str) -> AlgorithmConfig:
 
     Args:
         module: a module name (`tune_configs.ppo`) or the path of a Python file; it holds an
-            AlgorithmConfig named `config`.
+            AlgorithmConfig named `config`. The current folder is searched, too.
 
     Returns:
         A copy that may be changed.
@@ -67,6 +70,12 @@ def load_config(module: str) -> AlgorithmConfig:
 
 
 def _load_module(name: str) -> Any:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(
+            f"{name!r} is not a module name; give a module such as tune_configs.ppo, or a .py file"
+        )
+    if "" not in sys.path:
+        sys.path.append("")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -81,11 +90,15 @@ def _load_module(name: str) -> Any:
 def _load_file(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"no config file {str(path)!r}; give a module name or an existing .py file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"rllib_seq_config_{path.stem}"  # not the stem: the file may be called json.py
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
     # Workers cannot import a loose file: what it defines travels to them by value.
     cloudpickle.register_pickle_by_value(module)
     return module
@@ -102,23 +115,30 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
         UserError: one line that names the value and the mend.
     """
     _apply(config, options)
+    if config.enable_rl_module_and_learner or config.enable_env_runner_and_connector_v2:
+        raise UserError(
+            "this config is for RLlib's new API stack, which rllib-seq train does not run; add "
+            ".api_stack(enable_rl_module_and_learner=False, "
+            "enable_env_runner_and_connector_v2=False)"
+        )
     _check_model(config)
     _check_environment(config)
-    if not config.enable_env_runner_and_connector_v2 and config.env_runner_cls is None:
+    if config.env_runner_cls is None:
         config.env_runners(env_runner_cls=TellingRolloutWorker)
     return config
 
 
 def _apply(config: AlgorithmConfig, options: Options) -> None:
     if options.num_env_runners is not None:
-        if options.num_env_runners < 0:
+        if not 0 <= options.num_env_runners <= _MOST_ENV_RUNNERS:
             raise UserError(
-                f"num-env-runners is {options.num_env_runners}; give 0 or more (0: in the driver)"
+                f"num-env-runners is {options.num_env_runners}; give 0 (in the driver) to "
+                f"{_MOST_ENV_RUNNERS}"
             )
         config.env_runners(num_env_runners=options.num_env_runners)
     if options.seed is not None:
-        if options.seed < 0:
-            raise UserError(f"seed is {options.seed}; give a whole number of at least 0")
+        if not 0 <= options.seed < 2**31:
+            raise UserError(f"seed is {options.seed}; give a whole number from 0 to 2147483647")
         config.debugging(seed=options.seed)
     changes = {"preset": options.preset, "budget": options.budget}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -164,8 +184,11 @@ def _check_environment(config: AlgorithmConfig) -> None:
     if world is None or world.reward != "expected":
         return
     sequence_model = config.model.get("custom_model") == "lstm_transformer"
+    shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
     if sequence_model and config.model.get("custom_model_config", {}).get("prev_reward", True):
+        shown.append("prev_reward")
+    if shown:
         raise UserError(
-            "reward='expected' with prev_reward=True would show the hidden stage to the model; "
-            "set prev_reward=False in custom_model_config (the realised profit is observed)"
+            f"reward='expected' with {shown[0]}=True would show the hidden stage to the model; "
+            f"set {shown[0]}=False in the model config (the realised profit is observed)"
         )

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.run_folder import Row, RunFolder
+from rllib_seq.training.run_folder import Row, RunFolder, read_json
 
 __all__ = ["write_report"]
 
@@ -47,7 +47,7 @@ def write_report(run: RunFolder) -> Path:
     """
     progress = run.read_progress()
     path = run.path / "evaluation.json"
-    evaluation = json.loads(path.read_text()) if path.is_file() else None
+    evaluation = read_json(path) if path.is_file() else None
     if not progress and evaluation is None:
         raise UserError(f"run {str(run.path)!r} has nothing to report yet; train it first")
     parts = [f"<h1>{html.escape(run.path.name)}</h1>"]

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from rllib_seq.training.console import TrainingDisplay, comparison_table, counti
 from rllib_seq.training.evaluation import TrainedBids, evaluate, references, rows, summarize
 from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
 from rllib_seq.training.report import write_report
-from rllib_seq.training.run_folder import RunFolder, find_checkpoint, write_json
+from rllib_seq.training.run_folder import RunFolder, find_checkpoint, read_json, write_json
 from rllib_seq.training.trainer import Limits, resumed_config, start_ray, train
 
 __all__ = ["Interrupted", "Protocol", "resume_training", "run_evaluation", "run_training"]
@@ -47,8 +46,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Raises UserError on a bad value."""
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}; give a whole number of at least 0")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed is {self.seed}; give a whole number from 0 to 2147483647")
         if self.episodes < 1:
             raise UserError(f"episodes is {self.episodes}; give a whole number of at least 1")
 
@@ -85,7 +84,7 @@ def run_training(
         storage,
         name if world is None else f"{name}-{world.preset}",
         {
-            "module": module,
+            "module": str(Path(module).resolve()) if module.endswith(".py") else module,
             "options": dataclasses.asdict(options),
             "stop": _finite_limits(limits),
             "algorithm": config.algo_class.__name__,
@@ -119,11 +118,15 @@ def resume_training(
     """
     run = RunFolder.open(path)
     settings = run.config
-    if limits is None:
-        limits = Limits(**settings["stop"])
+    try:
+        module, seed = settings["module"], settings["seed"]
+        limits = limits or Limits(**settings["stop"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{str(path)!r} has a config.json that misses {error}") from error
+    load_config(module)  # for the environments and models that it registers
     checkpoint = find_checkpoint(run.path)
-    standing = json.loads((checkpoint / "progress.json").read_text())
-    config = resumed_config(checkpoint, settings["seed"])
+    standing = read_json(checkpoint / "progress.json")
+    config = resumed_config(checkpoint, seed)
     run.rewind_progress(standing["iteration"])
     return _session(config, run, limits, checkpoint, console, protocol or Protocol())
 
@@ -137,9 +140,10 @@ def _session(
     protocol: Protocol,
 ) -> dict[str, Any]:
     world = auction_config(config)
-    console.print(f"run folder: {run.path}", soft_wrap=True)
+    console.print(f"run folder: {run.path}", soft_wrap=True, markup=False)
     start_ray(config.num_env_runners)
     algorithm = config.build_algo()
+    logdir = Path(algorithm.logdir)
     try:
         if checkpoint is not None:
             algorithm.restore(str(checkpoint))
@@ -148,7 +152,8 @@ def _session(
             stopped = train(algorithm, run, limits, display.show, world)
     finally:
         algorithm.stop()
-        Path(algorithm.logdir).rmdir()  # the empty folder that RLlib makes in ~/ray_results
+        if not any(logdir.iterdir()):  # RLlib makes one in ~/ray_results and does not use it
+            logdir.rmdir()
     newest = find_checkpoint(run.path)
     if stopped:
         raise Interrupted(
@@ -160,7 +165,7 @@ def _session(
         write_json(run.path / "evaluation.json", evaluation)
     report = write_report(run)
     for what, where in (("checkpoint", newest), ("report", report), ("run folder", run.path)):
-        console.print(f"{what}: {where}", soft_wrap=True)
+        console.print(f"{what}: {where}", soft_wrap=True, markup=False)
     return {"run": str(run.path), "checkpoint": str(newest), "evaluation": evaluation}
 
 
@@ -203,20 +208,21 @@ def run_evaluation(
 
 
 def checkpoint_world(checkpoint: Path, preset: str | None) -> AuctionConfig:
-    """The world that a checkpoint was trained in, or another preset's.
+    """The world that a checkpoint was trained in, or another preset as it stands.
 
     Raises:
         UserError: the preset is unknown, or the checkpoint is not of the ad auction.
     """
-    if preset is not None:
-        try:
-            return AuctionConfig(preset=preset)
-        except ValueError as error:
-            raise UserError(str(error)) from error
     world = auction_config(resumed_config(find_checkpoint(checkpoint), seed=None))
-    if world is None:
+    if preset is None and world is None:
         raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; name a --preset")
-    return world
+    if preset is None or (world is not None and world.preset == preset):
+        assert world is not None
+        return world
+    try:
+        return AuctionConfig(preset=preset)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _finite_limits(limits: Limits) -> dict[str, float]:

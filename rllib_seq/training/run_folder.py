@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -22,9 +23,29 @@ from typing import Any
 
 from rllib_seq.errors import UserError
 
-__all__ = ["Row", "RunFolder", "evaluation_path", "find_checkpoint", "write_json"]
+__all__ = [
+    "UNREADABLE_PICKLE",
+    "Row",
+    "RunFolder",
+    "evaluation_path",
+    "find_checkpoint",
+    "read_json",
+    "write_json",
+]
 
 Row = dict[str, float | int | None]
+
+UNREADABLE_PICKLE = (
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    ValueError,
+)
+"""What a cut, foreign or outdated pickle raises."""
 
 _KEEP = 3  # checkpoints; older ones are deleted
 
@@ -71,8 +92,8 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Content of `config.json`."""
-        return json.loads((self.path / "config.json").read_text())
+        """Content of `config.json`; raises UserError if it cannot be read."""
+        return read_json(self.path / "config.json")
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -97,14 +118,19 @@ class RunFolder:
         return final
 
     def read_progress(self) -> list[Row]:
-        """Rows of `progress.csv`; none if there is no such file yet."""
+        """Rows of `progress.csv`; none if there is no such file yet.
+
+        A last line that a killed process left unfinished is not a row.
+        """
         path = self.path / "progress.csv"
         if not path.is_file():
             return []
-        with path.open(newline="") as file:
-            return [
-                {name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)
-            ]
+        text = path.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        return [
+            {name: _number(value) for name, value in row.items()}
+            for row in csv.DictReader(whole.splitlines())
+        ]
 
     def append_progress(self, row: Row) -> None:
         """Adds a row; the first one writes the header."""
@@ -119,9 +145,12 @@ class RunFolder:
     def rewind_progress(self, iteration: int) -> None:
         """Drops the rows after a checkpoint, which a resumed run will write again."""
         rows = [row for row in self.read_progress() if (row["iteration"] or 0) <= iteration]
-        (self.path / "progress.csv").unlink(missing_ok=True)
-        for row in rows:
-            self.append_progress(row)
+        aside = self.path / ".progress.csv"
+        with aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(aside, self.path / "progress.csv")
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -130,6 +159,7 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         UserError: there is none.
     """
+    path = path.resolve()  # RLlib takes a relative path for a URI
     if (path / "config.json").is_file() and not (path / "progress.json").is_file():
         checkpoints = RunFolder(path).checkpoints()
         if not checkpoints:
@@ -146,6 +176,18 @@ def evaluation_path(checkpoint: Path) -> Path:
     """Where the evaluation of a checkpoint goes: its run folder, else the current folder."""
     parent = checkpoint.resolve().parent
     return (parent if (parent / "config.json").is_file() else Path.cwd()) / "evaluation.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"cannot read {str(path)!r}: {error}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

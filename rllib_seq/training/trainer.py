@@ -29,7 +29,7 @@ from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import error_of_worker
-from rllib_seq.training.run_folder import Row, RunFolder
+from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
 __all__ = ["Limits", "bayes_profit", "resumed_config", "start_ray", "train"]
 
@@ -102,9 +102,9 @@ def resumed_config(checkpoint: Path, seed: int | None) -> AlgorithmConfig:
     """
     try:
         state = pickle.loads((checkpoint / "algorithm_state.pkl").read_bytes())
-    except (OSError, pickle.UnpicklingError, EOFError) as error:
-        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error}") from error
-    config = AlgorithmConfig.from_state(state["config"]).copy(copy_frozen=False)
+        config = AlgorithmConfig.from_state(state["config"]).copy(copy_frozen=False)
+    except UNREADABLE_PICKLE as error:
+        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
     if seed is not None:
         session = np.random.SeedSequence((seed, state["training_iteration"]))
         config.debugging(seed=int(session.generate_state(1)[0]))
@@ -163,8 +163,8 @@ def train(
             if empty == _EMPTY_ITERATIONS:
                 save()
                 raise RuntimeError(
-                    f"no worker has sampled anything in {empty} iterations; see the worker logs in "
-                    "/tmp/ray/session_latest/logs"
+                    f"no worker has sampled anything in {empty} iterations; Ray's worker logs say "
+                    "why"
                 )
             row = _row(result, row, steps, time.monotonic() - began, world, bayes)
             run.append_progress(row)

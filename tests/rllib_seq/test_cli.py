@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from rllib_seq.cli import main
+from rllib_seq.errors import UserError
+from rllib_seq.training.run import Protocol
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -23,7 +25,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--budget", "-1"], ["budget is -1.0", "at least 0"]),
         (["train", "--budget", "nan"], ["budget is nan", "at least 0"]),
         (["train", "--window-length", "0"], ["window_length=0", "at least 1"]),
-        (["train", "--num-env-runners", "-2"], ["num-env-runners is -2", "0 or more"]),
+        (["train", "--num-env-runners", "-2"], ["num-env-runners is -2", "give 0"]),
         (["train", "--stop-steps", "0"], ["stop-steps is 0", "above 0"]),
         (["train", "--stop-time-s", "nan"], ["stop-time-s is nan", "above 0"]),
         (["train", "--seed", "one"], ["--seed", "integer"]),
@@ -32,8 +34,12 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),
         (["train", "--resume", "nowhere", "--seed", "3"], ["--resume", "--stop-time-s"]),
         (["train", "tune_configs.ppo", "--resume", "nowhere"], ["--resume", "--stop-time-s"]),
-        (["evaluate", "nowhere"], ["'nowhere'", "does not exist"]),
+        (["evaluate", "nowhere"], ["nowhere'", "does not exist"]),
         (["evaluate"], ["checkpoint"]),
+        (["evaluate", "nowhere", "--episodes", "few"], ["--episodes", "integer"]),
+        (["train", "--json", "no/where.json"], ["--json", "existing folder"]),
+        (["train", ""], ["'' is not a module name"]),
+        ([], ["Missing command", "--help"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),
         (["trian"], ["trian"]),
     ],
@@ -100,3 +106,30 @@ def test_json_of_a_report(monkeypatch, capsys, tmp_path):
     code, printed = run(monkeypatch, capsys, "report", tmp_path, "--json", tmp_path / "no" / "x")
     assert code == 2
     assert "cannot write --json" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "content"),
+    [
+        ("report", "evaluation.json", '{"cut'),
+        ("train --resume", "config.json", "{"),
+        ("train --resume", "config.json", "{}"),
+        ("evaluate", "checkpoint_000001/policies/bidder/policy_state.pkl", "cut"),
+        ("evaluate", "checkpoint_000001/algorithm_state.pkl", "cut"),
+    ],
+)
+def test_damaged_files_are_named(command, file, content, monkeypatch, capsys, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "checkpoint_000001" / "policies" / "bidder").mkdir(parents=True)
+    (tmp_path / file).write_text(content)
+    code, printed = run(monkeypatch, capsys, *command.split(), tmp_path)
+    assert code == 2
+    assert printed.err.count("\n") == 1
+    assert str(tmp_path) in printed.err
+
+
+def test_evaluation_protocol_is_checked(monkeypatch, capsys):
+    with pytest.raises(UserError, match="episodes is 0"):
+        Protocol(episodes=0)
+    with pytest.raises(UserError, match="seed is -3"):
+        Protocol(seed=-3)

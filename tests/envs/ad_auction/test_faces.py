@@ -90,6 +90,9 @@ def test_wrong_actions_are_refused():
         env.step({})
     with pytest.raises(ValueError, match="user_99"):
         env.step({**dict.fromkeys(observations, 0), "user_99": 0})
+    for level in (-1, 17):
+        with pytest.raises(ValueError, match=f"from 0 to 16, not .*{level}"):
+            env.step(dict.fromkeys(observations, level))
     scalar = AdAuctionEnv(num_users=5)
     scalar.reset(seed=0)
     with pytest.raises(ValueError, match="action is 17"):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
-from envs.ad_auction.baselines import FixedBids, RandomBids, SignalBids
+from envs.ad_auction.baselines import RandomBids, SignalBids
 from envs.ad_auction.competitors import QuantilePrices
 from envs.ad_auction.oracles import (
     BayesBids,
     FullInformationBids,
     best_fixed,
     best_memoryless,
+    best_one_step,
     best_response,
     expected_auction,
     full_information,
@@ -29,8 +30,9 @@ def profits():
     simulator = AuctionSimulator(AuctionConfig(num_users=USERS, reward="expected"))
     policies = [
         RandomBids(),
-        FixedBids(best_fixed(JOURNEY).bids[0, 0]),
-        SignalBids(best_memoryless(JOURNEY).bids),
+        SignalBids("fixed", best_fixed(JOURNEY).bids),
+        SignalBids("memoryless", best_memoryless(JOURNEY).bids),
+        SignalBids("one_step", best_one_step(JOURNEY).bids),
         BayesBids(),
         FullInformationBids(),
     ]
@@ -52,29 +54,37 @@ def test_exact_values_equal_monte_carlo(profits):
     near = {"abs": 0.003}
     assert profits["full_information"] == pytest.approx(full_information(JOURNEY).value, **near)
     assert profits["memoryless"] == pytest.approx(best_memoryless(JOURNEY).value, **near)
+    assert profits["one_step"] == pytest.approx(best_one_step(JOURNEY).value, **near)
     assert profits["fixed"] == pytest.approx(best_fixed(JOURNEY).value, **near)
 
 
 def test_memory_pays(profits):
-    order = ["random", "fixed", "memoryless", "bayes", "full_information"]
+    order = ["random", "fixed", "memoryless", "one_step", "bayes", "full_information"]
     assert sorted(profits, key=profits.__getitem__) == order
-    assert profits["bayes"] >= 1.65 * profits["memoryless"]
-    # The exact worth of memorylessness is below the noise of one sample of users.
-    assert 0.1215 >= 1.7 * best_memoryless(JOURNEY).value
+
+
+def test_bayes_earns_1_7_times_the_best_memoryless_policy():
+    """Its worth has no closed form: many users, each conversion by its probability."""
+    users = 400_000
+    simulator = AuctionSimulator(AuctionConfig(num_users=users, reward="expected"))
+    play(simulator, BayesBids(), seed=0)
+    bayes = simulator.take_rewards(np.arange(users)).mean()
+    assert bayes >= 1.7 * best_memoryless(JOURNEY).value
+    assert bayes >= 1.65 * best_one_step(JOURNEY).value
 
 
 def test_no_other_memoryless_bids_are_better():
     simulator = AuctionSimulator(AuctionConfig(num_users=USERS, reward="expected"))
 
     def profit(bids):
-        play(simulator, SignalBids(bids), seed=12)
+        play(simulator, SignalBids("x", bids), seed=12)
         return simulator.take_rewards(np.arange(USERS)).mean()
 
     best = best_memoryless(JOURNEY).bids
-    for clicked, visited in ((0, 0), (0, 1), (1, 1)):
+    for clicked, visited in ((0, 0), (0, 1)):
         for factor in (0.6, 1.6):
             other = best.copy()
-            other[clicked, visited] *= factor
+            other[:, clicked, visited] *= factor
             assert profit(other) < profit(best) + 2e-4
 
 

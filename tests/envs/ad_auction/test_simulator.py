@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
-from envs.ad_auction.baselines import FixedBids, RandomBids
+from envs.ad_auction.baselines import RandomBids, SignalBids
 
 
 def fixed(bid):
-    return FixedBids(np.full(3, bid))
+    return SignalBids("fixed", np.full((2, 2, 2, 3), bid))
 
 
 def transcript(simulator, policy, seed):
@@ -115,16 +115,18 @@ def test_rewards_add_up_to_the_profit_of_the_ledger(preset):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_expected_reward_has_the_same_mean_and_less_variance(preset):
-    profits = {}
+    profits, ledgers = {}, {}
     for reward in ("sampled", "expected"):
         config = AuctionConfig(preset, num_users=40_000, reward=reward, budget=1e9)
         simulator = AuctionSimulator(config)
-        ledger = play(simulator, fixed(0.08), seed=3)
+        ledgers[reward] = ledger = play(simulator, fixed(0.08), seed=3)
         profits[reward] = simulator.take_rewards(np.arange(40_000))
         assert profits[reward].sum() == pytest.approx(ledger.profit(simulator.preset.shadow_price))
     difference = profits["sampled"] - profits["expected"]
     assert abs(difference.mean()) < 4 * difference.std() / 200
     assert profits["expected"].var() < 0.75 * profits["sampled"].var()
+    for name, total in vars(ledgers["sampled"]).items():
+        assert getattr(ledgers["expected"], name) == pytest.approx(total, rel=0.04), name
 
 
 def test_every_conversion_happens_after_its_delay_or_is_reported_as_censored():
@@ -164,17 +166,23 @@ def test_a_converted_user_waits_for_his_conversion_and_makes_no_more_requests():
     assert simulator.ended.all()
 
 
-def test_nothing_that_is_observed_depends_on_the_hidden_stage():
-    simulator = AuctionSimulator(AuctionConfig(num_users=200, reward="expected"))
-    simulator.reset(0)
-    for _ in range(40):
-        before = simulator.observe(simulator.pending)
-        truth = simulator.stage.copy()
-        for stage in range(4):
-            simulator.stage[:] = stage
-            np.testing.assert_array_equal(simulator.observe(simulator.pending), before)
-        simulator.stage[:] = truth
-        simulator.step(np.full(len(simulator.pending), 0.05))
+def test_users_who_behave_alike_are_observed_alike_whatever_their_stage():
+    """Two populations that differ in their hidden stage alone, and by chance never react."""
+    observed = []
+    for stage in range(4):
+        simulator = AuctionSimulator(AuctionConfig(num_users=200, reward="expected"))
+        simulator.reset(0)
+        never = np.ones_like(simulator._reaction_draws.click)
+        simulator._reaction_draws = type(simulator._reaction_draws)(*[never] * 5)
+        simulator.stage[:] = stage
+        rows = []
+        while not simulator.done:
+            rows.append(simulator.observe(simulator.pending))
+            simulator.step(np.full(len(simulator.pending), 0.05))
+        observed.append(np.concatenate(rows))
+        assert (simulator.stage == stage).all()
+    for other in observed[1:]:
+        np.testing.assert_array_equal(other, observed[0])
 
 
 def test_last_profit_is_what_was_paid_and_not_the_expected_reward():

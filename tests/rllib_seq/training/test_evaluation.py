@@ -5,6 +5,7 @@ import pytest
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from envs.ad_auction import AuctionConfig, AuctionSimulator, play
+from envs.ad_auction.baselines import RandomBids
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.training.evaluation import TrainedBids, evaluate, references, rows, summarize
 from rllib_seq.training.experiment import Options, load_config, prepare
@@ -20,7 +21,7 @@ def campaigns():
 
 def test_rows_hold_what_the_contract_names(campaigns):
     table = rows(campaigns)
-    assert len(table) == 5 * 3
+    assert len(table) == 6 * 3
     wanted = "policy seed profit spend budget wins win_rate clicks conversions cpa roas"
     wanted += " pct_of_bayes pct_of_full_information"
     for row in table:
@@ -33,22 +34,29 @@ def test_rows_hold_what_the_contract_names(campaigns):
 
 def test_policies_are_paired(campaigns):
     """The same campaign gives two copies of a policy the same result, and seeds differ."""
-    policies = references(WORLD.build_preset())
-    twice = evaluate([policies[3], policies[4], policies[2], policies[3]], WORLD, [7, 8], 2)
-    np.testing.assert_array_equal(twice.profit[0], twice.profit[3])
-    np.testing.assert_array_equal(twice.profit[0], campaigns.profit[3, :2])
+    policies = {policy.name: policy for policy in references(WORLD.build_preset())}
+    twice = evaluate([policies["bayes"], policies["fixed"], policies["bayes"]], WORLD, [7, 8], 2)
+    np.testing.assert_array_equal(twice.profit[0], twice.profit[2])
+    bayes = campaigns.policies.index("bayes")
+    np.testing.assert_array_equal(twice.profit[0], campaigns.profit[bayes, :2])
     assert len(np.unique(twice.profit[0])) == 4
 
 
 def test_evaluation_campaigns_are_none_of_the_training_campaigns():
+    class Spy(RandomBids):
+        def start(self, simulator):
+            super().start(simulator)
+            seen.append(tuple(simulator.channel(np.arange(50))))
 
+    seen = []
+    evaluate([Spy()], AuctionConfig(num_users=50), seeds=[7, 8], episodes=2)
     env = MultiUserAdAuctionEnv({"num_users": 50})
-    env.reset(seed=7)
-    trained = env.simulator.channel(np.arange(50))
-    simulator = AuctionSimulator(AuctionConfig(num_users=50))
-    for seed in (7, np.random.SeedSequence(7, spawn_key=(2, 0))):
-        simulator.reset(seed)
-        assert (simulator.channel(np.arange(50)) != trained).any()
+    for seed in (7, 8, None, None):
+        env.reset(seed=seed)
+        seen.append(tuple(env.simulator.channel(np.arange(50))))
+    env.simulator.reset(7)
+    seen.append(tuple(env.simulator.channel(np.arange(50))))
+    assert len(set(seen)) == 9
 
 
 def test_summary_compares_with_the_best_memoryless_policy(campaigns):

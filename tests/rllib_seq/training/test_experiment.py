@@ -1,5 +1,8 @@
+import sys
+
 import pytest
 
+from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import TellingRolloutWorker
 from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
@@ -39,7 +42,9 @@ def test_a_config_can_be_a_file(tmp_path):
         (Options(budget=-5.0), "budget is -5.0"),
         (Options(window_length=0), "window_length=0 must be an int of at least 1"),
         (Options(num_env_runners=-1), "num-env-runners is -1"),
+        (Options(num_env_runners=10**6), "num-env-runners is 1000000; give 0"),
         (Options(seed=-1), "seed is -1"),
+        (Options(seed=2**32), "seed is 4294967296; give a whole number from 0 to"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -53,6 +58,8 @@ def test_bad_options_are_refused(options, message):
         ("tune_configs.nothing", "no config module 'tune_configs.nothing'"),
         ("no_such_package.x", "no config module"),
         ("missing.py", "no config file 'missing.py'"),
+        ("", "'' is not a module name"),
+        (".ppo", "'.ppo' is not a module name"),
         ("rllib_seq.config", "has no AlgorithmConfig named 'config'"),
     ],
 )
@@ -83,6 +90,36 @@ def test_the_expected_reward_is_never_fed_to_the_model():
         prepare(config, Options())
     config.environment(env_config={**config.env_config, "reward": "sampled"})
     prepare(config, Options())
+
+
+def test_the_guard_knows_the_env_class_and_rllibs_own_models():
+    config = ppo()
+    config.environment(MultiUserAdAuctionEnv)
+    config.training(model={**config.model, "custom_model_config": {"prev_reward": True}})
+    with pytest.raises(UserError, match="would show the hidden stage"):
+        prepare(config, Options())
+    model = {"use_lstm": True, "lstm_use_prev_reward": True, "custom_model": None}
+    config = ppo().training(model=model)
+    with pytest.raises(UserError, match="lstm_use_prev_reward=True would show the hidden stage"):
+        prepare(config, Options())
+
+
+def test_a_config_for_the_new_stack_is_refused():
+    config = ppo().api_stack(
+        enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True
+    )
+    with pytest.raises(UserError, match="new API stack.*add .api_stack"):
+        prepare(config, Options())
+
+
+def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
+    path = tmp_path / "json.py"
+    path.write_text("from tune_configs.ppo import config\n")
+    load_config(str(path))
+    assert hasattr(sys.modules["json"], "dumps")
+    path.write_text("config = (\n")
+    with pytest.raises(UserError, match="json.py, line 1: "):
+        load_config(str(path))
 
 
 def test_presets_are_for_the_auction_only():

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,12 @@ def test_progress_survives_reading_and_is_cut_at_a_checkpoint(tmp_path):
     assert run.read_progress() == rows[:2]
     run.append_progress(rows[2])
     assert run.read_progress() == rows[:3]
+    with (run.path / "progress.csv").open("a") as file:
+        file.write("4,2.")  # as kill -9 leaves it
+    assert run.read_progress() == rows[:3]
+    run.rewind_progress(3)
+    run.append_progress(rows[3])
+    assert run.read_progress() == rows
 
 
 def test_a_checkpoint_that_fails_half_way_leaves_the_one_before(tmp_path):
@@ -63,13 +70,16 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
     assert json.loads((run.checkpoints()[-1] / "progress.json").read_text())["iteration"] == 100
 
 
-def test_missing_things_are_named(tmp_path):
+def test_missing_things_are_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="checkpoint .*nowhere' does not exist"):
         find_checkpoint(tmp_path / "nowhere")
     with pytest.raises(UserError, match="is not a checkpoint"):
         find_checkpoint(tmp_path)
     with pytest.raises(UserError, match="has no checkpoint yet"):
         find_checkpoint(folder(tmp_path).path)
+    (tmp_path / "checkpoint" / "policies").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint(Path("checkpoint")).is_absolute()  # RLlib takes others for URIs
     with pytest.raises(UserError, match="is not a run folder"):
         RunFolder.open(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
