@@ -1,6 +1,6 @@
 """Policies with knowledge that the agent lacks, and the exact worth of what they know.
 
-- `full_information`: knows the stage; backward induction over (request, stage).
+- `FullInformationBids`: sees the stage; see `values.full_information`.
 - `BayesBids`: knows the world's numbers and filters the stage exactly from all it has seen of the
   user; bids the belief's mean of the full-information advantage. A strong reference, not the
   optimum under partial information (it does not buy information), so more than 100 % is possible.
@@ -14,7 +14,6 @@ for it, and the flight's end and its censored conversions are ignored: then thes
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,103 +21,19 @@ from numpy.typing import NDArray
 
 from envs.ad_auction.presets import Preset
 from envs.ad_auction.simulator import AuctionSimulator, Outcome
-from envs.ad_auction.users import JourneyModel
+from envs.ad_auction.values import best_response, expected_auction, full_information, kernels
 
 __all__ = [
     "BayesBids",
-    "FullInformation",
     "FullInformationBids",
     "Memoryless",
     "best_fixed",
     "best_memoryless",
     "best_one_step",
-    "best_response",
-    "expected_auction",
-    "full_information",
 ]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def expected_auction(preset: Preset, bids: Floats) -> tuple[Floats, Floats]:
-    """Probability of winning and expected payment of each bid, same shapes as `bids`."""
-    floor, prices = preset.floor, preset.prices
-    enters = (bids > 0) & (bids >= floor)
-    win = np.where(enters, prices.cdf(bids), 0.0)
-    if preset.auction == "first_price":
-        return win, win * bids
-    at_floor = floor * prices.cdf(floor)
-    above = prices.mean_below(bids) - prices.mean_below(floor)
-    return win, np.where(enters, at_floor + above, 0.0)
-
-
-def best_response(preset: Preset, advantage: Floats) -> Floats:
-    """The bid that maximizes `P(win) * advantage - (1 + lambda) * E[payment]`.
-
-    Args:
-        preset: the market.
-        advantage: what winning is worth more than losing, currency units, any shape.
-
-    Returns:
-        Bids of the same shape; 0 where no bid pays. In a second-price auction the truth,
-        `advantage / (1 + lambda)`; in a first-price auction the best of a fine grid.
-    """
-    worth = np.maximum(advantage, 0.0) / (1.0 + preset.shadow_price)
-    if preset.auction == "second_price":
-        return worth
-    return np.interp(worth, *_first_price_responses(preset))
-
-
-@lru_cache(maxsize=8)
-def _first_price_responses(preset: Preset) -> tuple[Floats, Floats]:
-    """Worths and the best bid at each; the best bid rises with the worth, so interpolate."""
-    grid = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 2000) * preset.value])
-    win, payment = expected_auction(preset, grid)
-    return grid, grid[np.argmax(win[None] * grid[:, None] - payment[None], axis=1)]
-
-
-class _Kernels(NamedTuple):
-    """One-request dynamics of users who stay."""
-
-    lost: Floats  # (S, S') without impression: no conversion, maybe one down
-    won: Floats  # (S, C, S') with impression: no conversion, no churn, maybe one up
-
-
-def _kernels(model: JourneyModel) -> _Kernels:
-    same = np.eye(len(model.stages))
-    up, down = np.roll(same, 1, axis=1), np.roll(same, -1, axis=1)
-    up[-1], down[0] = same[-1], same[0]
-    lost = (1 - model.hazard_lost)[:, None] * (same + model.move_down[:, None] * (down - same))
-    stays = (1 - model.hazard_won) * (1 - model.churn)
-    moves = same[:, None] + model.move_up[:, :, None] * (up - same)[:, None]
-    return _Kernels(lost, stays[:, None, None] * moves)
-
-
-class FullInformation(NamedTuple):
-    """Result of `full_information`."""
-
-    value: float
-    """Expected profit per user, currency units."""
-    advantage: Floats
-    """`[R, S, C]`: worth of winning over losing at a request, by stage and channel."""
-
-
-def full_information(preset: Preset) -> FullInformation:
-    """Backward induction of the bidder who sees the stage."""
-    model = preset.users
-    kernels = _kernels(model)
-    cost = 1.0 + preset.shadow_price
-    v_next = np.zeros(len(model.stages))
-    advantages = []
-    for _ in range(model.requests_per_user):
-        q_lost = preset.value * model.hazard_lost + kernels.lost @ v_next  # (S,)
-        q_won = preset.value * model.hazard_won[:, None] + kernels.won @ v_next  # (S, C)
-        advantage = q_won - q_lost[:, None]
-        win, payment = expected_auction(preset, best_response(preset, advantage))
-        v_next = q_lost + (win * advantage - cost * payment) @ model.channel_share
-        advantages.append(advantage)
-    return FullInformation(float(model.initial_share @ v_next), np.stack(advantages[::-1]))
 
 
 class FullInformationBids:
@@ -155,7 +70,7 @@ class BayesBids:
         self._simulator = simulator
         self._model = simulator.preset.users
         self._advantage = full_information(simulator.preset).advantage
-        self._kernels = _kernels(self._model)
+        self._kernels = kernels(self._model)
         self.belief = np.tile(self._model.initial_share, (simulator.num_users, 1))
 
     def bids(self, users: Ints) -> Floats:
@@ -212,14 +127,14 @@ def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memo
         iterations: enough for bids to settle to 1e-6.
     """
     model = preset.users
-    kernels, cost = _kernels(model), 1.0 + preset.shadow_price
+    step, cost = kernels(model), 1.0 + preset.shadow_price
     num_stages, num_channels = model.click.shape
     visit = np.stack([1 - model.visit, model.visit], axis=1)  # (S', visited)
     click = np.stack([1 - model.click, model.click], axis=2)  # (S, C, clicked)
     to_lost = np.zeros((num_stages, num_stages, 8))  # no win, no click: o = 0, 1
-    to_lost[:, :, :2] = np.einsum("sz,zv->szv", kernels.lost, visit)
+    to_lost[:, :, :2] = np.einsum("sz,zv->szv", step.lost, visit)
     to_won = np.zeros((num_stages, num_channels, num_stages, 8))  # o = 4 .. 7
-    signals = np.einsum("scz,sck,zv->sczkv", kernels.won, click, visit)
+    signals = np.einsum("scz,sck,zv->sczkv", step.won, click, visit)
     to_won[..., 4:] = signals.reshape(num_stages, num_channels, num_stages, 4)
     alike = group[:, None] == group  # (o, o')
 

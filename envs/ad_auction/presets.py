@@ -112,6 +112,7 @@ _DISPLAY_PRESET = dataclasses.replace(
     flight_hours=14 * 24.0,
 )
 
+REWARDS = ("sampled", "expected", "regret")
 PRESETS: dict[str, Preset] = {"journey": _JOURNEY_PRESET, "display": _DISPLAY_PRESET}
 
 
@@ -132,7 +133,9 @@ class AuctionConfig:
     the same with every end of a journey replaced by its probability given the hidden stage: a
     conversion pays its probability times its value, nobody leaves, and all that follows counts
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
-    with less variance; for training only."""
+    with less variance. "regret": "expected" minus the profit of the full-information policy, with
+    the luck of prices, channels and stages taken out as well, see `values.Regret`. The last two
+    know the hidden stage: for training only."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None
@@ -143,7 +146,7 @@ class AuctionConfig:
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
         _choice("preset", self.preset, PRESETS)
-        _choice("reward", self.reward, ("sampled", "expected"))
+        _choice("reward", self.reward, REWARDS)
         if self.auction is not None:
             _choice("auction", self.auction, AUCTIONS)
         if type(self.num_users) is not int or self.num_users < 1:

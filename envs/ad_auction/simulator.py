@@ -20,6 +20,7 @@ from envs.ad_auction import features, users
 from envs.ad_auction.campaign import Ledger, affordable
 from envs.ad_auction.market import AUCTIONS
 from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.values import Regret
 
 __all__ = ["AuctionSimulator", "BidPolicy", "Outcome", "play"]
 
@@ -69,6 +70,9 @@ class AuctionSimulator:
         self.observation_space = features.observation_space(self.preset.users.channels)
         self.pending: Ints = _NONE
         """Users whose requests are due now, in the order in which they are served."""
+        # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
+        self._nobody_leaves = config.reward != "sampled"
+        self._regret = Regret(self.preset) if config.reward == "regret" else None
         self._clear = AUCTIONS[self.preset.auction]
         model = self.preset.users
         self._flight = self.preset.flight_hours
@@ -94,7 +98,7 @@ class AuctionSimulator:
         self._channel = _categorical(model.channel_share, draws["channel"])
         self._price = self.preset.prices.ppf(draws["price"])
         self._delay = np.zeros(shape) if model.delay is None else model.delay.ppf(draws["delay"])
-        if self.config.reward == "expected":  # nobody converts or leaves, see `_book`
+        if self._nobody_leaves:
             draws["conversion"] = draws["churn"] = np.ones(shape)
         self._reaction_draws = users.Draws(*(draws[name] for name in users.Draws._fields))
 
@@ -167,10 +171,10 @@ class AuctionSimulator:
         won, paid = self._clear(bids, price, floor)
         presence = self._presence[who]
         made = affordable(presence * bids, presence * paid, self.ledger.remaining)
-        won, paid = won & made, np.where(made, paid, 0.0)
+        bids, won, paid = np.where(made, bids, 0.0), won & made, np.where(made, paid, 0.0)
         draws = users.Draws(*(draw[at] for draw in self._reaction_draws))
         reaction = users.advance(self.preset.users, self.stage[who], self._channel[at], won, draws)
-        self._book(who, won, paid, reaction, self._delay[at])
+        self._book(who, bids, won, paid, reaction, self._delay[at])
         if len(self.pending) == 0:
             self._move_clock()
         return Outcome(
@@ -184,42 +188,55 @@ class AuctionSimulator:
         )
 
     def _book(
-        self, who: Ints, won: Bools, paid: Floats, reaction: users.Reaction, delay: Floats
+        self,
+        who: Ints,
+        bids: Floats,
+        won: Bools,
+        paid: Floats,
+        reaction: users.Reaction,
+        delay: Floats,
     ) -> None:
         """Writes one step's results into the users' state and the ledger."""
         ledger, preset = self.ledger, self.preset
+        request, stage = self.request[who], self.stage[who]
+        last = preset.users.requests_per_user - 1
+        upcoming = self._hours[who, np.minimum(request + 1, last)]
+        upcoming = np.where(request == last, _NEVER, upcoming)
+
         # How much these users count: the probability that they are still there, if nobody leaves.
         presence = self._presence[who]
-        ledger.requests += float(presence.sum())
-        ledger.wins += float(presence[won].sum())
-        ledger.spend += float(presence @ paid)
-        ledger.clicks += float(presence[reaction.clicked].sum())
-
-        if self.config.reward == "expected":
+        if self._nobody_leaves:
             self._presence[who] *= 1.0 - reaction.departure_probability
+        ledger.requests += float(presence.sum())
+        ledger.wins += float(presence @ won)
+        ledger.spend += float(presence @ paid)
+        ledger.clicks += float(presence @ reaction.clicked)
         ledger.visits += float(self._presence[who] @ reaction.visited)  # of those who stayed
 
         cost = (1.0 + preset.shadow_price) * paid
-        self._reward[who] -= presence * cost
-        if self.config.reward == "expected":
+        in_flight = 1.0
+        if preset.users.delay is not None:
+            in_flight = float(preset.users.delay.cdf(preset.flight_hours - self.hour))
+        if self._nobody_leaves:
             caused = presence * reaction.conversion_probability
-            in_flight = 1.0
-            if preset.users.delay is not None:
-                in_flight = float(preset.users.delay.cdf(preset.flight_hours - self.hour))
-            self._reward[who] += preset.value * in_flight * caused
             ledger.value += preset.value * in_flight * float(caused.sum())
             ledger.conversions += in_flight * float(caused.sum())
             ledger.censored += (1.0 - in_flight) * float(caused.sum())
+        if self._regret is not None:
+            channel, more = self._channel[who, request], upcoming != _NEVER
+            regret = self._regret(bids, request, stage, channel, more, in_flight)
+            self._reward[who] += presence * regret
+        elif self._nobody_leaves:
+            self._reward[who] += preset.value * in_flight * caused - presence * cost
+        else:
+            self._reward[who] -= cost
+
         self._last_profit[who] = -cost / preset.value
         self._clicked[who] = reaction.clicked
         self._visited[who] = reaction.visited
         self.stage[who] = reaction.stage
-
         self.request[who] += 1
-        last = preset.users.requests_per_user - 1
-        upcoming = self._hours[who, np.minimum(self.request[who], last)]
-        over = reaction.converted | reaction.churned | (self.request[who] > last)
-        self._next_hour[who] = np.where(over, _NEVER, upcoming)
+        self._next_hour[who] = np.where(reaction.converted | reaction.churned, _NEVER, upcoming)
 
         happens = np.where(reaction.converted, self.hour + delay, np.inf)
         censored = reaction.converted & (happens > preset.flight_hours)

@@ -181,7 +181,7 @@ def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
 
 def _check_environment(config: AlgorithmConfig) -> None:
     world = auction_config(config)
-    if world is None or world.reward != "expected":
+    if world is None or world.reward == "sampled":
         return
     sequence_model = config.model.get("custom_model") == "lstm_transformer"
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
@@ -189,6 +189,6 @@ def _check_environment(config: AlgorithmConfig) -> None:
         shown.append("prev_reward")
     if shown:
         raise UserError(
-            f"reward='expected' with {shown[0]}=True would show the hidden stage to the model; "
-            f"set {shown[0]}=False in the model config (the realised profit is observed)"
+            f"reward={world.reward!r} with {shown[0]}=True would show the hidden stage to the "
+            f"model; set {shown[0]}=False in the model config (the realised profit is observed)"
         )

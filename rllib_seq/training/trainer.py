@@ -27,6 +27,7 @@ from tensorboardX import SummaryWriter
 from envs.ad_auction.oracles import BayesBids
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
+from envs.ad_auction.values import full_information
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import error_of_worker
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
@@ -198,13 +199,15 @@ def _row(
     per_user = None
     if world is not None and episode_return is not None:
         per_user = episode_return / world.num_users
+        if world.reward == "regret":
+            per_user += full_information(world.build_preset()).value
     return {
         "iteration": int(before["iteration"] or 0) + 1,
         "steps": steps,
         "seconds": round(float(before["seconds"] or 0) + seconds, 3),
         "steps_per_second": round((steps - int(before["steps"] or 0)) / seconds, 1),
         "episode_return": episode_return,
-        "return_per_user": per_user,
+        "profit_per_user": per_user,
         "pct_of_bayes": None if per_user is None or not bayes else 100 * per_user / bayes,
         "entropy": _finite(stats.get("entropy")),
         "policy_loss": _finite(stats.get("policy_loss")),

@@ -1,24 +1,18 @@
 """The references: published figures, exact value == Monte Carlo, and what each policy may know."""
 
-import dataclasses
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
 from envs.ad_auction.baselines import RandomBids, SignalBids
-from envs.ad_auction.competitors import QuantilePrices
 from envs.ad_auction.oracles import (
     BayesBids,
     FullInformationBids,
     best_fixed,
     best_memoryless,
     best_one_step,
-    best_response,
-    expected_auction,
-    full_information,
 )
+from envs.ad_auction.values import full_information
 
 USERS = 40_000
 JOURNEY = PRESETS["journey"]
@@ -103,35 +97,6 @@ def test_the_belief_is_calibrated():
             band = (belief >= low) & (belief < low + 0.2)
             if band.sum() > 300:
                 assert truth[band].mean() == pytest.approx(belief[band].mean(), abs=0.04)
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("auction", ["first_price", "second_price"])
-def test_expected_auction_is_the_mean_over_market_prices(preset, auction):
-    world = dataclasses.replace(PRESETS[preset], auction=auction, floor=0.02)
-    market = world.prices.ppf((np.arange(200_000) + 0.5) / 200_000)
-    to_beat = np.maximum(market, 0.02)
-    for bid in (0.01, 0.05, 0.2):
-        won = bid >= to_beat
-        paid = np.where(won, bid if auction == "first_price" else to_beat, 0.0)
-        win, payment = expected_auction(world, np.array([bid]))
-        assert win[0] == pytest.approx(won.mean(), abs=1e-3)
-        assert payment[0] == pytest.approx(paid.mean(), abs=1e-4)
-
-
-def test_best_responses_to_three_equilibrium_rivals():
-    """First price, n = 4, values U[0, 1]: the equilibrium bids 3/4 of the value."""
-    rivals = SimpleNamespace(
-        cdf=lambda x: np.clip(np.asarray(x) / 0.75, 0, 1) ** 3, mean_below=lambda x: 0 * x
-    )
-    world = dataclasses.replace(JOURNEY, prices=rivals, auction="first_price")
-    bids = best_response(world, np.array([0.2, 0.5, 0.9]))
-    np.testing.assert_allclose(bids, [0.15, 0.375, 0.675], rtol=0.01)
-
-
-def test_truth_is_the_best_response_in_second_price_and_the_shadow_price_shades_it():
-    world = dataclasses.replace(JOURNEY, prices=QuantilePrices({}, {}, 1.0), shadow_price=1.0)
-    np.testing.assert_allclose(best_response(world, np.array([0.4, -0.2])), [0.2, 0.0])
 
 
 def test_bayes_spends_the_budget_of_display_at_its_shadow_price():
