@@ -1,6 +1,7 @@
 """The sequence networks as an RLModule of RLlib's new API stack.
 
 - `use_sequence_module`: sets an algorithm's config up for them
+- `sequence_settings`: reads those settings back
 - `SequenceRLModule`: policy and value over the last L step inputs of a stream
 
 The module has no recurrent state: a connector rebuilds the windows from the episodes, when acting
@@ -88,6 +89,14 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
         lookback = max(config.episode_lookback_horizon, settings.window_length)
         config.env_runners(episode_lookback_horizon=lookback)
     return config
+
+
+def sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
+    """Return what `use_sequence_module` set up in a config, or None if it did not."""
+    spec = config._rl_module_spec
+    if not isinstance(spec, RLModuleSpec) or spec.module_class is not SequenceRLModule:
+        return None
+    return SequenceConfig.from_dict((spec.model_config or {}).get(_CONFIG_KEY, {}), _CONFIG_KEY)
 
 
 def _acting_connectors(

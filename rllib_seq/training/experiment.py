@@ -16,15 +16,19 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.sac import SACConfig
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models.rl_module import sequence_settings
 from rllib_seq.rollouts import TellingRolloutWorker
 
 __all__ = ["AUCTION_ENV", "Options", "auction_config", "load_config", "prepare"]
 
 AUCTION_ENV = "multi_user_ad_auction"
+_MODEL = "lstm_transformer"
 _AUCTION_ENVS = (AUCTION_ENV, "AdAuction-v0")
 
 
@@ -130,7 +134,7 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
             )
         config.environment(env_config={**config.env_config, **changes})
     if options.window_length is not None:
-        if config.model.get("custom_model") != "lstm_transformer":
+        if config.model.get("custom_model") != _MODEL:
             raise UserError(
                 "window-length can be set for custom_model='lstm_transformer' only; this config's "
                 f"is {config.model.get('custom_model')!r}"
@@ -141,8 +145,27 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
 
 
 def _check_model(config: AlgorithmConfig) -> None:
-    if config.model.get("custom_model") == "lstm_transformer":
+    old_stack = not config.enable_rl_module_and_learner
+    if old_stack and isinstance(config, DQNConfig):
+        raise UserError(
+            "DQN does not build on the old API stack of this Ray, with any model (ray issue "
+            "60491); remove api_stack(...) from the config, or use PPO, APPO or IMPALA"
+        )
+    if config.model.get("custom_model") == _MODEL:
         SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
+        for wrapper in ("use_lstm", "use_attention"):
+            if config.model.get(wrapper):
+                raise UserError(
+                    f"{wrapper}=True would wrap a second memory around {_MODEL}, which has its "
+                    f"own; remove {wrapper} from the model config"
+                )
+    if isinstance(config, SACConfig):
+        models = (config.model, config.policy_model_config, config.q_model_config)
+        if any(model.get("custom_model") == _MODEL for model in models):
+            raise UserError(
+                f"SAC cannot train {_MODEL}: its loss passes no recurrent state; use PPO, APPO or "
+                "IMPALA, or remove custom_model"
+            )
 
 
 def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
@@ -163,9 +186,16 @@ def _check_environment(config: AlgorithmConfig) -> None:
     world = auction_config(config)
     if world is None or world.reward != "expected":
         return
-    sequence_model = config.model.get("custom_model") == "lstm_transformer"
-    if sequence_model and config.model.get("custom_model_config", {}).get("prev_reward", True):
+    settings = _sequence_settings(config)
+    if settings is not None and settings.prev_reward:
         raise UserError(
             "reward='expected' with prev_reward=True would show the hidden stage to the model; "
-            "set prev_reward=False in custom_model_config (the realised profit is observed)"
+            "set prev_reward=False for the model (the realised profit is observed)"
         )
+
+
+def _sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
+    """The settings of the sequence model of either API stack, or None if it is not used."""
+    if config.model.get("custom_model") == _MODEL:
+        return SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
+    return sequence_settings(config)
