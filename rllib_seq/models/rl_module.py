@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import gymnasium as gym
 import torch
 from gymnasium.spaces import Box, MultiDiscrete
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -33,6 +34,7 @@ from ray.rllib.core.rl_module.apis import (
 )
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
@@ -102,13 +104,21 @@ def sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
 def _acting_connectors(
     settings: SequenceConfig, multi_agent: bool, env: Any, spaces: Any, device: Any
 ) -> list[ConnectorV2]:
-    return [FlattenObservations(multi_agent=multi_agent), EpisodeWindows(config=settings)]
+    space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
+    flat = all(map(_is_flat, space.values() if multi_agent else [space]))
+    # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
+    flatten = [] if flat else [FlattenObservations(multi_agent=multi_agent)]
+    return [*flatten, EpisodeWindows(config=settings)]
 
 
 def _learner_connector(
     settings: SequenceConfig, observation_space: Any, action_space: Any
 ) -> ConnectorV2:
     return EpisodeWindows(config=settings, as_learner_connector=True)
+
+
+def _is_flat(space: gym.Space) -> bool:
+    return isinstance(space, Box) and len(space.shape) == 1
 
 
 def _refuse_what_cannot_work(config: AlgorithmConfig) -> None:
@@ -156,7 +166,7 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
         settings = self.model_config.get(_CONFIG_KEY, {})
         self.config_of_sequence = SequenceConfig.from_dict(settings, where=_CONFIG_KEY)
         space = self.observation_space
-        if not isinstance(space, Box) or len(space.shape) != 1:
+        if not _is_flat(space):
             raise UserError(
                 f"the sequence module needs flat observations, not {space}; set it up by "
                 "use_sequence_module, which flattens them"
@@ -174,6 +184,8 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
 
     def train(self, mode: bool = True) -> SequenceRLModule:
         """Set training mode for the value network alone."""
+        if mode == self.training:
+            return self  # RLlib asks before every action, and walking all layers is slow
         super().train(mode)
         # Dropout in the policy would make the probability that the loss recomputes differ from the
         # one recorded when acting: PPO's ratio must be exactly 1 before the first update.
