@@ -221,16 +221,20 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
         Args:
             batch: as for `_forward`.
             embeddings: of `_forward_train`. Losses pass them on; without them (for advantages) the
-                values are computed without dropout.
+                values are computed anew, without dropout and without gradients.
 
         Returns:
             `[N]`.
+
+        Raises:
+            NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
         if embeddings is not None:
             return embeddings
         training = self.value.training
         self.value.eval()
-        values = self.value(*self._windows(batch)).squeeze(1)
+        with torch.no_grad():  # RLlib asks for the whole train batch at once
+            values = self.value(*self._windows(batch)).squeeze(1)
         self.value.train(training)
         return values
 

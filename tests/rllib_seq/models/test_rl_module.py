@@ -70,7 +70,7 @@ def _batch(episode: SingleAgentEpisode, start: int, stop: int, **config: Any) ->
 
 def _outputs(module: SequenceRLModule, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     outputs = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
-    return outputs, module.compute_values(batch).detach()
+    return outputs, module.compute_values(batch)
 
 
 @pytest.mark.parametrize("window_length", [1, 4])
@@ -152,7 +152,7 @@ def test_policy_never_drops_out_and_value_does_only_in_the_loss() -> None:
     assert module.value.training and not module.policy.training
     assert torch.equal(training[Columns.ACTION_DIST_INPUTS], acting)
     in_loss = module.compute_values(batch, training[Columns.EMBEDDINGS])
-    assert not torch.equal(in_loss, values)
+    assert in_loss.requires_grad and not torch.equal(in_loss, values)
     assert torch.equal(module.compute_values(batch), values)
     assert module.value.training
 
