@@ -6,12 +6,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import TARGET_NETWORK_ACTION_DIST_INPUTS
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -168,9 +169,27 @@ def test_non_finite_inputs_are_named(column: str, message: str) -> None:
         module.forward_inference(batch)
 
 
-def test_observations_must_be_flat() -> None:
-    with pytest.raises(UserError, match="use_sequence_module, which flattens"):
-        SequenceRLModule(observation_space=Discrete(3), action_space=ACTIONS, model_config={})
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (Discrete(3), ACTIONS, "use_sequence_module, which flattens"),
+        (OBS, Dict({"bid": Discrete(2)}), "prev_action=False"),
+    ],
+)
+def test_construction_errors(observations: gym.Space, actions: gym.Space, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SequenceRLModule(observation_space=observations, action_space=actions, model_config={})
+
+
+def test_the_target_network_is_a_copy_and_does_not_leave_the_learner() -> None:
+    module, batch = _module(dropout=0.5), _batch(_episode(8), 0, 8)
+    module.make_target_networks()
+    outputs = module.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
+    assert torch.equal(module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS], outputs)
+    with torch.no_grad():
+        module.policy.head.weight.zero_()
+    assert module.forward_target(batch)[TARGET_NETWORK_ACTION_DIST_INPUTS].any()
+    assert {key.split(".")[0] for key in module.get_state(inference_only=True)} == {"policy"}
 
 
 def test_a_checkpoint_restores_the_module(tmp_path: Any) -> None:
