@@ -1,8 +1,12 @@
 """Adapters that put the networks of `rllib_seq.nn` under RLlib.
 
 - `torch_model`: `LSTMTransformerModel` for the old API stack, registered as "lstm_transformer"
+- `rl_module`: `SequenceRLModule` for the new API stack; `use_sequence_module` sets a config up
+- `episode_windows`: the connector that brings the windows to it
+- `step_inputs`: what both see of one step
 """
 
+from rllib_seq.models.rl_module import SequenceRLModule, use_sequence_module
 from rllib_seq.models.torch_model import LSTMTransformerModel
 
-__all__ = ["LSTMTransformerModel"]
+__all__ = ["LSTMTransformerModel", "SequenceRLModule", "use_sequence_module"]

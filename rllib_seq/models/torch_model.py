@@ -8,21 +8,19 @@ exact under any weights, so training on a stored state needs no burn-in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 import torch
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
 from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.policy.view_requirement import ViewRequirement
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.errors import UserError
+from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import (
     SequentialPolicyNetwork,
     SequentialValueNetwork,
@@ -86,9 +84,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                     f"{wrapper}=True would wrap a second memory around lstm_transformer, which "
                     f"has its own; remove {wrapper} from the model config"
                 )
-        self.obs_dim = math.prod(obs_space.shape or ())
-        self.action_dim = action_width(action_space) if self.config.prev_action else 0
-        self.input_dim = self.obs_dim + self.action_dim + int(self.config.prev_reward)
+        self.step_inputs = StepInputs(obs_space, action_space, self.config)
+        self.input_dim = self.step_inputs.width
         # One row at least: RLlib cannot carry an empty state, and the fill length must tell the
         # first step of a stream from a later one even if the window is the current step alone.
         self.state_rows = max(self.config.window_length - 1, 1)
@@ -149,8 +146,13 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         # RLlib's dummy batches have empty sequences; one row of each is encoded all the same.
         real = step < seq_lens[:, None].clamp(min=1)  # (B, T)
 
-        inputs = self._step_inputs(input_dict, first.flatten()).view(batch, steps, self.input_dim)
-        self._refuse_non_finite(inputs, real)
+        inputs = self.step_inputs.join(
+            observation,
+            input_dict.get(SampleBatch.PREV_ACTIONS),
+            input_dict.get(SampleBatch.PREV_REWARDS),
+            first.flatten(),
+        ).view(batch, steps, self.input_dim)
+        self.step_inputs.refuse_non_finite(inputs, real)
         windows, valid = sequence_windows(past, length, inputs)
         slots = self.config.window_length  # one less than `sequence_windows` makes, if it is 1
         # Padded rows are most of a ragged batch, and would cost as much as real ones.
@@ -169,38 +171,6 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             raise RuntimeError("value_function() needs a forward() before it")
         return self._spread(self.value(*self._windows[:2])).squeeze(1)
 
-    def _step_inputs(self, input_dict: Mapping[str, Any], first: Tensor) -> Tensor:
-        """Raw step inputs `[B*T, input_dim]`; `first` `[B*T]` marks the first step of a stream."""
-        rows = len(first)
-        observation = input_dict["obs_flat"].reshape(rows, -1).float()  # (B*T, obs_dim)
-        previous = []
-        if self.config.prev_action:
-            action = input_dict[SampleBatch.PREV_ACTIONS]
-            previous.append(encode_action(action, self.action_space))
-        if self.config.prev_reward:
-            previous.append(input_dict[SampleBatch.PREV_REWARDS].reshape(rows, 1).float())
-        # RLlib pads what came before an episode with zeros, which one-hot would read as action 0.
-        return torch.cat(
-            [observation, *(part.masked_fill(first[:, None], 0.0) for part in previous)], dim=1
-        )
-
-    def _refuse_non_finite(self, inputs: Tensor, real: Tensor) -> None:
-        """Raise if a real step input `[B, T, input_dim]` is NaN or infinite."""
-        bad = ~torch.isfinite(inputs) & real[..., None]
-        if not bool(bad.any()):
-            return
-        sequence, step, column = bad.nonzero()[0].tolist()
-        if column < self.obs_dim:
-            what = f"observation feature {column}"
-        elif column < self.obs_dim + self.action_dim:
-            what = f"previous action, component {column - self.obs_dim},"
-        else:
-            what = "previous reward"
-        raise NonFiniteInputError(
-            f"{what} is {inputs[sequence, step, column].item()} (row {sequence}, step {step}); "
-            "replace or clip non-finite values in the environment"
-        )
-
     def _spread(self, encoded: Tensor) -> Tensor:
         """Put rows of real steps `[N, K]` back among the padded ones: `[B*T, K]`."""
         assert self._windows is not None
@@ -208,43 +178,3 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         spread = encoded.new_zeros(*real.shape, encoded.shape[1])
         spread[real] = encoded
         return spread.flatten(0, 1)
-
-
-def action_width(space: gym.Space) -> int:
-    """Return the width of an action of `space` as encoded by `encode_action`.
-
-    Raises:
-        UserError: actions of this space cannot be an input.
-    """
-    if isinstance(space, Discrete):
-        return int(space.n)
-    if isinstance(space, MultiDiscrete):
-        return int(space.nvec.sum())
-    if isinstance(space, Box):
-        return math.prod(space.shape)
-    raise UserError(
-        f"a previous action of {space} cannot be encoded; use Discrete, MultiDiscrete or Box, or "
-        "set prev_action=False in custom_model_config"
-    )
-
-
-def encode_action(action: Tensor, space: gym.Space) -> Tensor:
-    """Encode actions as floats: one-hot, concatenated one-hots, or the raw numbers.
-
-    Args:
-        action: `[N]` for Discrete, `[N, parts]` for MultiDiscrete, `[N, ...]` for Box.
-        space: of the action, one that `action_width` accepts.
-
-    Returns:
-        `[N, action_width(space)]`.
-    """
-    if isinstance(space, Discrete):
-        sizes = [int(space.n)]
-    elif isinstance(space, MultiDiscrete):
-        sizes = space.nvec.flatten().tolist()
-    else:
-        return action.reshape(len(action), -1).float()
-    parts = action.reshape(len(action), -1).long().unbind(1)
-    return torch.cat(
-        [functional.one_hot(part, size) for part, size in zip(parts, sizes, strict=True)], dim=1
-    ).float()

@@ -16,12 +16,15 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.sac import SACConfig
 
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models.rl_module import sequence_settings
 from rllib_seq.rollouts import TellingRolloutWorker
 
 __all__ = ["Options", "auction_config", "load_config", "prepare"]
@@ -29,6 +32,7 @@ __all__ = ["Options", "auction_config", "load_config", "prepare"]
 _AUCTION_ENVS = ("multi_user_ad_auction", "AdAuction-v0", MultiUserAdAuctionEnv, AdAuctionEnv)
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 _MOST_ENV_RUNNERS = 1000
+_MODEL = "lstm_transformer"
 
 
 @dataclass(frozen=True)
@@ -115,14 +119,14 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
         UserError: one line that names the value and the mend.
     """
     _apply(config, options)
+    _check_model(config)
+    _check_environment(config)
     if config.enable_rl_module_and_learner or config.enable_env_runner_and_connector_v2:
         raise UserError(
             "this config is for RLlib's new API stack, which rllib-seq train does not run; add "
             ".api_stack(enable_rl_module_and_learner=False, "
             "enable_env_runner_and_connector_v2=False)"
         )
-    _check_model(config)
-    _check_environment(config)
     if config.env_runner_cls is None:
         config.env_runners(env_runner_cls=TellingRolloutWorker)
     return config
@@ -150,7 +154,7 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
             )
         config.environment(env_config={**config.env_config, **changes})
     if options.window_length is not None:
-        if config.model.get("custom_model") != "lstm_transformer":
+        if config.model.get("custom_model") != _MODEL:
             raise UserError(
                 "window-length can be set for custom_model='lstm_transformer' only; this config's "
                 f"is {config.model.get('custom_model')!r}"
@@ -161,8 +165,27 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
 
 
 def _check_model(config: AlgorithmConfig) -> None:
-    if config.model.get("custom_model") == "lstm_transformer":
+    old_stack = not config.enable_rl_module_and_learner
+    if old_stack and isinstance(config, DQNConfig):
+        raise UserError(
+            "DQN does not build on the old API stack of this Ray, with any model (ray issue "
+            "60491); remove api_stack(...) from the config, or use PPO, APPO or IMPALA"
+        )
+    if config.model.get("custom_model") == _MODEL:
         SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
+        for wrapper in ("use_lstm", "use_attention"):
+            if config.model.get(wrapper):
+                raise UserError(
+                    f"{wrapper}=True would wrap a second memory around {_MODEL}, which has its "
+                    f"own; remove {wrapper} from the model config"
+                )
+    if isinstance(config, SACConfig):
+        models = (config.model, config.policy_model_config, config.q_model_config)
+        if any(model.get("custom_model") == _MODEL for model in models):
+            raise UserError(
+                f"SAC cannot train {_MODEL}: its loss passes no recurrent state; use PPO, APPO or "
+                "IMPALA, or remove custom_model"
+            )
 
 
 def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
@@ -183,12 +206,19 @@ def _check_environment(config: AlgorithmConfig) -> None:
     world = auction_config(config)
     if world is None or world.reward == "sampled":
         return
-    sequence_model = config.model.get("custom_model") == "lstm_transformer"
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
-    if sequence_model and config.model.get("custom_model_config", {}).get("prev_reward", True):
+    settings = _sequence_settings(config)
+    if settings is not None and settings.prev_reward:
         shown.append("prev_reward")
     if shown:
         raise UserError(
             f"reward={world.reward!r} with {shown[0]}=True would show the hidden stage to the "
-            f"model; set {shown[0]}=False in the model config (the realised profit is observed)"
+            f"model; set {shown[0]}=False for the model (the realised profit is observed)"
         )
+
+
+def _sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
+    """The settings of the sequence model of either API stack, or None if it is not used."""
+    if config.model.get("custom_model") == _MODEL:
+        return SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
+    return sequence_settings(config)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.models.torch_model import action_width, encode_action
+from rllib_seq.models.step_inputs import action_width, encode_action
 
 OBS = Box(-np.inf, np.inf, (3,), np.float32)
 SMALL = {"d_model": 8, "num_heads": 2, "feedforward_dim": 8, "head_hidden": 8, "dropout": 0.0}

@@ -1,9 +1,13 @@
 import sys
 
 import pytest
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
+from rllib_seq.models import use_sequence_module
 from rllib_seq.rollouts import TellingRolloutWorker
 from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
 
@@ -120,6 +124,44 @@ def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
     path.write_text("config = (\n")
     with pytest.raises(UserError, match="json.py, line 1: "):
         load_config(str(path))
+
+
+def test_the_expected_reward_is_never_fed_to_the_module_of_the_new_stack_either():
+    config = PPOConfig().environment("multi_user_ad_auction", env_config={"reward": "expected"})
+    with pytest.raises(UserError, match="would show the hidden stage"):
+        prepare(use_sequence_module(config.copy()), Options())
+    with pytest.raises(UserError, match="new API stack"):  # the guard alone would let it pass
+        prepare(use_sequence_module(config, prev_reward=False), Options())
+
+
+def _old_stack(config):
+    config.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    return config.environment("CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "model", "message"),
+    [
+        (DQNConfig, {}, "DQN does not build on the old API stack.*use PPO, APPO or IMPALA"),
+        (SACConfig, {}, "SAC cannot train lstm_transformer.*use PPO, APPO or IMPALA"),
+        (PPOConfig, {"use_lstm": True}, "remove use_lstm from the model config"),
+        (PPOConfig, {"use_attention": True}, "remove use_attention from the model config"),
+    ],
+)
+def test_what_cannot_train_is_refused_before_any_worker_starts(algorithm, model, message):
+    config = _old_stack(algorithm())
+    config.training(model={"custom_model": "lstm_transformer", **model})
+    with pytest.raises(UserError, match=message) as caught:
+        prepare(config, Options())
+    assert "\n" not in str(caught.value)
+
+
+def test_the_sequence_model_in_a_part_of_sac_is_refused_and_plain_sac_is_not():
+    prepare(_old_stack(SACConfig()), Options())
+    config = _old_stack(SACConfig())
+    config.training(q_model_config={"custom_model": "lstm_transformer"})
+    with pytest.raises(UserError, match="SAC cannot train"):
+        prepare(config, Options())
 
 
 def test_presets_are_for_the_auction_only():
