@@ -3,7 +3,7 @@
 from tune_configs.ppo import config
 
 config = config.copy(copy_frozen=False)
-config.environment(env_config={"preset": "journey", "num_users": 24, "reward": "expected"})
+config.environment(env_config={"preset": "journey", "num_users": 24, "reward": "regret"})
 config.env_runners(num_env_runners=1, rollout_fragment_length=256)
 config.training(
     model={
