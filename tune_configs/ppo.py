@@ -48,7 +48,7 @@ config = (
         num_epochs=4,
         # By bid requests seen: bold for the first minutes, careful in long runs.
         lr=1e-3,
-        lr_schedule=[[0, 1e-3], [300_000, 3e-4], [2_000_000, 5e-5]],
+        lr_schedule=[[0, 1e-3], [300_000, 2e-4], [2_000_000, 3e-5]],
         gamma=1.0,  # a journey is short and ends: no reason to prefer early profit
         lambda_=0.5,  # a regret tells by itself most of what a bid was worth
         clip_param=0.2,
