@@ -26,6 +26,8 @@ Examples:
     rllib-seq evaluate runs/RUN --episodes 4 --seed 2000
 
     rllib-seq report runs/RUN
+
+    rllib-seq discover events.parquet
 """
 
 app = typer.Typer(
@@ -156,6 +158,31 @@ def report(
     path = write_report(RunFolder.open(run))
     typer.echo(f"written: {path}")
     _write(json_file, {"report": str(path)})
+
+
+@app.command()
+def discover(
+    events: Annotated[
+        Path, typer.Argument(help="Event log (CSV, Parquet), iPinYou rows or journey paths.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first bad row instead of counting it.")
+    ] = False,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where patterns.json and discover.html go.")
+    ] = Path("."),
+    json_file: Json = None,
+) -> None:
+    """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
+
+    Writes `patterns.json` and `discover.html`. The schema is in docs/discover.md.
+
+    Example: `rllib-seq discover events.parquet --output patterns`
+    """
+    from rllib_seq.journeys.command import run_discovery
+    from rllib_seq.training.console import make_console
+
+    _write(json_file, run_discovery(events, strict, output, make_console()))
 
 
 def _write(path: Path | None, result: Any) -> None:

@@ -35,6 +35,8 @@ def run(monkeypatch, capsys, *arguments):
         (["evaluate", "nowhere"], ["'nowhere'", "does not exist"]),
         (["evaluate"], ["checkpoint"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),
+        (["discover"], ["events"]),
+        (["discover", "nowhere.csv"], ["'nowhere.csv'", "CSV or Parquet"]),
         (["trian"], ["trian"]),
     ],
 )
@@ -67,7 +69,7 @@ def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
 def test_help_shows_every_command_with_an_example(monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "--help")
     assert code == 0
-    for command in ("train", "evaluate", "report"):
+    for command in ("train", "evaluate", "report", "discover"):
         assert f"rllib-seq {command}" in printed.out
         code, text = run(monkeypatch, capsys, command, "--help")
         assert code == 0
