@@ -42,7 +42,7 @@ _ENDS = 0.4  # of the value for the first and for the last touchpoint, likewise
 class Paths(NamedTuple):
     """J journeys of one touchpoint or more, T touchpoints in all, C channels."""
 
-    channel: NDArray[np.int32]
+    channel: NDArray[np.integer]
     """`[T]`, journey after journey, oldest first."""
     first: NDArray[np.int64]
     """`[J]`: index of each journey's first touchpoint, ascending from 0."""
@@ -122,11 +122,12 @@ def transition_counts(paths: Paths) -> Floats:
     follows[paths.first] = False
     after = np.flatnonzero(follows)
     ends = np.where(paths.converted, conversion, null)
+    channel = paths.channel.astype(np.int32)
     pairs = np.concatenate(
         [
-            start * states + paths.channel[paths.first],
-            paths.channel[after - 1].astype(np.int64) * states + paths.channel[after],
-            paths.channel[paths.last].astype(np.int64) * states + ends,
+            start * states + channel[paths.first],
+            channel[after - 1] * states + channel[after],
+            channel[paths.last] * states + ends,
         ]
     )
     return np.bincount(pairs, minlength=states * states).reshape(states, states).astype(np.float64)
@@ -167,11 +168,13 @@ def shapley(paths: Paths) -> Floats:
     parts to its distinct channels; so the sum over journeys is exact for any number of channels
     (tested against the sum over all coalitions).
     """
-    journey = np.repeat(np.arange(len(paths.first)), paths.length)
-    pairs = np.unique(journey * paths.num_channels + paths.channel)
+    worth = np.flatnonzero(paths.value)
+    journey = np.repeat(worth, paths.length[worth])
+    channel = paths.channel[np.repeat(paths.value != 0, paths.length)]
+    pairs = np.unique(journey * paths.num_channels + channel)
     journey, channel = pairs // paths.num_channels, pairs % paths.num_channels
     distinct = np.bincount(journey, minlength=len(paths.first))
-    return _sum(paths, channel, (paths.value / distinct)[journey])
+    return _sum(paths, channel, paths.value[journey] / distinct[journey])
 
 
 MODELS = {

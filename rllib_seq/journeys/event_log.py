@@ -15,7 +15,7 @@ Documented behaviour (tested):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,19 +57,19 @@ _MISSING = pa.array(["null", "NULL", "NA", "NaN", "nan", "None"])
 
 @dataclass(frozen=True, eq=False)
 class EventLog:
-    """n events, sorted by user, time and kind; about 43 bytes each."""
+    """n events, sorted by user, time and kind; about 37 bytes each."""
 
     time: NDArray[np.int64]
     """`[n]` microseconds since 1970, UTC."""
-    user: NDArray[np.int32]
+    user: NDArray[np.integer]
     """`[n]` number of the user, below `num_users`."""
     event: NDArray[np.int8]
     """`[n]` index into `EVENTS`."""
-    channel: NDArray[np.int32]
+    channel: NDArray[np.integer]
     """`[n]` index into `names["channel"]`; so are segment, device and creative."""
-    segment: NDArray[np.int32]
-    device: NDArray[np.int32]
-    creative: NDArray[np.int32]
+    segment: NDArray[np.integer]
+    device: NDArray[np.integer]
+    creative: NDArray[np.integer]
     price: NDArray[np.float32]
     """`[n]`, NaN where missing; so are market_price, floor and value."""
     market_price: NDArray[np.float32]
@@ -103,8 +103,8 @@ class _Vocabulary:
     def __init__(self) -> None:
         self.words = pa.array([], pa.large_string())
 
-    def encode(self, values: Any) -> NDArray[np.int32]:
-        """`[n]` strings to `[n]` numbers."""
+    def encode(self, values: Any) -> NDArray[np.integer]:
+        """`[n]` strings to `[n]` numbers, of 16 bits as long as these suffice."""
         coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
         words = coded.dictionary.cast(pa.large_string())
         known = pc.index_in(words, value_set=self.words)
@@ -112,7 +112,8 @@ class _Vocabulary:
         number = known.fill_null(0).to_numpy(zero_copy_only=False).copy()
         number[new] = len(self.words) + np.arange(new.sum())
         self.words = pa.concat_arrays([self.words, words.filter(pa.array(new))])
-        return number[coded.indices.to_numpy(zero_copy_only=False)].astype(np.int32)
+        small = np.int16 if len(self.words) < 1 << 15 else np.int32
+        return number.astype(small)[coded.indices.to_numpy(zero_copy_only=False)]
 
 
 def load_events(
@@ -134,6 +135,7 @@ def load_events(
     parts: list[dict[str, NDArray[Any]]] = []
     for batch in batches:
         parts.append(_check(batch, bad, vocabularies))
+        pa.default_memory_pool().release_unused()
         if progress is not None:
             progress(batch.done)
     columns: dict[str, NDArray[Any]] = {}
@@ -215,17 +217,31 @@ def _text(value: Any) -> str:
 
 def _sort(columns: dict[str, NDArray[Any]]) -> int:
     """Sorts columns in place by user, time and the rest; returns how many repeats it dropped."""
-    keys = [columns[name] for name in ("creative", "channel", "event", "time", "user")]
-    order = np.lexsort(keys)
-    same = np.ones(len(order), np.bool_)
-    same[:1] = False
-    for key in keys:
-        ordered = key[order]
-        same[1:] &= ordered[1:] == ordered[:-1]
+    order = np.lexsort([columns["time"], columns["user"]])
+    same = _equals_before(columns, ("user", "time"), order)
+    # Few rows tie in user and time; only these need the other keys.
+    tied = same.copy()
+    tied[:-1] |= same[1:]
+    keys = ("creative", "channel", "event", "time", "user")
+    ties = order[tied]
+    order[tied] = ties[np.lexsort([columns[name][ties] for name in keys])]
+    same[tied] = _equals_before(columns, keys, order[tied])
     order = order[~same]
     for name in columns:
         columns[name] = columns[name][order]
     return int(same.sum())
+
+
+def _equals_before(
+    columns: dict[str, NDArray[Any]], keys: Sequence[str], order: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """`[n]`: whether a row equals the one before it in all keys."""
+    same = np.ones(len(order), np.bool_)
+    same[:1] = False
+    for key in keys:
+        ordered = columns[key][order]
+        same[1:] &= ordered[1:] == ordered[:-1]
+    return same
 
 
 def _strings(values: Any) -> Any:

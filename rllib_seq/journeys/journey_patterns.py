@@ -102,7 +102,7 @@ def journey_groups(log: EventLog, journeys: Journeys) -> list[dict[str, Any]]:
 
 
 def _most_frequent(
-    code: NDArray[np.int32], names: list[str], limit: int
+    code: NDArray[np.integer], names: list[str], limit: int
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Renumbers codes by frequency; what is beyond the limit shares the last number."""
     counts = np.bincount(code, minlength=len(names))

@@ -74,9 +74,11 @@ def quantile_interval(ordered: Floats, probability: float) -> tuple[float, float
 
 def slope_interval(x: Floats, y: Floats) -> tuple[float, float, float]:
     """Slope of the least-squares line through `[n]` points, and its interval; n at least 3."""
-    fit = stats.linregress(x, y)
-    half = stats.t.ppf(0.975, len(x) - 2) * fit.stderr
-    return float(fit.slope), float(fit.slope - half), float(fit.slope + half)
+    dx, dy = x - x.mean(), y - y.mean()
+    slope = (dx @ dy) / (dx @ dx)
+    rest = dy - slope * dx
+    half = stats.t.ppf(0.975, len(x) - 2) * math.sqrt((rest @ rest) / (dx @ dx) / (len(x) - 2))
+    return float(slope), float(slope - half), float(slope + half)
 
 
 def stability_index(before: ArrayLike, after: ArrayLike) -> float:

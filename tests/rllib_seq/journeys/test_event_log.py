@@ -146,8 +146,10 @@ def test_unusable_files(tmp_path, content, words):
 
 
 def test_ipinyou_rows():
-    rows = [line.split("\t") for line in (DATA / "ipinyou/rows.txt").read_text().splitlines()]
-    log = load_events(DATA / "ipinyou/rows.txt")
+    rows = [
+        line.split("\t") for line in (DATA / "ipinyou_discover/rows.txt").read_text().splitlines()
+    ]
+    log = load_events(DATA / "ipinyou_discover/rows.txt")
     clicks = sum(row[0] == "1" for row in rows)
     assert clicks == 5
     assert log.format == "ipinyou"
@@ -163,7 +165,7 @@ def test_ipinyou_rows():
 
 
 def test_bad_ipinyou_rows(tmp_path):
-    rows = (DATA / "ipinyou/rows.txt").read_text().splitlines()[:3]
+    rows = (DATA / "ipinyou_discover/rows.txt").read_text().splitlines()[:3]
     rows[1] = rows[1].replace("2013", "20x3", 1)
     (tmp_path / "log.txt").write_text("\n".join(rows))
     log = load_events(tmp_path / "log.txt")
