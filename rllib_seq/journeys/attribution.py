@@ -71,6 +71,20 @@ class Paths(NamedTuple):
             num_channels=len(log.names["channel"]),
         )
 
+    def earning(self) -> Paths:
+        """Only the journeys with a value."""
+        kept = self.value != 0
+        inside = np.repeat(kept, self.length)
+        count = self.length[kept]
+        return Paths(
+            self.channel[inside],
+            np.cumsum(count) - count,
+            self.hours_before[inside],
+            self.converted[kept],
+            self.value[kept],
+            self.num_channels,
+        )
+
     @property
     def length(self) -> NDArray[np.int64]:
         """`[J]` touchpoints per journey."""
@@ -168,10 +182,8 @@ def shapley(paths: Paths) -> Floats:
     parts to its distinct channels; so the sum over journeys is exact for any number of channels
     (tested against the sum over all coalitions).
     """
-    worth = np.flatnonzero(paths.value)
-    journey = np.repeat(worth, paths.length[worth])
-    channel = paths.channel[np.repeat(paths.value != 0, paths.length)]
-    pairs = np.unique(journey * paths.num_channels + channel)
+    journey = np.repeat(np.arange(len(paths.first)), paths.length)
+    pairs = np.unique(journey * paths.num_channels + paths.channel)
     journey, channel = pairs // paths.num_channels, pairs % paths.num_channels
     distinct = np.bincount(journey, minlength=len(paths.first))
     return _sum(paths, channel, paths.value[journey] / distinct[journey])
@@ -190,7 +202,8 @@ MODELS = {
 
 def attribute(paths: Paths) -> dict[str, Floats]:
     """Credits `[C]` of every model."""
-    return {name: model(paths) for name, model in MODELS.items()}
+    earning = paths.earning()  # all that the rules look at; the chain needs the others too
+    return {name: model(paths if name == "markov" else earning) for name, model in MODELS.items()}
 
 
 def _weighted(paths: Paths, weights: Floats) -> Floats:

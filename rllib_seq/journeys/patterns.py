@@ -138,17 +138,19 @@ def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) ->
     gap = find_gap(log)
     journeys = split(log, gap.seconds)
     window = choose_window(journeys.steps)
-    step_time = log.time[log.is_event(*journeys.step_kinds)]
-    timed = log.timed and len(step_time) > 0
     groups = journey_groups(log, journeys)
     progress("attribution")
     paths = Paths.from_log(log, journeys)
     credits = attribute(paths)
+    counts = transition_counts(paths)
+    del paths  # large, like the log
     progress("positions and rates")
     channels = log.names["channel"]
     by_position = positions(log, journeys)
     by_name = rates(log)
     progress("hours and days")
+    step_time = log.time[log.is_event(*journeys.step_kinds)]
+    timed = log.timed and len(step_time) > 0
     hours = hour_curve(step_time) if timed else None
     weekdays = weekday_curve(step_time) if timed else None
     delay = conversion_delay(log, journeys) if log.timed else None
@@ -162,7 +164,7 @@ def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) ->
         hours=hours,
         weekdays=weekdays,
         delay=delay,
-        transitions=transitions(channels, transition_counts(paths)),
+        transitions=transitions(channels, counts),
         positions=by_position,
         rates=by_name,
         trends=trends(log) if log.timed else [],

@@ -152,7 +152,8 @@ def parquet_batches(path: Path, wanted: Sequence[str]) -> Iterator[Batch]:
     try:
         schema = pyarrow.parquet.read_schema(path)
         text = [n for n in schema.names if n in wanted and pa.types.is_string(schema.field(n).type)]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=text) as file:
+        # With pre_buffer all that was read stays in memory until the end.
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=text, pre_buffer=False) as file:
             columns = [name for name in schema.names if name in wanted]
             rows, total = 0, max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
