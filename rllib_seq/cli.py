@@ -6,6 +6,7 @@ means that the user can mend it, 130 that a signal stopped it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -27,6 +28,10 @@ Examples:
     rllib-seq evaluate runs/RUN --episodes 4 --seed 2000
 
     rllib-seq report runs/RUN
+
+    rllib-seq discover events.parquet
+
+    rllib-seq bench discover
 """
 
 app = typer.Typer(
@@ -70,6 +75,10 @@ def train(
         float | None, typer.Option(help="Budget of one campaign, currency units.")
     ] = None,
     window_length: Annotated[int | None, typer.Option(help="Steps that the model sees.")] = None,
+    patterns: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="patterns.json of discover: sets the window length."),
+    ] = None,
     stop_time_s: Annotated[
         float | None, typer.Option(help="Stop after this many seconds of training.")
     ] = None,
@@ -94,10 +103,11 @@ def train(
     """
     from rllib_seq.training.console import make_console
     from rllib_seq.training.experiment import Options
+    from rllib_seq.training.from_patterns import with_patterns
     from rllib_seq.training.run import resume_training, run_training
     from rllib_seq.training.trainer import Limits
 
-    options = Options(preset, budget, window_length, num_env_runners, seed)
+    options = with_patterns(Options(preset, budget, window_length, num_env_runners, seed), patterns)
     limits = None
     if stop_time_s is not None or stop_steps is not None:
         limits = Limits(
@@ -167,6 +177,52 @@ def report(
     path = write_report(RunFolder.open(run))
     typer.echo(f"written: {path}")
     _write(json_file, {"report": str(path)})
+
+
+@app.command()
+def discover(
+    events: Annotated[
+        Path, typer.Argument(help="Event log (CSV, Parquet), iPinYou rows or journey paths.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first bad row instead of counting it.")
+    ] = False,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where patterns.json and discover.html go.")
+    ] = Path("."),
+    json_file: Json = None,
+) -> None:
+    """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
+
+    Writes `patterns.json` and `discover.html`. The schema is in docs/discover.md.
+
+    Example: `rllib-seq discover events.parquet --output patterns`
+    """
+    from rllib_seq.journeys.command import run_discovery
+    from rllib_seq.training.console import make_console
+
+    _write(json_file, run_discovery(events, strict, output, make_console()))
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="What to measure: a file of tests/benchmarks.")],
+    json_file: Json = None,
+) -> None:
+    """Measure speed or memory; needs the source checkout. Exit code 1: a limit was missed.
+
+    Example: `rllib-seq bench discover`
+    """
+    folder = Path(__file__).parents[1] / "tests" / "benchmarks"
+    known = sorted(path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py"))
+    if name not in known:
+        raise UserError(f"no benchmark {name!r}; choose one of: {', '.join(known) or 'none here'}")
+    sys.path.insert(0, str(folder))
+    result = importlib.import_module(f"bench_{name}").run()
+    typer.echo(json.dumps(result))
+    _write(json_file, result)
+    if not result["passed"]:
+        raise typer.Exit(1)
 
 
 def _write(path: Path | None, result: Any) -> None:

@@ -41,6 +41,10 @@ def run(monkeypatch, capsys, *arguments):
         (["train", ""], ["'' is not a module name"]),
         ([], ["Missing command", "--help"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),
+        (["train", "--patterns", "nowhere"], ["'nowhere'", "cannot read patterns"]),
+        (["bench", "speed"], ["'speed'", "discover"]),
+        (["discover"], ["events"]),
+        (["discover", "nowhere.csv"], ["'nowhere.csv'", "CSV or Parquet"]),
         (["trian"], ["trian"]),
     ],
 )
@@ -73,12 +77,40 @@ def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
 def test_help_shows_every_command_with_an_example(monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "--help")
     assert code == 0
-    for command in ("train", "evaluate", "report"):
+    for command in ("train", "evaluate", "report", "discover", "bench"):
         assert f"rllib-seq {command}" in printed.out
         code, text = run(monkeypatch, capsys, command, "--help")
         assert code == 0
         assert "Example" in text.out
         assert "--json" in text.out
+
+
+def test_discover_leaves_its_files(monkeypatch, capsys, tmp_path):
+    data = Path(__file__).parents[1] / "data/ipinyou_discover/rows.txt"
+    out = tmp_path / "out"
+    code, printed = run(
+        monkeypatch, capsys, "discover", data, "--output", out, "--json", tmp_path / "r.json"
+    )
+    assert code == 0
+    assert "finding: attribution" in printed.out  # progress without a terminal
+    assert "Window length: 1" in printed.out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["patterns"] == str(out / "patterns.json")
+    assert json.loads((out / "patterns.json").read_text())["source"]["events"] == 210
+    page = (out / "discover.html").read_text()
+    assert "Window length" in page
+    assert "<script src" not in page  # nothing is loaded from elsewhere
+
+
+def test_strict_discover_stops_at_the_line(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("timestamp,user_id,event\n2026-03-01,a,visit\n2026-03-01,a,buy\n")
+    assert run(monkeypatch, capsys, "discover", path, "--output", tmp_path)[0] == 0
+    code, printed = run(monkeypatch, capsys, "discover", path, "--strict", "--output", tmp_path)
+    assert code == 2
+    assert printed.err.count("\n") == 1
+    assert "line 3: event 'buy'" in printed.err
+    assert "--strict" in printed.err
 
 
 def test_json_of_a_report(monkeypatch, capsys, tmp_path):

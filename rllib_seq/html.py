@@ -1,0 +1,76 @@
+"""Self-contained HTML pages with tables and plotly charts.
+
+- `page`: a whole page. It needs no network, plotly's script is inside, and it follows the reader's
+  light or dark mode.
+- `figure_html`: one chart of it.
+- `table_html`: one table of it.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+__all__ = ["GREY", "figure_html", "page", "table_html"]
+
+# Mid-grey text and lines on no background read well in light and in dark mode.
+GREY = "#7d8590"
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1d21; --paper: #ffffff; --line: #d9dde3; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ee; --paper: #14171b; --line: #3a414b; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+       max-width: 60rem; margin: 0 auto; padding: 1rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap;
+         border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+tr.trained { font-weight: 600; }
+.scroll, pre { overflow-x: auto; }
+"""
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A page.
+
+    Args:
+        title: plain text.
+        parts: HTML of the body, in order.
+    """
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
+        f"<script>{get_plotlyjs()}</script></head><body>{''.join(parts)}</body></html>"
+    )
+
+
+def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table of plain text; the first column is left-aligned."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
+
+
+def figure_html(figure: go.Figure) -> str:
+    """A chart, styled for `page`; changes the figure's layout."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font_color=GREY,
+        height=420,
+    )
+    figure.update_xaxes(gridcolor="rgba(125,133,144,.25)", linecolor=GREY)
+    figure.update_yaxes(gridcolor="rgba(125,133,144,.25)", linecolor=GREY)
+    return figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        config={"responsive": True, "displayModeBar": False},
+    )

@@ -1,0 +1,237 @@
+"""What a log says about its users: `patterns.json`.
+
+- `Patterns`: the result; writes and reads itself as JSON.
+- `discover`: finds them all.
+- `choose_window`: how many steps a model should see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_seq.errors import UserError
+from rllib_seq.journeys.attribution import Paths, attribute, transition_counts
+from rllib_seq.journeys.event_log import EventLog
+from rllib_seq.journeys.journey_patterns import (
+    Delay,
+    conversion_delay,
+    journey_groups,
+    journey_summary,
+    positions,
+    rates,
+    transitions,
+)
+from rllib_seq.journeys.split import Gap, find_gap, split
+from rllib_seq.journeys.time_patterns import Curve, drift, hour_curve, trends, weekday_curve
+
+__all__ = ["STAGES", "Patterns", "Window", "choose_window", "discover"]
+
+_VERSION = 1
+_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
+_COVERAGE = 0.9  # of the steps that must see their whole journey
+_LONGEST = 128  # what an encoder with attention over the window still trains at
+
+STAGES = 5
+"""How often `discover` tells its progress."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How many steps a model should see, and why."""
+
+    length: int
+    coverage: float
+    """Share of the steps that see all of their journey so far."""
+    reason: str
+    candidates: list[dict[str, float]]
+    """`{"quantile", "length", "coverage", "cost"}`; cost is relative to the chosen length."""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """All that discovery finds; every field is JSON.
+
+    None or an empty list: the log does not tell (no times, no impressions, too few days).
+    """
+
+    source: dict[str, Any]
+    """File, format, numbers of events, users, bad and repeated rows, first and last time (UTC)."""
+    gap: Gap
+    journeys: dict[str, Any]
+    """See `journey_patterns.journey_summary`."""
+    groups: list[dict[str, Any]]
+    """Touchpoints and duration by segment and outcome."""
+    window: Window
+    hours: Curve | None
+    """When steps come, by hour of the day, UTC."""
+    weekdays: Curve | None
+    """Likewise by weekday, Monday first."""
+    delay: Delay | None
+    """From the last click (or touchpoint) to the conversion."""
+    transitions: dict[str, Any]
+    """`{"states", "matrix"}`: rows of chances from state to state."""
+    positions: list[dict[str, Any]]
+    """CTR by impression and CVR by touchpoint of the journey."""
+    rates: list[dict[str, Any]]
+    """CTR by channel, segment, device and creative."""
+    trends: list[dict[str, Any]]
+    drift: list[dict[str, Any]]
+    attribution: dict[str, dict[str, float]]
+    """Model to channel to value."""
+    version: int = _VERSION
+
+    def write(self, path: Path) -> None:
+        """Writes `patterns.json`.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        text = json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
+        try:
+            path.write_text(text + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Patterns:
+        """Reads what `write` wrote.
+
+        Raises:
+            UserError: no such file, or it is not a `patterns.json` of this version.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except OSError as error:
+            raise UserError(f"cannot read patterns {str(path)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"patterns {str(path)!r} is not JSON: {error}") from error
+        version = content.get("version") if isinstance(content, dict) else None
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if version != _VERSION or set(content) != fields:
+            raise UserError(
+                f"{str(path)!r} is not a patterns.json of version {_VERSION} (its version: "
+                f"{version}); make it anew with rllib-seq discover"
+            )
+        parts = {"gap": Gap, "window": Window, "hours": Curve, "weekdays": Curve, "delay": Delay}
+        for name, part in parts.items():
+            if content[name] is not None:
+                content[name] = part(**content[name])
+        return cls(**content)
+
+
+def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) -> Patterns:
+    """Finds the patterns of a log.
+
+    Args:
+        log: sorted events, at least one.
+        progress: is told what comes next, `STAGES` times.
+    """
+    progress("journeys")
+    gap = find_gap(log)
+    journeys = split(log, gap.seconds)
+    window = choose_window(journeys.steps)
+    groups = journey_groups(log, journeys)
+    progress("attribution")
+    paths = Paths.from_log(log, journeys)
+    credits = attribute(paths)
+    counts = transition_counts(paths)
+    del paths  # large, like the log
+    progress("positions and rates")
+    channels = log.names["channel"]
+    by_position = positions(log, journeys)
+    by_name = rates(log)
+    progress("hours and days")
+    step_time = log.time[log.is_event(*journeys.step_kinds)]
+    timed = log.timed and len(step_time) > 0
+    hours = hour_curve(step_time) if timed else None
+    weekdays = weekday_curve(step_time) if timed else None
+    delay = conversion_delay(log, journeys) if log.timed else None
+    progress("trends and drift")
+    return Patterns(
+        source=_source(log),
+        gap=gap,
+        journeys=journey_summary(log, journeys),
+        groups=groups,
+        window=window,
+        hours=hours,
+        weekdays=weekdays,
+        delay=delay,
+        transitions=transitions(channels, counts),
+        positions=by_position,
+        rates=by_name,
+        trends=trends(log) if log.timed else [],
+        drift=drift(log) if log.timed else [],
+        attribution={
+            model: dict(zip(channels, credit.tolist(), strict=True))
+            for model, credit in credits.items()
+        },
+    )
+
+
+def choose_window(steps: NDArray[np.int64]) -> Window:
+    """The shortest journey-length quantile at which nine steps of ten see their whole journey.
+
+    A step sees all of its journey if no more steps than the window went before, so coverage is
+    `sum(min(steps, L)) / sum(steps)`; cost grows in proportion to L (attention: faster).
+
+    Args:
+        steps: `[J]` steps per journey.
+
+    >>> choose_window(np.array([1, 1, 2, 2, 3, 9])).length
+    9
+    """
+    lengths = steps[steps > 0]
+    if not len(lengths):
+        return Window(1, 1.0, "the log has no steps", [])
+    sizes = np.quantile(lengths, _QUANTILES, method="inverted_cdf").astype(int)
+    sizes = np.minimum(sizes, _LONGEST)
+    covered = [float(np.minimum(lengths, size).sum() / lengths.sum()) for size in sizes]
+    chosen = next((i for i, share in enumerate(covered) if share >= _COVERAGE), len(sizes) - 1)
+    length, share = int(sizes[chosen]), covered[chosen]
+    reason = (
+        f"P{100 * _QUANTILES[chosen]:.0f} of the journey lengths: {100 * share:.0f} % of the steps "
+        "see their whole journey"
+    )
+    longer = next((i for i in range(chosen, len(sizes)) if sizes[i] > length), None)
+    shorter = next((i for i in range(chosen, -1, -1) if sizes[i] < length), None)
+    if longer is not None:
+        reason += (
+            f"; {sizes[longer]} would show {100 * covered[longer]:.0f} % at "
+            f"{sizes[longer] / length:.1f} times the cost"
+        )
+    if shorter is not None:
+        reason += f", {sizes[shorter]} only {100 * covered[shorter]:.0f} %"
+    if length == 1:
+        reason += "; users rarely come twice, so follow the campaign instead (stream='campaign')"
+    return Window(
+        length,
+        share,
+        reason,
+        [
+            {"quantile": q, "length": int(size), "coverage": cover, "cost": float(size / length)}
+            for q, size, cover in zip(_QUANTILES, sizes, covered, strict=True)
+        ],
+    )
+
+
+def _source(log: EventLog) -> dict[str, Any]:
+    first, last = (np.datetime64(int(t), "us") for t in (log.time.min(), log.time.max()))
+    return {
+        "file": str(log.bad.path),
+        "format": log.format,
+        "events": len(log),
+        "users": int(len(np.unique(log.user))),
+        "bad_rows": log.bad.count,
+        "bad_examples": log.bad.examples,
+        "duplicates": log.duplicates,
+        "first": f"{first}Z" if log.timed else None,
+        "last": f"{last}Z" if log.timed else None,
+    }

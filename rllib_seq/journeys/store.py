@@ -1,0 +1,297 @@
+"""Per-user sequences in bounded memory: append steps, fetch windows, for many users at once.
+
+- `SequenceStore`: the last L steps of up to `capacity` users.
+- `Window`: what a fetch returns.
+- `user_keys`: names of users to the integers that the store wants.
+
+All memory is taken when the store is made; no call loops over users in Python. Users are found by
+binary search in a sorted array of keys. When a new user needs room, users whose last step is older
+than `ttl` go first, then the ones used least recently. Time is the caller's (simulated or real);
+the store never reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rllib_seq.errors import UserError
+
+__all__ = ["SequenceStore", "Window", "user_keys"]
+
+Ints = NDArray[np.int64]
+_SETTINGS = ("capacity", "window_length", "state_dim", "ttl")
+_COUNTERS = ("evicted_lru", "evicted_ttl", "_clock", "_users")
+
+
+class Window(NamedTuple):
+    """The last steps of B users, right-aligned, oldest first; zeros where not valid."""
+
+    states: NDArray[np.float32]
+    """`[B, L, state_dim]`."""
+    actions: NDArray[np.int32]
+    """`[B, L]`."""
+    rewards: NDArray[np.float32]
+    """`[B, L]`."""
+    timestamps: NDArray[np.float64]
+    """`[B, L]`."""
+    valid: NDArray[np.bool_]
+    """`[B, L]`: True where the slot is filled; all False for an unknown or expired user."""
+
+
+class SequenceStore:
+    """The last `window_length` steps of the users seen most recently.
+
+    >>> store = SequenceStore(capacity=2, window_length=3, state_dim=1)
+    >>> for t in range(2):
+    ...     store.append([7, 9], [[t], [-t]], actions=[t, t], rewards=[0, 1], timestamps=[t, t])
+    >>> window = store.fetch([9, 8])
+    >>> window.states[0, :, 0].tolist(), window.valid.tolist()
+    ([0.0, 0.0, -1.0], [[False, True, True], [False, False, False]])
+    >>> store.append([8], [[5]], [0], [0], [2])
+    >>> len(store), store.evicted_lru, store.bytes_per_user
+    (2, 1, 100)
+
+    Args:
+        capacity: most users at a time.
+        window_length: steps kept per user (L).
+        state_dim: numbers in a state.
+        ttl: a user whose last step is older than this is forgotten, in the unit of the timestamps.
+    """
+
+    def __init__(
+        self, capacity: int, window_length: int, state_dim: int, ttl: float = float("inf")
+    ) -> None:
+        for name, number in (
+            ("capacity", capacity),
+            ("window_length", window_length),
+            ("state_dim", state_dim),
+            ("ttl", ttl),
+        ):
+            if not number > 0:
+                raise UserError(f"{name} is {number}; give a number above 0")
+        self.capacity, self.window_length, self.state_dim = capacity, window_length, state_dim
+        self.ttl = ttl
+        self.evicted_lru = 0
+        """Users forgotten to make room."""
+        self.evicted_ttl = 0
+        """Users forgotten because they were older than `ttl`."""
+        self._users = 0
+        self._clock = 0  # of uses: every call that names a user is one tick
+        self._arrays: dict[str, NDArray[Any]] = {
+            "states": np.zeros((capacity, window_length, state_dim), np.float32),
+            "actions": np.zeros((capacity, window_length), np.int32),
+            "rewards": np.zeros((capacity, window_length), np.float32),
+            "timestamps": np.zeros((capacity, window_length), np.float64),
+            # Steps that a user has had; step i is at place i % L of his ring.
+            "count": np.zeros(capacity, np.int64),
+            "seen": np.full(capacity, -np.inf),
+            "used": np.zeros(capacity, np.int64),
+            # The first `_users` entries: keys, ascending, and the row of each; then the free rows.
+            "keys": np.zeros(capacity, np.int64),
+            "rows": np.arange(capacity),
+        }
+
+    def __len__(self) -> int:
+        return self._users
+
+    @property
+    def nbytes(self) -> int:
+        """All memory of the store in bytes; constant."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    @property
+    def bytes_per_user(self) -> int:
+        """Bytes that one user takes, 40 for the index included."""
+        return self.nbytes // self.capacity
+
+    def append(
+        self,
+        users: ArrayLike,
+        states: ArrayLike,
+        actions: ArrayLike,
+        rewards: ArrayLike,
+        timestamps: ArrayLike,
+    ) -> None:
+        """Adds steps; those of one user in the order given.
+
+        Args:
+            users: `[B]` integer keys (see `user_keys`); a user may come several times.
+            states: `[B, state_dim]`.
+            actions: `[B]` integers.
+            rewards: `[B]`.
+            timestamps: `[B]`; the latest is taken for now.
+
+        Raises:
+            UserError: a shape is wrong, or there are more different users than `capacity`.
+        """
+        keys = np.asarray(users, np.int64)
+        step: dict[str, NDArray[Any]] = {
+            "states": np.asarray(states, np.float32),
+            "actions": np.asarray(actions, np.int32),
+            "rewards": np.asarray(rewards, np.float32),
+            "timestamps": np.asarray(timestamps, np.float64),
+        }
+        for name, values in step.items():
+            expected = (len(keys), self.state_dim) if name == "states" else (len(keys),)
+            if values.shape != expected:
+                raise UserError(f"{name} have shape {values.shape}; expected {expected}")
+        if not len(keys):
+            return
+        now = float(step["timestamps"].max())
+        # Steps by user, and the how-maniest step of its user each one is.
+        order = np.argsort(keys, kind="stable")
+        distinct, first, count = np.unique(keys[order], return_index=True, return_counts=True)
+        rank = np.arange(len(keys)) - np.repeat(first, count)
+        self._clock += 1
+        row = self._claim(distinct, now)
+        had = self._arrays["count"]
+        place = np.repeat(had[row], count) + rank
+        # Of more steps than a ring holds only the last ones stay.
+        stays = rank >= np.repeat(count, count) - self.window_length
+        at = np.repeat(row, count)[stays], place[stays] % self.window_length
+        for name, values in step.items():
+            self._arrays[name][at] = values[order][stays]
+        had[row] += count
+        self._arrays["seen"][row] = np.maximum.reduceat(step["timestamps"][order], first)
+        self._arrays["used"][row] = self._clock
+
+    def fetch(self, users: ArrayLike, now: float = -np.inf) -> Window:
+        """The windows of users; a fetch counts as a use.
+
+        Args:
+            users: `[B]` integer keys.
+            now: users older than `ttl` before it are unknown.
+        """
+        keys = np.asarray(users, np.int64)
+        row, known = self._find(keys)
+        known &= self._arrays["seen"][row] >= now - self.ttl
+        self._clock += 1
+        self._arrays["used"][row[known]] = self._clock
+        age = np.arange(self.window_length)[::-1]
+        step = self._arrays["count"][row][:, None] - 1 - age  # [B, L]
+        valid = known[:, None] & (step >= 0)
+        at = row[:, None], step % self.window_length
+
+        def filled(name: str) -> NDArray[Any]:
+            values = self._arrays[name][at]
+            values[~valid] = 0
+            return values
+
+        return Window(
+            filled("states"), filled("actions"), filled("rewards"), filled("timestamps"), valid
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the store to one file; a crash on the way leaves the old file whole."""
+        part = path.with_name(path.name + ".part")
+        content: dict[str, Any] = {
+            "settings": np.array([getattr(self, name) for name in _SETTINGS], np.float64),
+            "counters": np.array([getattr(self, name) for name in _COUNTERS], np.int64),
+            **self._arrays,
+        }
+        with part.open("wb") as file:
+            np.savez(file, **content)
+        part.replace(path)
+
+    @classmethod
+    def restore(cls, path: Path) -> SequenceStore:
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: there is no such file, or it is not a store.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                capacity, length, dim, ttl = file["settings"].tolist()
+                store = cls(int(capacity), int(length), int(dim), ttl)
+                for name, number in zip(_COUNTERS, file["counters"].tolist(), strict=True):
+                    setattr(store, name, number)
+                for name, array in store._arrays.items():
+                    array[:] = file[name]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"cannot restore a sequence store from {str(path)!r}: {error}"
+            ) from error
+        return store
+
+    def _find(self, keys: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        """`[B]` rows, and whether the user is known (else the row means nothing)."""
+        index = self._arrays["keys"][: self._users]
+        at = np.minimum(np.searchsorted(index, keys), max(self._users - 1, 0))
+        known = index[at] == keys if self._users else np.zeros(len(keys), np.bool_)
+        return self._arrays["rows"][at], known
+
+    def _claim(self, keys: Ints, now: float) -> Ints:
+        """`[K]` rows of distinct ascending keys; makes room for the unknown among them."""
+        if len(keys) > self.capacity:
+            raise UserError(
+                f"{len(keys)} different users at once, but capacity is {self.capacity}; append "
+                "fewer at a time or make a larger store"
+            )
+        row, known = self._find(keys)
+        expired = known & (self._arrays["seen"][row] < now - self.ttl)
+        self._arrays["count"][row[expired]] = 0  # he comes back as a new user
+        self.evicted_ttl += int(expired.sum())
+        self._arrays["used"][row[known]] = self._clock  # whoever is named now stays
+        new = keys[~known]
+        lacking = self._users + len(new) - self.capacity
+        if lacking > 0:
+            self._evict(lacking, now)
+        n = self._users
+        index, rows = self._arrays["keys"], self._arrays["rows"]
+        row_of_new = rows[n : n + len(new)].copy()
+        self._arrays["count"][row_of_new] = 0
+        self._users = n + len(new)
+        at = np.searchsorted(index[:n], new)
+        rows[: self._users] = np.insert(rows[:n], at, row_of_new)
+        index[: self._users] = np.insert(index[:n], at, new)
+        return self._find(keys)[0]
+
+    def _evict(self, lacking: int, now: float) -> None:
+        """Forgets at least `lacking` users: all that are too old, else the least recently used."""
+        rows = self._arrays["rows"][: self._users]
+        used = self._arrays["used"][rows]
+        too_old = (self._arrays["seen"][rows] < now - self.ttl) & (used < self._clock)
+        self.evicted_ttl += int(too_old.sum())
+        gone = too_old
+        more = lacking - int(too_old.sum())
+        if more > 0:
+            rank = np.where(too_old, np.iinfo(np.int64).max, used)
+            # A sixteenth at a time: the cost of finding them is shared by many appends.
+            spare = int((rank < self._clock).sum())
+            more = min(max(more, self.capacity // 16), spare)
+            gone = too_old.copy()
+            gone[np.argpartition(rank, more - 1)[:more]] = True
+            self.evicted_lru += more
+        kept = np.flatnonzero(~gone)
+        free = rows[gone]
+        self._arrays["keys"][: len(kept)] = self._arrays["keys"][kept]
+        self._arrays["rows"][: self._users] = np.concatenate([rows[kept], free])
+        self._users = len(kept)
+
+
+def user_keys(names: Sequence[str] | NDArray[np.str_]) -> Ints:
+    """`[B]` names to `[B]` integers: FNV-1a over the UTF-8 bytes, then a final mix.
+
+    The same in every process. Two of a million users share a key with a chance of 3e-8.
+
+    >>> user_keys(["a", "b"]).tolist() == user_keys(["a", "bb", "b"])[[0, 2]].tolist()
+    True
+    """
+    if not len(names):
+        return np.zeros(0, np.int64)
+    coded = np.char.encode(np.asarray(names, np.str_), "utf-8")
+    octets = coded.view(np.uint8).reshape(len(coded), -1)
+    key = np.full(len(coded), 0xCBF29CE484222325, np.uint64)
+    for column in octets.T:  # over the letters of a name, not over names
+        mixed = (key ^ column) * np.uint64(0x100000001B3)
+        key = np.where(column > 0, mixed, key)
+    key ^= key >> np.uint64(33)
+    key *= np.uint64(0xFF51AFD7ED558CCD)
+    key ^= key >> np.uint64(33)
+    return key.view(np.int64)
