@@ -172,6 +172,11 @@ class AuctionConfig:
                 raise ValueError(f"unknown env config key {key!r}; {_suggest(key, known)}")
         return cls(**config)
 
+    def with_users(self, num_users: int) -> AuctionConfig:
+        """The same world with another number of users; a budget of its own grows with them."""
+        budget = None if self.budget is None else self.budget * num_users / self.num_users
+        return dataclasses.replace(self, num_users=num_users, budget=budget)
+
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""
         preset = PRESETS[self.preset]

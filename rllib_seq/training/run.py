@@ -183,12 +183,7 @@ def run_evaluation(
     Returns:
         The content of `evaluation.json`.
     """
-    scale = protocol.num_users / world.num_users
-    world = dataclasses.replace(
-        world,
-        num_users=protocol.num_users,
-        budget=None if world.budget is None else world.budget * scale,
-    )
+    world = world.with_users(protocol.num_users)
     policies = [TrainedBids.from_checkpoint(checkpoint), *references(world.build_preset())]
     seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
     total = len(policies) * len(seeds) * protocol.episodes

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +78,7 @@ def start_ray(num_env_runners: int) -> None:
 def bayes_profit(world: AuctionConfig) -> float:
     """Profit per user of the Bayes policy on campaigns that no training or evaluation plays."""
     users = 8192
-    simulator = AuctionSimulator(
-        AuctionConfig(
-            preset=world.preset,
-            num_users=users,
-            budget=None if world.budget is None else world.budget * users / world.num_users,
-            shadow_price=world.shadow_price,
-            auction=world.auction,
-        )
-    )
+    simulator = AuctionSimulator(replace(world.with_users(users), reward="sampled"))
     ledger = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
     return ledger.profit(simulator.preset.shadow_price) / users
 
