@@ -1,11 +1,7 @@
 """The sequence networks as an RLModule of RLlib's new API stack.
 
 - `use_sequence_module`: sets an algorithm's config up for them
-- `sequence_settings`: reads those settings back
 - `SequenceRLModule`: policy and value over the last L step inputs of a stream
-
-The module has no recurrent state: a connector rebuilds the windows from the episodes, when acting
-and when training alike (`rllib_seq.models.episode_windows`).
 """
 
 from __future__ import annotations
@@ -13,14 +9,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import gymnasium as gym
 import torch
-from gymnasium.spaces import Box, MultiDiscrete
+from gymnasium.spaces import MultiDiscrete
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import (
     TorchMultiCategorical,
@@ -32,23 +26,18 @@ from ray.rllib.core.rl_module.apis import (
     TargetNetworkAPI,
     ValueFunctionAPI,
 )
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.core.rl_module.torch import TorchRLModule
-from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.episode_windows import (
-    PREVIOUS_ACTIONS,
-    PREVIOUS_REWARDS,
-    STEPS_BEFORE,
-    EpisodeWindows,
+from rllib_seq.models.episode_windows import EpisodeWindows
+from rllib_seq.models.windowed import (
+    SEQUENCE_CONFIG,
+    WindowedRLModule,
+    act_on_windows,
+    refuse_what_windows_exclude,
 )
-from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
-
-_CONFIG_KEY = "sequence_config"
 
 
 def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> AlgorithmConfig:
@@ -71,44 +60,16 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
     Example:
         >>> config = use_sequence_module(PPOConfig().environment("CartPole-v1"), window_length=8)
     """
-    settings = SequenceConfig.from_dict(sequence_config, where="use_sequence_module")
-    _refuse_what_cannot_work(config)
-    multi_agent = config.is_multi_agent
-    config.rl_module(
-        rl_module_spec=RLModuleSpec(
-            module_class=SequenceRLModule, model_config={_CONFIG_KEY: dict(sequence_config)}
+    refuse_what_windows_exclude(config, "use_sequence_module")
+    if not isinstance(config, (PPOConfig, IMPALAConfig)):  # APPOConfig is an IMPALAConfig
+        raise UserError(
+            f"{type(config).__name__} cannot train the sequence module, whose heads are a policy "
+            "and a value; use PPOConfig, APPOConfig or IMPALAConfig (and for DQNConfig "
+            "rllib_seq.q_learning.use_sequence_q_learning)"
         )
-    )
-    config.learners(learner_connector=functools.partial(_learner_connector, settings))
-    config.env_runners(
-        env_to_module_connector=functools.partial(_acting_connectors, settings, multi_agent)
-    )
-    if multi_agent:
-        # RLlib keeps the lookback of a cut multi-agent episode in steps of the environment: an
-        # agent that did not act in them would lose its window.
-        config.env_runners(batch_mode="complete_episodes")
-    else:
-        lookback = max(config.episode_lookback_horizon, settings.window_length)
-        config.env_runners(episode_lookback_horizon=lookback)
-    return config
-
-
-def sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
-    """Return what `use_sequence_module` set up in a config, or None if it did not."""
-    spec = config._rl_module_spec
-    if not isinstance(spec, RLModuleSpec) or spec.module_class is not SequenceRLModule:
-        return None
-    return SequenceConfig.from_dict((spec.model_config or {}).get(_CONFIG_KEY, {}), _CONFIG_KEY)
-
-
-def _acting_connectors(
-    settings: SequenceConfig, multi_agent: bool, env: Any, spaces: Any, device: Any
-) -> list[ConnectorV2]:
-    space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
-    flat = all(map(_is_flat, space.values() if multi_agent else [space]))
-    # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
-    flatten = [] if flat else [FlattenObservations(multi_agent=multi_agent)]
-    return [*flatten, EpisodeWindows(config=settings)]
+    act_on_windows(config, SequenceRLModule, sequence_config)
+    settings = SequenceConfig.from_dict(sequence_config)
+    return config.learners(learner_connector=functools.partial(_learner_connector, settings))
 
 
 def _learner_connector(
@@ -117,67 +78,28 @@ def _learner_connector(
     return EpisodeWindows(config=settings, as_learner_connector=True)
 
 
-def _is_flat(space: gym.Space) -> bool:
-    return isinstance(space, Box) and len(space.shape) == 1
-
-
-def _refuse_what_cannot_work(config: AlgorithmConfig) -> None:
-    if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
-        raise UserError(
-            "use_sequence_module is for RLlib's new API stack, and this config is for the old one; "
-            "remove api_stack(...), or set training(model={'custom_model': 'lstm_transformer'})"
-        )
-    if not isinstance(config, (PPOConfig, IMPALAConfig)):  # APPOConfig is an IMPALAConfig
-        raise UserError(
-            f"{type(config).__name__} cannot train the sequence module, whose heads are a policy "
-            "and a value; use PPOConfig, APPOConfig or IMPALAConfig"
-        )
-    for wrapper in ("use_lstm", "use_attention"):
-        if config.model_config.get(wrapper) or config.model.get(wrapper):
-            raise UserError(
-                f"{wrapper}=True would ask for a second memory beside the sequence module, which "
-                f"has its own; remove {wrapper} from the config"
-            )
-    if config._env_to_module_connector or config._learner_connector:
-        raise UserError(
-            "this config has connectors of its own, and the windows read the episodes, not what "
-            "connectors make of them; change observations in the environment (a gymnasium wrapper)"
-        )
-
-
-class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):
+class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):
     """Policy and value networks over windows, for PPO, APPO and IMPALA on the new API stack.
 
     The networks, their inputs and the names of their weights are those of `LSTMTransformerModel`:
     `load_state_dict` moves weights from one to the other, in both directions. An environment runner
     holds the policy alone.
-
-    The observation space is that of one step, flat; the connectors of `use_sequence_module` bring
-    the windows. The settings are in `model_config["sequence_config"]`.
     """
 
     def setup(self) -> None:
         """Build the networks; RLlib calls this.
 
         Raises:
-            UserError: a setting is unknown or wrong, observations are not flat, or the previous
-                action is an input and its space cannot be encoded.
+            UserError: see `WindowedRLModule.setup`.
         """
-        settings = self.model_config.get(_CONFIG_KEY, {})
-        self.config_of_sequence = SequenceConfig.from_dict(settings, where=_CONFIG_KEY)
-        space = self.observation_space
-        if not _is_flat(space):
-            raise UserError(
-                f"the sequence module needs flat observations, not {space}; set it up by "
-                "use_sequence_module, which flattens them"
-            )
-        self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
+        super().setup()
         if isinstance(self.action_space, MultiDiscrete):
             self.action_dist_cls = TorchMultiCategorical.get_partial_dist_cls(
                 space=self.action_space, input_lens=self.action_space.nvec.tolist()
             )
         distribution = self.get_train_action_dist_cls()
         num_outputs = distribution.required_input_dim(self.action_space)
+        settings = self.model_config.get(SEQUENCE_CONFIG, {})
         self.policy = SequentialPolicyNetwork(self.step_inputs.width, num_outputs, **settings)
         self.value = SequentialValueNetwork(self.step_inputs.width, **settings)
         self.eval()
@@ -205,11 +127,11 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
-        return {Columns.ACTION_DIST_INPUTS: self.policy(*self._windows(batch))}
+        return {Columns.ACTION_DIST_INPUTS: self.policy(*self.windows(batch))}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return what `_forward` does, and the values `[N]` with dropout, for the loss."""
-        windows = self._windows(batch)
+        windows = self.windows(batch)
         return {
             Columns.ACTION_DIST_INPUTS: self.policy(*windows),
             Columns.EMBEDDINGS: self.value(*windows).squeeze(1),
@@ -234,7 +156,7 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
         training = self.value.training
         self.value.eval()
         with torch.no_grad():  # RLlib asks for the whole train batch at once
-            values = self.value(*self._windows(batch)).squeeze(1)
+            values = self.value(*self.windows(batch)).squeeze(1)
         self.value.train(training)
         return values
 
@@ -249,25 +171,8 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs of the action distribution of the copy, `[N, num_outputs]`."""
         self.old_policy.eval()
-        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.old_policy(*self._windows(batch))}
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.old_policy(*self.windows(batch))}
 
     def get_non_inference_attributes(self) -> list[str]:
         """Return what acting does not need."""
         return ["value", "old_policy"]
-
-    def _windows(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Windows `[N, L, width]` and valid mask `[N, L]` of a batch."""
-        observation = batch[Columns.OBS]  # (N, L, obs_dim)
-        rows, slots = observation.shape[:2]
-        before = batch[STEPS_BEFORE].reshape(rows, 1)
-        age = torch.arange(slots - 1, -1, -1, device=observation.device)  # (L,)
-        valid = age <= before  # (N, L)
-        action, reward = batch.get(PREVIOUS_ACTIONS), batch.get(PREVIOUS_REWARDS)
-        inputs = self.step_inputs.join(
-            observation.flatten(0, 1),
-            action.flatten(0, 1) if action is not None else None,
-            reward.flatten(0, 1) if reward is not None else None,
-            (age == before).flatten(),
-        ).view(rows, slots, -1)
-        self.step_inputs.refuse_non_finite(inputs, valid)
-        return inputs, valid

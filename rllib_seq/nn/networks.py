@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
@@ -21,27 +22,10 @@ from rllib_seq.nn.encoder import (
     initialise,
     temporal_layers,
 )
+from rllib_seq.nn.q_head import QHead
 
 
-class _EncodedHead(nn.Module):
-    """A sequence encoder and one linear layer whose first outputs are scaled by `gain`."""
-
-    def __init__(self, state_dim: int, outputs: int, gain: float, config: dict[str, Any]) -> None:
-        super().__init__()
-        self.encoder = SequenceEncoder(state_dim, **config)
-        self.head = nn.Linear(self.encoder.config.d_model, outputs)
-        initialise(self.head, gain)
-
-    def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """Map windows `[B, L, state_dim]` and mask `[B, L]` to `[B, outputs]`.
-
-        Raises:
-            ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
-        """
-        return self.head(self.encoder(states, valid))
-
-
-class SequentialQNetwork(_EncodedHead):
+class SequentialQNetwork(nn.Module):
     """Q value of every action for the current step of a window.
 
     Example:
@@ -51,22 +35,69 @@ class SequentialQNetwork(_EncodedHead):
         torch.Size([5, 4])
     """
 
-    def __init__(self, state_dim: int, action_dim: int, **config: Any) -> None:
+    def __init__(
+        self,
+        state_dim: int,
+        action_dim: int,
+        *,
+        dueling: bool = False,
+        support: tuple[float, float, int] | None = None,
+        noise_scale: float = 0.0,
+        **config: Any,
+    ) -> None:
         """Build the network.
 
         Args:
             state_dim: width of a raw step input.
             action_dim: number of actions.
+            dueling: learn a value and advantages instead of values.
+            support: lowest value, highest value and number of atoms of a learned distribution of
+                returns; None learns their mean.
+            noise_scale: sigma of a noisy head, see `NoisyLinear`; 0 for a head without noise.
             **config: fields of `SequenceConfig`.
 
         Raises:
             ValueError: a size is not a positive int, or a setting is unknown or wrong.
         """
-        # Small, so that the first bootstrapped targets are rewards and not noise.
-        super().__init__(state_dim, check_size("action_dim", action_dim), 0.1, config)
+        super().__init__()
+        self.encoder = SequenceEncoder(state_dim, **config)
+        low, high, atoms = support or (0.0, 0.0, 1)
+        self.head = QHead(
+            self.encoder.config.d_model,
+            check_size("action_dim", action_dim),
+            dueling=dueling,
+            atoms=check_size("atoms", atoms),
+            noise_scale=noise_scale,
+        )
+        self.atoms: Tensor
+        self.register_buffer("atoms", torch.linspace(low, high, atoms), persistent=False)
+
+    def forward(self, states: Tensor, valid: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Map windows `[B, L, state_dim]` and mask `[B, L]` to Q values `[B, action_dim]`.
+
+        Args:
+            states: windows.
+            valid: mask.
+            noise: standard normal draws `[B, sum(head.noise_widths)]`, constant for as long as a stream
+                should explore in one way; None for none.
+
+        Raises:
+            ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
+        """
+        return self.expectation(self.logits(states, valid, noise))
+
+    def logits(self, states: Tensor, valid: Tensor, noise: Tensor | None = None) -> Tensor:
+        """As `forward`, but the logits over the support, `[B, action_dim, atoms]`."""
+        return self.head(self.encoder(states, valid), noise)
+
+    def expectation(self, logits: Tensor) -> Tensor:
+        """Q values `[B, action_dim]` of logits `[B, action_dim, atoms]`."""
+        if len(self.atoms) == 1:
+            return logits.squeeze(2)
+        return torch.softmax(logits, dim=-1) @ self.atoms
 
 
-class SequentialPolicyNetwork(_EncodedHead):
+class SequentialPolicyNetwork(nn.Module):
     """Inputs of the action distribution for the current step of a window."""
 
     def __init__(self, state_dim: int, num_outputs: int, **config: Any) -> None:
@@ -80,8 +111,19 @@ class SequentialPolicyNetwork(_EncodedHead):
         Raises:
             ValueError: a size is not a positive int, or a setting is unknown or wrong.
         """
+        super().__init__()
+        self.encoder = SequenceEncoder(state_dim, **config)
+        self.head = nn.Linear(self.encoder.config.d_model, check_size("num_outputs", num_outputs))
         # Near zero: the first policy is near uniform and explores everything.
-        super().__init__(state_dim, check_size("num_outputs", num_outputs), 0.01, config)
+        initialise(self.head, 0.01)
+
+    def forward(self, states: Tensor, valid: Tensor) -> Tensor:
+        """Map windows `[B, L, state_dim]` and mask `[B, L]` to `[B, num_outputs]`.
+
+        Raises:
+            ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
+        """
+        return self.head(self.encoder(states, valid))
 
 
 class SequentialValueNetwork(nn.Module):

@@ -24,7 +24,7 @@ from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module import sequence_settings
+from rllib_seq.models.windowed import sequence_settings
 from rllib_seq.rollouts import TellingRolloutWorker
 
 __all__ = ["Options", "auction_config", "load_config", "prepare"]

@@ -1,0 +1,195 @@
+"""What every module over windows shares, whatever it computes from them.
+
+- `act_on_windows`: lets a config's environment runners bring windows to a module
+- `sequence_settings`: reads the settings of a config's windows back
+- `refuse_what_windows_exclude`: what cannot work with windows
+- `WindowedRLModule`: a module over the last L step inputs of a stream
+
+A module has no recurrent state: a connector rebuilds the windows from the episodes, when acting
+and when training alike (`rllib_seq.models.episode_windows`).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import torch
+from gymnasium.spaces import Box
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
+from torch import Tensor
+
+from rllib_seq.config import SequenceConfig
+from rllib_seq.errors import UserError
+from rllib_seq.models.episode_windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+    EpisodeWindows,
+)
+from rllib_seq.models.step_inputs import StepInputs
+
+SEQUENCE_CONFIG = "sequence_config"
+
+
+def act_on_windows(
+    config: AlgorithmConfig,
+    module_class: type[WindowedRLModule],
+    sequence_config: Mapping[str, Any],
+    model_config: Mapping[str, Any] | None = None,
+    connectors: Sequence[ConnectorV2] = (),
+) -> None:
+    """Set a config up so that its environment runners bring windows to a module.
+
+    Args:
+        config: is changed.
+        module_class: of all modules.
+        sequence_config: fields of `SequenceConfig`.
+        model_config: what the module needs besides.
+        connectors: what comes after the windows.
+
+    Raises:
+        UserError: a setting is unknown or wrong.
+    """
+    settings = SequenceConfig.from_dict(sequence_config, where="the sequence module's settings")
+    multi_agent = config.is_multi_agent
+    config.rl_module(
+        rl_module_spec=RLModuleSpec(
+            module_class=module_class,
+            model_config={SEQUENCE_CONFIG: dict(sequence_config), **(model_config or {})},
+        )
+    )
+    config.env_runners(
+        env_to_module_connector=functools.partial(
+            _acting_connectors, settings, multi_agent, tuple(connectors)
+        )
+    )
+    if multi_agent:
+        # RLlib keeps the lookback of a cut multi-agent episode in steps of the environment: an
+        # agent that did not act in them would lose its window.
+        config.env_runners(batch_mode="complete_episodes")
+    else:
+        lookback = max(config.episode_lookback_horizon, settings.window_length)
+        config.env_runners(episode_lookback_horizon=lookback)
+
+
+def sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
+    """Return the settings of a config's windows, or None if its module reads none."""
+    spec = config._rl_module_spec
+    if not isinstance(spec, RLModuleSpec) or spec.module_class is None:
+        return None
+    if not issubclass(spec.module_class, WindowedRLModule):
+        return None
+    return SequenceConfig.from_dict(
+        (spec.model_config or {}).get(SEQUENCE_CONFIG, {}), SEQUENCE_CONFIG
+    )
+
+
+def _acting_connectors(
+    settings: SequenceConfig,
+    multi_agent: bool,
+    more: tuple[ConnectorV2, ...],
+    env: Any,
+    spaces: Any,
+    device: Any,
+) -> list[ConnectorV2]:
+    space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
+    flat = all(map(_is_flat, space.values() if multi_agent else [space]))
+    # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
+    flatten = [] if flat else [FlattenObservations(multi_agent=multi_agent)]
+    return [*flatten, EpisodeWindows(config=settings), *copy.deepcopy(more)]
+
+
+def _is_flat(space: gym.Space) -> bool:
+    return isinstance(space, Box) and len(space.shape) == 1
+
+
+def refuse_what_windows_exclude(config: AlgorithmConfig, caller: str) -> None:
+    """Refuse what cannot work with windows, whatever the algorithm.
+
+    Args:
+        config: of the user.
+        caller: what he called, for the message.
+
+    Raises:
+        UserError: one line that says why and what to do.
+    """
+    if not (config.enable_rl_module_and_learner and config.enable_env_runner_and_connector_v2):
+        raise UserError(
+            f"{caller} is for RLlib's new API stack, and this config is for the old one; "
+            "remove api_stack(...), or set training(model={'custom_model': 'lstm_transformer'})"
+        )
+    for wrapper in ("use_lstm", "use_attention"):
+        if config.model_config.get(wrapper) or config.model.get(wrapper):
+            raise UserError(
+                f"{wrapper}=True would ask for a second memory beside the sequence module, which "
+                f"has its own; remove {wrapper} from the config"
+            )
+    if config._env_to_module_connector or config._learner_connector:
+        raise UserError(
+            "this config has connectors of its own, and the windows read the episodes, not what "
+            "connectors make of them; change observations in the environment (a gymnasium wrapper)"
+        )
+
+
+class WindowedRLModule(TorchRLModule):
+    """A module over windows of raw step inputs, which the connectors of `act_on_windows` bring.
+
+    The observation space is that of one step, flat. The settings are in
+    `model_config["sequence_config"]`.
+    """
+
+    def setup(self) -> None:
+        """Read the settings and measure the step inputs; RLlib calls this.
+
+        Raises:
+            UserError: a setting is unknown or wrong, observations are not flat, or the previous
+                action is an input and its space cannot be encoded.
+        """
+        settings = self.model_config.get(SEQUENCE_CONFIG, {})
+        self.config_of_sequence = SequenceConfig.from_dict(settings, where=SEQUENCE_CONFIG)
+        space = self.observation_space
+        if not _is_flat(space):
+            raise UserError(
+                f"the sequence module needs flat observations, not {space}; set it up by "
+                "use_sequence_module, which flattens them"
+            )
+        self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
+
+    def windows(self, batch: dict[str, Any], prefix: str = "") -> tuple[Tensor, Tensor]:
+        """Put the windows of a batch together.
+
+        Args:
+            batch: columns of `windows_of` as tensors, `[N, ...]`.
+            prefix: of the columns' names.
+
+        Returns:
+            raw step inputs `[N, L, width]` and valid mask `[N, L]`.
+
+        Raises:
+            NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
+        """
+        observation = batch[prefix + Columns.OBS]  # (N, L, obs_dim)
+        rows, slots = observation.shape[:2]
+        before = batch[prefix + STEPS_BEFORE].reshape(rows, 1)
+        age = torch.arange(slots - 1, -1, -1, device=observation.device)  # (L,)
+        valid = age <= before  # (N, L)
+        action = batch.get(prefix + PREVIOUS_ACTIONS)
+        reward = batch.get(prefix + PREVIOUS_REWARDS)
+        inputs = self.step_inputs.join(
+            observation.flatten(0, 1),
+            action.flatten(0, 1) if action is not None else None,
+            reward.flatten(0, 1) if reward is not None else None,
+            (age == before).flatten(),
+        ).view(rows, slots, -1)
+        self.step_inputs.refuse_non_finite(inputs, valid)
+        return inputs, valid
