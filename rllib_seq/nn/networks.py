@@ -78,8 +78,8 @@ class SequentialQNetwork(nn.Module):
         Args:
             states: windows.
             valid: mask.
-            noise: standard normal draws `[B, sum(head.noise_widths)]`, constant for as long as a stream
-                should explore in one way; None for none.
+            noise: standard normal draws `[B, sum(head.noise_widths)]`, the same for as long as a
+                stream is to explore in one way; None for none.
 
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.

@@ -1,0 +1,144 @@
+"""The sequential Q network as an RLModule for DQN on RLlib's new API stack.
+
+- `SequenceQRLModule`: all of Rainbow's options, over windows
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium.spaces import Discrete
+from ray.rllib.algorithms.dqn.dqn_learner import (
+    ATOMS,
+    QF_LOGITS,
+    QF_NEXT_PREDS,
+    QF_PREDS,
+    QF_PROBS,
+    QF_TARGET_NEXT_PREDS,
+    QF_TARGET_NEXT_PROBS,
+)
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.utils import make_target_network
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, QNetAPI, TargetNetworkAPI
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from torch import Tensor
+
+from rllib_seq.errors import UserError
+from rllib_seq.models.windowed import SEQUENCE_CONFIG, WindowedRLModule
+from rllib_seq.nn import SequentialQNetwork
+from rllib_seq.q_learning.exploration import EPSILON, NOISE_SEED, noise_of
+from rllib_seq.q_learning.replay import NEXT
+
+
+class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):
+    """Q values over windows: double, dueling, distributional and noisy, as `DQNConfig` says.
+
+    Environment runners hold the network alone, the learner its target copy, too.
+    """
+
+    def setup(self) -> None:
+        """Build the network; RLlib calls this.
+
+        Raises:
+            UserError: actions are not Discrete; see also `WindowedRLModule.setup`.
+        """
+        super().setup()
+        if not isinstance(self.action_space, Discrete):
+            raise UserError(
+                f"Q-learning needs Discrete actions, not {self.action_space}; make the choices one "
+                "Discrete space in the environment, or use PPO"
+            )
+        options = self.model_config
+        self.double_q = options["double_q"]
+        self.epsilon = Scheduler(options["epsilon"], framework="torch")
+        atoms = options["num_atoms"]
+        self.q = SequentialQNetwork(
+            self.step_inputs.width,
+            int(self.action_space.n),
+            dueling=options["dueling"],
+            support=(options["v_min"], options["v_max"], atoms) if atoms > 1 else None,
+            noise_scale=options["std_init"] if options["noisy"] else 0.0,
+            **options.get(SEQUENCE_CONFIG, {}),
+        )
+        self.noise_width = sum(self.q.head.noise_widths)
+        self.eval()
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Return the best `actions`, `[N]`, of windows; no noise, no dropout."""
+        with torch.no_grad():
+            values = self.q(*self.windows(batch))
+        return {Columns.ACTIONS: values.argmax(1) + int(self.action_space.start)}
+
+    def _forward_exploration(self, batch: dict[str, Any], t: int, **kwargs: Any) -> dict[str, Any]:
+        """Return `actions`, `[N]`, that explore.
+
+        Args:
+            batch: windows, and what `StreamExploration` adds to them.
+            t: steps of the environment so far, for the schedule of epsilon.
+            **kwargs: RLlib's, not read.
+        """
+        noise = None
+        if NOISE_SEED in batch:
+            noise = noise_of(batch[NOISE_SEED], self.noise_width)
+        with torch.no_grad():
+            values = self.q(*self.windows(batch), noise)
+        if EPSILON in batch:
+            epsilon = batch[EPSILON]
+        else:
+            epsilon = torch.as_tensor(self.epsilon.update(t), device=values.device)
+        best = values.argmax(1)
+        random = torch.rand(best.shape, device=best.device) < epsilon
+        actions = torch.where(random, torch.randint_like(best, values.shape[1]), best)
+        return {Columns.ACTIONS: actions + int(self.action_space.start)}
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Return what RLlib's DQN loss reads; only the values of the steps have gradients."""
+        now, later = self.windows(batch), self.windows(batch, NEXT)
+        logits = self.q.logits(*now, self._noise(now[0]))
+        with torch.no_grad():
+            self._target.eval()
+            target_logits = self._target.logits(*later, self._noise(later[0]))
+            target = self._target.expectation(target_logits)
+            best = target
+            if self.double_q:
+                self.q.eval()
+                best = self.q(*later, self._noise(later[0]))
+                self.q.train()
+        outputs = {
+            QF_PREDS: self.q.expectation(logits),
+            QF_NEXT_PREDS: best,
+            QF_TARGET_NEXT_PREDS: target,
+        }
+        if len(self.q.atoms) > 1:
+            outputs[ATOMS] = self.q.atoms
+            outputs[QF_LOGITS] = logits
+            outputs[QF_PROBS] = logits.softmax(-1)
+            outputs[QF_TARGET_NEXT_PROBS] = target_logits.softmax(-1)
+        return outputs
+
+    def _noise(self, windows: Tensor) -> Tensor | None:
+        """Noise of its own for every row, if the network is noisy."""
+        if not self.noise_width:
+            return None
+        return torch.randn(len(windows), self.noise_width, device=windows.device)
+
+    def compute_q_values(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return Q values `[N, actions]` of windows, as `qf_preds`."""
+        return {QF_PREDS: self.q(*self.windows(batch))}
+
+    def make_target_networks(self) -> None:
+        """Copy the network; the learner calls this."""
+        self._target = make_target_network(self.q)
+
+    def get_target_network_pairs(self) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+        """Return the network and its copy."""
+        return [(self.q, self._target)]
+
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return Q values `[N, actions]` of windows by the copy, as `qf_preds`."""
+        return {QF_PREDS: self._target(*self.windows(batch))}
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """Return what acting does not need."""
+        return ["_target"]

@@ -1,0 +1,288 @@
+"""Steps of many streams in one ring of arrays, each stored once, windows rebuilt on demand.
+
+- `StepMemory`: append what was played, draw steps, ask for their windows and n-step returns
+
+A row holds an observation and what was done there. Rows of a stream are linked, because streams
+arrive in pieces and interleaved. With L = 4 the window of f needs the rows c..f, and row b for the
+action before c:
+
+    rows      a1 b1 x1 c1 d1 x2 e1 f1        before    f1 -> e1 -> d1 -> c1 -> b1
+    ring      ^ oldest, overwritten next     when a1 is overwritten, e1 loses its action before b1
+
+A step whose window is no longer whole is never drawn: training sees exactly what acting saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_seq.errors import UserError
+from rllib_seq.q_learning.sum_tree import SumTree
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_NONE = -1
+
+
+class Windows(NamedTuple):
+    """Windows of `n` steps, oldest slot first, zeros where there was no step."""
+
+    observations: Array
+    """`[n, L, ...]`."""
+    previous_actions: Array
+    """`[n, L, ...]`: what was done in the step before each slot."""
+    previous_rewards: Array
+    """`[n, L]`, float32."""
+    steps_before: Ints
+    """`[n]`: steps of the stream before the current one, at most L."""
+
+
+class Returns(NamedTuple):
+    """What `n` steps led to."""
+
+    rewards: Floats
+    """`[n]`: discounted sum of the rewards of the next `steps` steps."""
+    steps: Ints
+    """`[n]`: as many as were asked for, fewer where the stream ended or has not gone on yet."""
+    last: Ints
+    """`[n]`: row of the step after them."""
+    terminated: NDArray[np.bool_]
+    """`[n]`: whether the stream ended there, so that nothing follows."""
+
+
+class StepMemory:
+    """Ring of steps with links along the streams, and a priority for each.
+
+    Args:
+        capacity: rows; a stream takes one per step and one for its final observation.
+        window_length: L.
+    """
+
+    def __init__(self, capacity: int, window_length: int) -> None:
+        self.capacity = capacity
+        self.window_length = window_length
+        self._priorities = SumTree(capacity)
+        self._observation: Array | None = None  # made when the first stream tells its shape
+        self._action: Array | None = None
+        self._reward = np.zeros(capacity, np.float32)
+        self._terminated = np.zeros(capacity, np.bool_)
+        self._step = np.zeros(capacity, np.int64)
+        self._before = np.full(capacity, _NONE)
+        self._after = np.full(capacity, _NONE)
+        # How many linked rows come before a row, counted up to L.
+        self._known = np.zeros(capacity, np.int64)
+        self._head = 0
+        self._added = 0
+        self._tails: dict[Hashable, int] = {}  # of streams that go on
+        self._stream_of_tail: dict[int, Hashable] = {}
+
+    def __len__(self) -> int:
+        """Rows in use."""
+        return min(self._added, self.capacity)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, whether filled or not."""
+        arrays = [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+        return sum(array.nbytes for array in arrays) + self._priorities.nbytes
+
+    def append(
+        self,
+        stream: Hashable,
+        start: int,
+        observations: Array,
+        actions: Array,
+        rewards: Array,
+        *,
+        terminated: bool,
+        truncated: bool,
+        priority: float,
+    ) -> None:
+        """Store the next piece of a stream.
+
+        Args:
+            stream: its name.
+            start: steps of the stream before this piece.
+            observations: `[n + 1, ...]`, the one after the last action included.
+            actions: `[n, ...]`.
+            rewards: `[n]`.
+            terminated: the stream ends after this piece, and so does what can be earned.
+            truncated: the stream ends after this piece, but more could have been earned.
+            priority: of the new steps.
+
+        Raises:
+            UserError: the piece has more steps than the memory.
+        """
+        steps = len(actions)
+        if steps + 1 > self.capacity:
+            raise UserError(
+                f"a replay capacity of {self.capacity} steps is less than one piece of an episode "
+                f"({steps + 1}); raise replay_buffer_config['capacity']"
+            )
+        if self._observation is None or self._action is None:
+            self._observation = np.zeros(
+                (self.capacity, *observations.shape[1:]), observations.dtype
+            )
+            self._action = np.zeros((self.capacity, *actions.shape[1:]), actions.dtype)
+        tail = self._tails.pop(stream, _NONE)
+        self._stream_of_tail.pop(tail, None)
+        overwritten = (tail - self._head) % self.capacity < steps
+        if tail == _NONE or overwritten or self._step[tail] != start:
+            rows = self._next_rows(steps + 1)
+            self._known[rows[0]] = 0
+            self._observation[rows] = observations
+        else:
+            rows = np.concatenate([[tail], self._next_rows(steps)])
+            self._observation[rows[1:]] = observations[1:]
+        self._step[rows] = start + np.arange(steps + 1)
+        self._known[rows] = np.minimum(
+            self._known[rows[0]] + np.arange(steps + 1), self.window_length
+        )
+        self._after[rows[:-1]] = rows[1:]
+        self._before[rows[1:]] = rows[:-1]
+        self._action[rows[:-1]] = actions
+        self._reward[rows[:-1]] = rewards
+        self._terminated[rows] = False
+        self._terminated[rows[-1]] = terminated
+        self._priorities.set(rows[:-1], np.where(self._whole(rows[:-1]), priority, 0.0))
+        if not (terminated or truncated):
+            self._tails[stream] = int(rows[-1])
+            self._stream_of_tail[int(rows[-1])] = stream
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+        """Draw steps with whole windows in proportion to their priorities.
+
+        Returns:
+            rows `[count]`, and the probability `[count]` of each.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self._priorities.total > 0:
+            raise UserError(
+                "replay holds no step whose window is whole; raise "
+                f"replay_buffer_config['capacity'] (it is {self.capacity})"
+            )
+        rows = self._priorities.sample(count, rng)
+        return rows, self._priorities.get(rows) / self._priorities.total
+
+    def set_priorities(self, rows: Ints, priorities: Floats) -> None:
+        """Give rows `[n]` that were drawn new priorities `[n]`, above 0."""
+        self._priorities.set(rows, priorities)
+
+    def actions(self, rows: Ints) -> Array:
+        """Actions `[n, ...]` that were taken at rows `[n]`."""
+        assert self._action is not None
+        return self._action[rows]
+
+    def windows(self, rows: Ints) -> Windows:
+        """The windows that end at rows `[n]`."""
+        assert self._observation is not None and self._action is not None
+        length = self.window_length
+        walk = np.empty((len(rows), length + 1), np.int64)  # the row before the window, the window
+        walk[:, length] = rows
+        for slot in range(length - 1, -1, -1):
+            later = walk[:, slot + 1]
+            walk[:, slot] = np.where(later == _NONE, _NONE, self._before[later])
+        missing = walk == _NONE
+        observations = self._observation[walk[:, 1:]]
+        observations[missing[:, 1:]] = 0
+        actions, rewards = self._action[walk[:, :-1]], self._reward[walk[:, :-1]]
+        actions[missing[:, :-1]] = 0
+        rewards[missing[:, :-1]] = 0
+        return Windows(observations, actions, rewards, np.minimum(self._step[rows], length))
+
+    def returns(self, rows: Ints, steps: Ints, gamma: float) -> Returns:
+        """N-step returns of rows `[n]` that were drawn.
+
+        Args:
+            rows: where to start.
+            steps: how far to go, at least 1, `[n]`.
+            gamma: discount per step.
+        """
+        last, taken, total = rows.copy(), np.zeros(len(rows), np.int64), np.zeros(len(rows))
+        for step in range(int(steps.max())):
+            go = (step < steps) & (self._after[last] != _NONE)
+            total += np.where(go, gamma**step * self._reward[last], 0.0)
+            last = np.where(go, self._after[last], last)
+            taken += go
+        return Returns(total, taken, last, self._terminated[last])
+
+    def get_state(self) -> dict[str, Any]:
+        """All that `set_state` needs, without the empty rows."""
+        rows = np.arange(len(self))
+        arrays = {
+            name: value[: len(rows)]
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray)
+        }
+        scalars = {name: getattr(self, name) for name in ("capacity", "_head", "_added")}
+        tails = dict(self._tails)
+        return {
+            "arrays": arrays,
+            "priorities": self._priorities.get(rows),
+            "tails": tails,
+            **scalars,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Become the memory that `get_state` described.
+
+        Raises:
+            UserError: it has another capacity.
+        """
+        if state["capacity"] != self.capacity:
+            raise UserError(
+                f"the checkpoint's replay has a capacity of {state['capacity']} steps, this one "
+                f"{self.capacity}; set replay_buffer_config['capacity'] to {state['capacity']}"
+            )
+        for name, filled in state["arrays"].items():
+            array = self._empty(filled)
+            array[: len(filled)] = filled
+            setattr(self, name, array)
+        self._priorities = SumTree(self.capacity)
+        self._priorities.set(np.arange(len(state["priorities"])), state["priorities"])
+        self._head, self._added = state["_head"], state["_added"]
+        self._tails = dict(state["tails"])
+        self._stream_of_tail = {row: stream for stream, row in self._tails.items()}
+
+    def _empty(self, like: Array) -> Array:
+        """An array with room for `capacity` rows like those of `like`."""
+        return np.zeros((self.capacity, *like.shape[1:]), like.dtype)
+
+    def _whole(self, rows: Ints) -> NDArray[np.bool_]:
+        """Whether all rows that the windows need are there."""
+        return self._known[rows] >= np.minimum(self._step[rows], self.window_length)
+
+    def _next_rows(self, count: int) -> Ints:
+        """Rows for `count` new steps; whoever was there is forgotten."""
+        rows = (self._head + np.arange(count)) % self.capacity
+        self._head = (self._head + count) % self.capacity
+        old = rows if self._added >= self.capacity else rows[rows < self._added]
+        self._added += count
+        for row in set(old.tolist()) & self._stream_of_tail.keys():
+            del self._tails[self._stream_of_tail.pop(row)]
+        self._before[rows] = _NONE
+        later = old
+        for distance in range(self.window_length):
+            later = self._after[later]
+            later = later[later != _NONE]
+            if distance == 0:
+                self._before[later] = _NONE
+            np.minimum.at(self._known, later, distance)
+        # In a second walk, because only now all counts are right.
+        later = old
+        for _ in range(self.window_length):
+            later = self._after[later]
+            later = later[later != _NONE]
+            broken = later[~self._whole(later)]
+            self._priorities.set(broken, np.zeros(len(broken)))
+        self._after[rows] = _NONE
+        self._priorities.set(rows, np.zeros(count))
+        return rows
