@@ -119,12 +119,14 @@ def encode_action(action: Tensor, space: gym.Space) -> Tensor:
         `[N, action_width(space)]`.
     """
     if isinstance(space, Discrete):
-        sizes = [int(space.n)]
+        sizes, starts = [int(space.n)], [int(space.start)]
     elif isinstance(space, MultiDiscrete):
-        sizes = space.nvec.flatten().tolist()
+        sizes, starts = space.nvec.flatten().tolist(), space.start.flatten().tolist()
     else:
         return action.reshape(len(action), -1).float()
-    parts = action.reshape(len(action), -1).long().unbind(1)
+    # Where there was no action stands 0, which may be less than the first one.
+    indices = (action.reshape(len(action), -1).long() - action.new_tensor(starts).long()).clamp(0)
+    parts = indices.unbind(1)
     return torch.cat(
         [functional.one_hot(part, size) for part, size in zip(parts, sizes, strict=True)], dim=1
     ).float()

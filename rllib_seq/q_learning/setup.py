@@ -65,6 +65,11 @@ def use_sequence_q_learning(
             f"burn_in_len is {config.burn_in_len}, but windows are exact from the first step on; "
             "set it to 0"
         )
+    if not isinstance(config.n_step, int) and config.rollout_fragment_length != "auto":
+        raise UserError(  # RLlib compares the two, and a range is no number
+            f"with a range of n_step, {config.n_step}, RLlib takes no rollout_fragment_length of "
+            f"{config.rollout_fragment_length}; set it to 'auto'"
+        )
     connectors = []
     if config.noisy or epsilon_ladder is not None:
         connectors.append(StreamExploration(epsilon_ladder))

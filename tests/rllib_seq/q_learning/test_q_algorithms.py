@@ -2,16 +2,20 @@
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from ray.rllib.algorithms.dqn import DQNConfig
 
 import rllib_seq  # noqa: F401, names the environment
+from rllib_seq.models.episode_windows import STEPS_BEFORE
 from rllib_seq.q_learning import (
     EpsilonLadder,
     SequenceEpisodeReplayBuffer,
     use_sequence_q_learning,
 )
+from rllib_seq.q_learning.replay import SampledStepsToBatch
 
 SMALL: dict[str, Any] = {
     "window_length": 4,
@@ -26,6 +30,29 @@ UNIFORM = {"type": "EpisodeReplayBuffer", "capacity": 500}
 def _cartpole(config: DQNConfig) -> DQNConfig:
     config.environment("CartPole-v1")
     return config.env_runners(rollout_fragment_length=8)
+
+
+class Noise(gym.Env):
+    """Random observations and rewards; episodes of nine steps."""
+
+    observation_space = gym.spaces.Box(-9, 9, (3,))
+    action_space = gym.spaces.Discrete(4, start=1)
+
+    def __init__(self, config: Any) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.steps = 0
+        return self.rng.uniform(-9, 9, 3).astype(np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        observation = self.rng.uniform(-9, 9, 3).astype(np.float32)
+        return observation, self.rng.normal(), self.steps == 9, False, {}
+
+
+def _noise(config: DQNConfig) -> DQNConfig:
+    return config.environment(Noise).env_runners(rollout_fragment_length=7)
 
 
 def _auction(config: DQNConfig) -> DQNConfig:
@@ -53,7 +80,13 @@ def _auction(config: DQNConfig) -> DQNConfig:
             None,
             id="3-step-single-plain",
         ),
-        pytest.param(_cartpole, {"n_step": (1, 4)}, {}, None, id="random-n-step"),
+        pytest.param(
+            _cartpole,
+            {"n_step": (1, 4)},
+            {"rollout_fragment_length": "auto"},
+            None,
+            id="random-n-step",
+        ),
         pytest.param(
             _cartpole,
             {"num_atoms": 11, "v_max": 10.0, "v_min": -10.0, "n_step": 3},
@@ -100,5 +133,53 @@ def test_now_trains(
             assert set(priorities.tolist()) == {0.0, 1.0}
         else:  # TD errors came back
             assert len(set(priorities.tolist())) > 4
+    finally:
+        algo.stop()
+
+
+@pytest.mark.parametrize("environment", [_noise, _auction])
+@pytest.mark.usefixtures("ray_session")
+def test_replay_shows_what_acting_saw(environment: Any) -> None:
+    """Without exploration, the best action of every replayed window is the one that was taken."""
+    config = environment(DQNConfig()).env_runners(num_env_runners=0, num_envs_per_env_runner=2)
+    config.training(epsilon=0.0, replay_buffer_config={"capacity": 500})
+    algo = use_sequence_q_learning(config, **SMALL).build_algo()
+    try:
+        learner = algo.learner_group._learner
+        (name,) = learner.module.keys()
+        module = learner.module[name]
+        start = int(module.action_space.start)
+        with torch.no_grad():
+            module.q.head.advantage.weight.mul_(1_000.0)
+        algo.env_runner_group.sync_weights(from_worker_or_learner_group=algo.learner_group)
+        for _ in range(12):  # fragments of two environments that interleave
+            algo.local_replay_buffer.add(algo.env_runner.sample())
+        (steps,) = algo.local_replay_buffer.sample(300)
+        batch = SampledStepsToBatch("cpu")(episodes=[steps])[name]
+        actions = module.forward_inference(batch)["actions"]
+        assert len(set(actions.tolist())) > 1
+        assert torch.equal(actions - start, batch["actions"])
+        batch[STEPS_BEFORE].zero_()  # forget all: the comparison must be able to fail
+        assert not torch.equal(module.forward_inference(batch)["actions"], actions)
+    finally:
+        algo.stop()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_two_learners_share_a_batch() -> None:
+    config = _cartpole(DQNConfig()).env_runners(num_env_runners=0).learners(num_learners=2)
+    config.training(
+        train_batch_size_per_learner=8,
+        num_steps_sampled_before_learning_starts=20,
+        replay_buffer_config={"capacity": 500},
+    )
+    config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=1)
+    algo = use_sequence_q_learning(config, **SMALL).build_algo()
+    try:
+        for _ in range(8):
+            results = algo.train()
+        assert np.isfinite(results["learners"]["default_policy"]["qf_loss"])
+        (memory,) = algo.local_replay_buffer.memories.values()
+        assert len(set(memory._priorities.get(np.arange(len(memory))).tolist())) > 4
     finally:
         algo.stop()
