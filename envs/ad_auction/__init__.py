@@ -25,4 +25,8 @@ __all__ = [
 ]
 
 if "AdAuction-v0" not in gym.registry:
-    gym.register("AdAuction-v0", entry_point="envs.ad_auction.gym_env:AdAuctionEnv")
+    gym.register(
+        "AdAuction-v0",
+        entry_point="envs.ad_auction.gym_env:AdAuctionEnv",
+        vector_entry_point="envs.ad_auction.vector_env:AdAuctionVectorEnv",
+    )

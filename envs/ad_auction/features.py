@@ -52,8 +52,8 @@ def build(
     clicked: NDArray[np.bool_],
     visited: NDArray[np.bool_],
     last_profit: NDArray[np.float64],
-    budget_left: float,
-    flight_left: float,
+    budget_left: float | NDArray[np.float64],
+    flight_left: float | NDArray[np.float64],
     num_channels: int,
 ) -> NDArray[np.float32]:
     """Builds the observations of `n` bid requests.
@@ -63,8 +63,8 @@ def build(
         clicked: `[n]`, see `fields`; likewise the following.
         visited: `[n]`.
         last_profit: `[n]`, in units of the conversion value, clipped to its range.
-        budget_left: share.
-        flight_left: share.
+        budget_left: share, for all or `[n]`.
+        flight_left: likewise.
         num_channels: C.
 
     Returns:
@@ -74,7 +74,7 @@ def build(
     observation[:, :num_channels] = channel[:, None] == np.arange(num_channels)
     observation[:, num_channels] = clicked
     observation[:, num_channels + 1] = visited
-    observation[:, num_channels + 2] = np.clip(last_profit, -1.0, 0.0)
+    observation[:, num_channels + 2] = np.minimum(np.maximum(last_profit, -1.0), 0.0)
     observation[:, num_channels + 3] = budget_left
     observation[:, num_channels + 4] = flight_left
     return observation

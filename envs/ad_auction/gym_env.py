@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator
 
-__all__ = ["AdAuctionEnv"]
+__all__ = ["AdAuctionEnv", "campaign_seed"]
 
 
 class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
@@ -61,7 +61,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
             raise ValueError(f"action is {action!r}; give a bid level in {self.action_space}")
         simulator = self.simulator
         outcome = simulator.step(self.bid_levels[[int(action)]])
-        reward = float(simulator.take_rewards(np.arange(simulator.num_users)).sum())
+        reward = float(simulator.take_campaign_rewards()[0])
         info = {
             "won": bool(outcome.won[0]),
             "paid": float(outcome.paid[0]),
@@ -70,9 +70,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
         return self._observe(), reward, simulator.done, False, info
 
     def _observe(self) -> NDArray[np.float32]:
-        # At the end nothing is pending: the last word on user 0 stands in, nobody acts on it.
-        who = self.simulator.pending[:1] if not self.simulator.done else np.zeros(1, np.int64)
-        return self.simulator.observe(who)[0]
+        return self.simulator.observe(self.simulator.shown())[0]
 
 
 def campaign_seed(rng: np.random.Generator) -> int:

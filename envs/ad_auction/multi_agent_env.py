@@ -31,7 +31,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         >>> env = MultiUserAdAuctionEnv({"num_users": 8})
         >>> observations, infos = env.reset(seed=1)
         >>> sorted(observations)
-        ['user_0', 'user_3']
+        ['user_0']
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:

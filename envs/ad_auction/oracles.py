@@ -19,9 +19,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.ad_auction.presets import Preset
 from envs.ad_auction.simulator import AuctionSimulator, Outcome
-from envs.ad_auction.values import best_response, expected_auction, full_information, kernels
+from envs.ad_auction.values import (
+    best_response,
+    expected_auction,
+    full_information,
+    kernels,
+    return_rates,
+)
+from envs.ad_auction.world import Preset
 
 __all__ = [
     "BayesBids",
@@ -49,7 +55,8 @@ class FullInformationBids:
     def bids(self, users: Ints) -> Floats:
         """See `BidPolicy.bids`."""
         sim = self._simulator
-        at = (sim.request[users], sim.stage[users], sim.channel(users))
+        segment = sim.state.segment[users]
+        at = (segment, sim.request[users], sim.stage[users], sim.channel(users))
         return best_response(sim.preset, self._advantage[at])
 
     def update(self, users: Ints, outcome: Outcome) -> None:
@@ -77,7 +84,8 @@ class BayesBids:
         """See `BidPolicy.bids`."""
         sim = self._simulator
         self._channel = sim.channel(users)
-        advantage = self._advantage[sim.request[users], :, self._channel]  # (n, S)
+        segment = sim.state.segment[users]
+        advantage = self._advantage[segment, sim.request[users], :, self._channel]  # (n, S)
         return best_response(sim.preset, (self.belief[users] * advantage).sum(axis=1))
 
     def update(self, users: Ints, outcome: Outcome) -> None:
@@ -145,7 +153,8 @@ def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memo
         profit_now = -cost * payment @ model.channel_share  # (o,)
         v_next = np.zeros((num_stages, 8))
         advantages = []
-        for _ in range(model.requests_per_user):
+        for comes_back in return_rates(model)[::-1]:
+            v_next = comes_back * v_next
             q_lost = preset.value * model.hazard_lost
             q_lost = q_lost + np.einsum("szo,zo->s", to_lost, v_next)
             q_won = preset.value * model.hazard_won[:, None]
@@ -161,12 +170,13 @@ def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memo
         joint = np.zeros((num_stages, 8))  # P(stage, signals, still here)
         joint[:, 0] = model.initial_share
         weighted, mass = np.zeros((8, num_channels)), np.zeros(8)
-        for advantage in advantages[::-1]:
+        for advantage, comes_back in zip(advantages[::-1], return_rates(model), strict=True):
             weighted += np.einsum("so,sc->oc", joint, advantage)
             mass += joint.sum(axis=0)
             lost = np.einsum("so,oc,c->s", joint, 1 - win, model.channel_share)
             won = np.einsum("so,oc,c->sc", joint, win, model.channel_share)
             joint = np.einsum("s,szo->zo", lost, to_lost) + np.einsum("sc,sczo->zo", won, to_won)
+            joint *= comes_back
         mean = (alike @ weighted) / np.maximum(alike @ mass, 1e-300)[:, None]
         bids = (bids + best_response(preset, mean)) / 2
     return best._replace(bids=best.bids.reshape(2, 2, 2, num_channels))

@@ -1,6 +1,5 @@
 """The worlds: every number of every preset, with its source, and what a user may change.
 
-- `Preset`: one world, declared in one place.
 - `journey`: the hidden stage makes memory pay; exact references exist (see `oracles`).
 - `display`: the same users in the market of a real display campaign, with a budget, a flight that
   ends and conversions that come late.
@@ -17,43 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from envs.ad_auction.competitors import GammaPrices, MarketPrices, load_landscape
+from envs.ad_auction.competitors import GammaPrices, load_landscape
 from envs.ad_auction.market import AUCTIONS
+from envs.ad_auction.traffic import Traffic
 from envs.ad_auction.users import ConversionDelay, JourneyModel
+from envs.ad_auction.world import Preset
 
 __all__ = ["PRESETS", "AuctionConfig", "Preset"]
-
-
-@dataclass(frozen=True, eq=False)
-class Preset:
-    """One world; money in currency units, time in hours (one tick is one hour)."""
-
-    users: JourneyModel
-    prices: MarketPrices
-    auction: str
-    """A key of `market.AUCTIONS`."""
-    floor: float
-    value: float
-    """Value of one conversion."""
-    budget_per_user: float
-    """Budget of the campaign per user in it; infinity for none."""
-    shadow_price: float
-    """Price of one unit of budget (lambda): profit is value - (1 + lambda) * spend."""
-    flight_hours: float
-    """The campaign ends then; infinity: with the last request."""
-    lowest_bid: float
-    """Lowest positive bid level, in units of the conversion value."""
-    highest_bid: float
-    num_bid_levels: int
-    """Log-spaced positive bid levels; no bid comes on top."""
-
-    @property
-    def bid_levels(self) -> NDArray[np.float64]:
-        """`[num_bid_levels + 1]` bids in currency units; level 0 is no bid."""
-        levels = np.geomspace(self.lowest_bid, self.highest_bid, self.num_bid_levels)
-        return self.value * np.concatenate([[0.0], levels])
 
 
 # A hidden Markov journey in which the value of memory is known exactly.
@@ -72,8 +42,7 @@ _JOURNEY = JourneyModel(
     ),
     visit=np.array([0.01, 0.10, 0.30, 0.60]),
     requests_per_user=24,
-    mean_gap_hours=3.0,  # 24 requests in three days
-    arrival_hours=48.0,
+    traffic=Traffic(arrival_hours=48.0, mean_gap_hours=3.0),  # 24 requests in three days
 )
 
 _JOURNEY_PRESET = Preset(
@@ -97,7 +66,7 @@ _DISPLAY_PRESET = dataclasses.replace(
     # last after 30 days.
     users=dataclasses.replace(
         _JOURNEY,
-        arrival_hours=72.0,
+        traffic=Traffic(arrival_hours=72.0, mean_gap_hours=3.0),
         delay=ConversionDelay((0.0, 0.35, 0.5, 1.0), (0.02, 1.0, 24.0, 720.0)),
     ),
     # Prices of iPinYou campaign 2259, per impression (its table is per mille).
@@ -128,6 +97,9 @@ class AuctionConfig:
     """A key of `PRESETS`."""
     num_users: int = 64
     """Users of one campaign."""
+    slots: int | None = None
+    """Users of one campaign that are in memory at the same time: a journey's end makes room for the
+    user who comes next. For long runs with very many users; None: room for all."""
     reward: str = "sampled"
     """"sampled": value when a conversion happens, minus (1 + shadow_price) * spend. "expected":
     the same with every end of a journey replaced by its probability given the hidden stage: a
@@ -143,6 +115,9 @@ class AuctionConfig:
     auction: str | None = None
     """A key of `market.AUCTIONS`; None: as the preset says."""
 
+    arrival_hours: float | None = None
+    """First requests are spread over these first hours; None: as the preset says."""
+
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
         _choice("preset", self.preset, PRESETS)
@@ -151,7 +126,14 @@ class AuctionConfig:
             _choice("auction", self.auction, AUCTIONS)
         if type(self.num_users) is not int or self.num_users < 1:
             raise ValueError(f"num_users is {self.num_users!r}; give a whole number of at least 1")
-        for name in ("budget", "shadow_price"):
+        if self.slots is not None and not (
+            type(self.slots) is int and 1 <= self.slots <= self.num_users
+        ):
+            raise ValueError(
+                f"slots is {self.slots!r}; give a whole number from 1 to num_users, "
+                f"{self.num_users}"
+            )
+        for name in ("budget", "shadow_price", "arrival_hours"):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -172,6 +154,11 @@ class AuctionConfig:
                 raise ValueError(f"unknown env config key {key!r}; {_suggest(key, known)}")
         return cls(**config)
 
+    @property
+    def num_slots(self) -> int:
+        """Users of one campaign that are in memory at the same time."""
+        return self.num_users if self.slots is None else self.slots
+
     def with_users(self, num_users: int) -> AuctionConfig:
         """The same world with another number of users; a budget of its own grows with them."""
         budget = None if self.budget is None else self.budget * num_users / self.num_users
@@ -187,6 +174,9 @@ class AuctionConfig:
             changes["shadow_price"] = self.shadow_price
         if self.auction is not None:
             changes["auction"] = self.auction
+        if self.arrival_hours is not None:
+            traffic = dataclasses.replace(preset.users.traffic, arrival_hours=self.arrival_hours)
+            changes["users"] = dataclasses.replace(preset.users, traffic=traffic)
         return dataclasses.replace(preset, **changes)
 
 

@@ -1,8 +1,8 @@
-"""The simulator: one clock, one market, one budget, many users; the only place of a step.
+"""The simulator: one market, many users, campaigns side by side; the only place of a step.
 
-Everything random is drawn at the reset, one uniform per user, request and purpose, each purpose
-from a stream of its own. A bid therefore changes what happens to its user, never what any other
-draw will be, and policies that play the same seed are paired request by request.
+Campaigns run in lockstep and independently: each has a clock, a budget and users of its own. Every
+uniform has an address (see `draws`), so a bid changes what happens to its user, never what any
+other draw will be, and policies that play the same seed are paired request by request.
 
 - `AuctionSimulator`: struct of arrays over the users; serves the pending requests in order.
 - `Outcome`: what became of the requests of one step.
@@ -11,15 +11,20 @@ draw will be, and policies that play the same seed are paired request by request
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.ad_auction import features, users
-from envs.ad_auction.campaign import Ledger, affordable
+from envs.ad_auction import features
+from envs.ad_auction.campaign import Groups, Ledger, Ledgers
+from envs.ad_auction.draws import Seed, categorical, uniforms
 from envs.ad_auction.market import AUCTIONS
 from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.schedule import OF_REQUESTS, PURPOSES, Schedule
+from envs.ad_auction.state import NEVER, UserState
+from envs.ad_auction.users import Draws, Reaction, Response, advance
 from envs.ad_auction.values import Regret
 
 __all__ = ["AuctionSimulator", "BidPolicy", "Outcome", "play"]
@@ -27,11 +32,6 @@ __all__ = ["AuctionSimulator", "BidPolicy", "Outcome", "play"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-# Each purpose has its own child of the seed; append new ones, never reorder.
-_STREAMS = ("arrival", "gap", "channel", "price", "stage", "delay", *users.Draws._fields)
-_NEVER = np.iinfo(np.int64).max
-_NONE: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 class Outcome(NamedTuple):
@@ -49,10 +49,16 @@ class Outcome(NamedTuple):
 
 
 class AuctionSimulator:
-    """A campaign in the multi-user ad auction.
+    """Campaigns in the multi-user ad auction.
+
+    With one campaign a row is a user. With more, rows are `campaign * slots + slot`.
 
     Args:
         config: the world and the experiment's choices.
+        num_campaigns: how many run side by side (E); each as it would alone.
+
+    Attributes:
+        hours: `[E]`, the campaigns' clocks.
 
     Example:
         >>> simulator = AuctionSimulator(AuctionConfig(num_users=3))
@@ -60,123 +66,210 @@ class AuctionSimulator:
         >>> while not simulator.done:
         ...     outcome = simulator.step(np.full(len(simulator.pending), 0.05))
         >>> simulator.ledger.requests
-        71.0
+        53.0
     """
 
-    def __init__(self, config: AuctionConfig) -> None:
+    def __init__(self, config: AuctionConfig, num_campaigns: int = 1) -> None:
         self.config = config
         self.preset = config.build_preset()
         self.num_users = config.num_users
-        self.observation_space = features.observation_space(self.preset.users.channels)
-        self.pending: Ints = _NONE
-        """Users whose requests are due now, in the order in which they are served."""
+        self.num_campaigns = num_campaigns
+        self.slots = config.num_slots
+        model = self.preset.users
+        self.observation_space = features.observation_space(model.channels)
+        self.state = UserState(num_campaigns * self.slots)
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
         self._nobody_leaves = config.reward != "sampled"
         self._regret = Regret(self.preset) if config.reward == "regret" else None
         self._clear = AUCTIONS[self.preset.auction]
-        model = self.preset.users
+        self._worth = self.preset.value * model.audience.value_factor  # (K,)
+        self._tick_hours = model.traffic.tick_hours
         self._flight = self.preset.flight_hours
         if np.isinf(self._flight):  # when most users are through
-            self._flight = model.arrival_hours + model.requests_per_user * model.mean_gap_hours
+            traffic = model.traffic
+            self._flight = traffic.arrival_hours + model.requests_per_user * traffic.mean_gap_hours
+        unused = {"delay"} if model.delay is None else set()
+        unused |= {"session"} if model.traffic.session_continues == 0 else set()
+        unused |= {"back"} if model.comes_back is None else set()
+        self._drawn = [name for name in OF_REQUESTS if name not in unused]
+        self._drawn_keys = np.array([PURPOSES.index(name) for name in self._drawn])
+        # Of the channel, that of the next request is drawn; it is seen before it is served.
+        self._ahead = np.array([[name == "channel"] for name in self._drawn], np.int64)
+        self._wears_out = model.effects_vary
 
-    def reset(self, seed: int | np.random.SeedSequence) -> None:
-        """Starts a new campaign; the same seed gives the same campaign."""
-        if not isinstance(seed, np.random.SeedSequence):
-            seed = np.random.SeedSequence(seed)
-        self.hour = 0.0
-        model = self.preset.users
-        shape = (self.num_users, model.requests_per_user)
-        # Not seed.spawn(): it counts its calls, and a second reset would differ.
-        draws = {
-            name: np.random.default_rng(
-                np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))
-            ).random(shape)
-            for i, name in enumerate(_STREAMS)
-        }
-        self._hours = model.request_hours(draws["arrival"][:, 0], draws["gap"][:, 1:])
-        self._hours[self._hours >= self.preset.flight_hours] = _NEVER
-        self._channel = _categorical(model.channel_share, draws["channel"])
-        self._price = self.preset.prices.ppf(draws["price"])
-        self._delay = np.zeros(shape) if model.delay is None else model.delay.ppf(draws["delay"])
-        if self._nobody_leaves:
-            draws["conversion"] = draws["churn"] = np.ones(shape)
-        self._reaction_draws = users.Draws(*(draws[name] for name in users.Draws._fields))
+        budget = self.preset.budget_per_user * self.num_users
+        self.ledgers = Ledgers(num_campaigns, budget)
+        self._schedule = Schedule(
+            self.preset, self.num_users, self.slots, self.state, self._deliver
+        )
+        self.hours = self._schedule.hours
+        self._rewards = np.zeros(num_campaigns)
 
-        self.stage = _categorical(model.initial_share, draws["stage"][:, 0])
-        """Hidden `[U]`: for oracles and analysis, never for a policy that is to be judged."""
-        self.request = np.zeros(self.num_users, np.int64)
-        """`[U]`: index of the user's next request."""
-        self.ended = np.zeros(self.num_users, np.bool_)
-        """`[U]`: the journey is over and everything it brought has been paid out."""
-        self.ledger = Ledger(budget=self.preset.budget_per_user * self.num_users)
-        self._clicked = np.zeros(self.num_users, np.bool_)
-        self._visited = np.zeros(self.num_users, np.bool_)
-        self._last_profit = np.zeros(self.num_users)
-        self._reward = np.zeros(self.num_users)
-        self._presence = np.ones(self.num_users)
-        self._next_hour = self._hours[:, 0].copy()
-        self._conversion_hour = np.full(self.num_users, np.inf)
-        self.ended |= self._next_hour == _NEVER
-        self._move_clock()
+    def reset(self, seed: Seed | Sequence[Seed], campaigns: Ints | None = None) -> None:
+        """Starts new campaigns; the same seed gives the same campaign.
+
+        Args:
+            seed: of the only campaign, or one for each.
+            campaigns: which to start; None: all.
+        """
+        which = np.arange(self.num_campaigns) if campaigns is None else campaigns
+        seeds = [seed] if isinstance(seed, int | np.integer | np.random.SeedSequence) else seed
+        if len(seeds) != len(which):
+            raise ValueError(
+                f"got {len(seeds)} seeds for {len(which)} campaigns; give one for each"
+            )
+        self.ledgers.clear(which)
+        self._rewards[which] = 0.0
+        self._schedule.start(which, seeds)
+
+    @property
+    def pending(self) -> Ints:
+        """Rows whose requests are due now, in the order in which they are served."""
+        return self._schedule.pending()
+
+    def shown(self) -> Ints:
+        """`[E]`: the row that is next in each campaign; its first when it is over."""
+        return self._schedule.shown()
+
+    @property
+    def over(self) -> Bools:
+        """`[E]`: whether every journey of a campaign has ended."""
+        return self._schedule.over
 
     @property
     def done(self) -> bool:
-        """Whether every journey has ended."""
-        return len(self.pending) == 0
+        """Whether every journey of every campaign has ended."""
+        return bool(self.over.all())
 
-    def channel(self, users: Ints) -> Ints:
+    @property
+    def hour(self) -> float:
+        """Clock of the first campaign."""
+        return float(self.hours[0])
+
+    @property
+    def ledger(self) -> Ledger:
+        """A copy of the ledger of the first campaign."""
+        return self.ledgers.of(0)
+
+    @property
+    def stage(self) -> Ints:
+        """See `UserState`; likewise the following."""
+        return self.state.stage
+
+    @property
+    def request(self) -> Ints:
+        """`[rows]`."""
+        return self.state.request
+
+    @property
+    def ended(self) -> Bools:
+        """`[rows]`."""
+        return self.state.ended
+
+    def channel(self, rows: Ints) -> Ints:
         """`[n]`: channel of the users' next request; -1 where the journey has ended."""
-        last = self.preset.users.requests_per_user - 1
-        channel = self._channel[users, np.minimum(self.request[users], last)]
-        return np.where(self._next_hour[users] == _NEVER, -1, channel)
+        state = self.state
+        return np.where(state.next_tick[rows] == NEVER, -1, state.channel[rows])
 
-    def observe(self, users: Ints) -> NDArray[np.float32]:
+    def response(self, rows: Ints, creatives: Ints) -> Response | None:
+        """What multiplies the effect of a creative on these users now; None: nothing does.
+
+        A function of what a bidder has seen of them.
+        """
+        if not self._wears_out:
+            return None
+        state, model = self.state, self.preset.users
+        repeats = np.where(state.shown_creative[rows] == creatives, state.repeats[rows], 0)
+        hour = self.hours[rows // self.slots]
+        return model.response(
+            state.segment[rows], state.device[rows], creatives, self._exposure(rows, hour), repeats
+        )
+
+    def _exposure(self, rows: Ints, hour: Floats) -> Floats:
+        state, half_life = self.state, self.preset.users.creatives.half_life_hours
+        return state.exposure[rows] * np.exp2((state.shown_hour[rows] - hour) / half_life)
+
+    def observe(self, rows: Ints) -> NDArray[np.float32]:
         """float32 `[n, D]`: what the bidder sees of the users' next requests."""
-        paced = np.isfinite(self.ledger.budget)
+        state, campaign = self.state, rows // self.slots
+        paced = np.isfinite(self.ledgers.budget)
         return features.build(
-            self.channel(users),
-            self._clicked[users],
-            self._visited[users],
-            self._last_profit[users],
-            budget_left=self.ledger.budget_left,
-            flight_left=max(0.0, 1.0 - self.hour / self._flight) if paced else 1.0,
+            self.channel(rows),
+            state.clicked[rows],
+            state.visited[rows],
+            state.last_profit[rows],
+            budget_left=self.ledgers.budget_left[campaign],
+            flight_left=np.maximum(0.0, 1.0 - self.hours[campaign] / self._flight)
+            if paced
+            else 1.0,
             num_channels=len(self.preset.users.channels),
         )
 
-    def take_rewards(self, users: Ints) -> Floats:
+    def take_rewards(self, rows: Ints) -> Floats:
         """`[n]`: what the users brought since it was last asked, by the config's `reward`."""
-        reward = self._reward[users]
-        self._reward[users] = 0.0
+        reward = self.state.reward[rows]
+        self.state.reward[rows] = 0.0
         return reward
 
-    def step(self, bids: Floats) -> Outcome:
-        """Serves the first `n` pending requests.
+    def take_campaign_rewards(self) -> Floats:
+        """`[E]`: what the campaigns brought since it was last asked; apart from `take_rewards`."""
+        rewards, self._rewards = self._rewards, np.zeros(self.num_campaigns)
+        return rewards
+
+    def step(
+        self, bids: Floats, creatives: Ints | None = None, rows: Ints | None = None
+    ) -> Outcome:
+        """Serves pending requests.
 
         Args:
             bids: `[n]`, currency units; 0 means no bid.
+            creatives: `[n]`, what is shown where the bid wins; None: the first creative.
+            rows: `[n]`, whose requests, the next of each campaign in order, campaign by campaign;
+                None: the first `n` pending, with several campaigns all.
 
         Raises:
             ValueError: if a bid is negative or not a number, or there are too many.
         """
         bids = np.asarray(bids, np.float64)
-        if len(bids) > len(self.pending):
-            raise ValueError(f"got {len(bids)} bids for {len(self.pending)} pending requests")
+        if rows is None:
+            rows = self.pending
+            if len(bids) > len(rows) or (self.num_campaigns > 1 and len(bids) < len(rows)):
+                raise ValueError(f"got {len(bids)} bids for {len(rows)} pending requests")
+            rows = rows[: len(bids)]
         if not (bids >= 0).all():
             bad = bids[~(bids >= 0)][0]
             raise ValueError(f"a bid is {bad}; bids are numbers of at least 0")
-        who, self.pending = self.pending[: len(bids)], self.pending[len(bids) :]
-        at = (who, self.request[who])
+        if len(rows) == 0:
+            nothing, never = np.zeros(0), np.zeros(0, np.bool_)
+            return Outcome(never, nothing, never, never, never, never, nothing)
+        state, model = self.state, self.preset.users
+        if creatives is None:
+            creatives = np.zeros(len(rows), np.int64)
+        campaign = rows // self.slots
+        groups = Groups.of(campaign, self.num_campaigns)
 
-        price, floor = self._price[at], self.preset.floor
-        won, paid = self._clear(bids, price, floor)
-        presence = self._presence[who]
-        made = affordable(presence * bids, presence * paid, self.ledger.remaining)
+        words = uniforms(
+            self._schedule.keys[self._drawn_keys[:, None], campaign],
+            state.number[rows],
+            state.request[rows] + self._ahead,
+        )
+        drawn = dict(zip(self._drawn, words, strict=True))
+        price = self.preset.prices.ppf(drawn["price"])
+        won, paid = self._clear(bids, price, self.preset.floor)
+        presence = state.presence[rows]
+        made = self.ledgers.affordable(groups, presence * bids, presence * paid)
         bids, won, paid = np.where(made, bids, 0.0), won & made, np.where(made, paid, 0.0)
-        draws = users.Draws(*(draw[at] for draw in self._reaction_draws))
-        reaction = users.advance(self.preset.users, self.stage[who], self._channel[at], won, draws)
-        self._book(who, bids, won, paid, reaction, self._delay[at])
-        if len(self.pending) == 0:
-            self._move_clock()
+        reaction_draws = Draws(*(drawn[name] for name in Draws._fields))
+        if self._nobody_leaves:
+            ones = np.ones(len(rows))
+            reaction_draws = reaction_draws._replace(conversion=ones, churn=ones)
+        response = self.response(rows, creatives)
+        stage, channel = state.stage[rows], state.channel[rows]
+        reaction = advance(model, stage, channel, won, reaction_draws, response)
+        self._book(rows, campaign, groups, bids, won, paid, reaction, response, drawn)
+        if self._wears_out:
+            self._wear_out(rows[won], creatives[won], campaign[won])
+        self._schedule.serve(groups)
         return Outcome(
             won,
             paid,
@@ -189,91 +282,104 @@ class AuctionSimulator:
 
     def _book(
         self,
-        who: Ints,
+        rows: Ints,
+        campaign: Ints,
+        groups: Groups,
         bids: Floats,
         won: Bools,
         paid: Floats,
-        reaction: users.Reaction,
-        delay: Floats,
+        reaction: Reaction,
+        response: Response | None,
+        drawn: dict[str, Floats],
     ) -> None:
-        """Writes one step's results into the users' state and the ledger."""
-        ledger, preset = self.ledger, self.preset
-        request, stage = self.request[who], self.stage[who]
-        last = preset.users.requests_per_user - 1
-        upcoming = self._hours[who, np.minimum(request + 1, last)]
-        upcoming = np.where(request == last, _NEVER, upcoming)
+        """Writes one step's results into the users' state and the ledgers."""
+        state, preset, model = self.state, self.preset, self.preset.users
+        request, stage, channel = state.request[rows], state.stage[rows], state.channel[rows]
+        hour, worth = self.hours[campaign], self._worth[state.segment[rows]]
+        upcoming = model.traffic.next_tick(
+            self._schedule.ticks[campaign], drawn["gap"], drawn.get("session", drawn["gap"])
+        )
+        more = (request < model.requests_per_user - 1) & (
+            upcoming * self._tick_hours < preset.flight_hours
+        )
+        if model.comes_back is not None:
+            more &= drawn["back"] < model.comes_back[request]
 
         # How much these users count: the probability that they are still there, if nobody leaves.
-        presence = self._presence[who]
+        presence = state.presence[rows]
+        remains = presence
         if self._nobody_leaves:
-            self._presence[who] *= 1.0 - reaction.departure_probability
-        ledger.requests += float(presence.sum())
-        ledger.wins += float(presence @ won)
-        ledger.spend += float(presence @ paid)
-        ledger.clicks += float(presence @ reaction.clicked)
-        ledger.visits += float(self._presence[who] @ reaction.visited)  # of those who stayed
-
+            remains = presence * (1.0 - reaction.departure_probability)
+            state.presence[rows] = remains
+        spend = presence * paid
         cost = (1.0 + preset.shadow_price) * paid
-        in_flight = 1.0
-        if preset.users.delay is not None:
-            in_flight = float(preset.users.delay.cdf(preset.flight_hours - self.hour))
+        in_flight: Floats = np.ones(1)
+        conversions: NDArray[np.generic]
+        censored: NDArray[np.generic]
+        if model.delay is not None:
+            in_flight = model.delay.cdf(preset.flight_hours - hour)
         if self._nobody_leaves:
             caused = presence * reaction.conversion_probability
-            ledger.value += preset.value * in_flight * float(caused.sum())
-            ledger.conversions += in_flight * float(caused.sum())
-            ledger.censored += (1.0 - in_flight) * float(caused.sum())
-        if self._regret is not None:
-            channel, more = self._channel[who, request], upcoming != _NEVER
-            regret = self._regret(bids, request, stage, channel, more, in_flight)
-            self._reward[who] += presence * regret
-        elif self._nobody_leaves:
-            self._reward[who] += preset.value * in_flight * caused - presence * cost
+            conversions, censored = in_flight * caused, (1.0 - in_flight) * caused
+        elif model.delay is None:
+            conversions, censored = reaction.converted, np.zeros(len(rows))
         else:
-            self._reward[who] -= cost
+            delay = model.delay.ppf(drawn["delay"])
+            happens = np.where(reaction.converted, hour + delay, np.inf)
+            late = reaction.converted & (happens > preset.flight_hours)
+            state.conversion_hour[rows] = happens = np.where(late, np.inf, happens)
+            self._schedule.expect(campaign, happens)
+            conversions, censored = np.zeros(len(rows)), late
+        value = worth * conversions.astype(np.float64)
+        if self._regret is not None:
+            segment = state.segment[rows]
+            reward = presence * self._regret(
+                bids, segment, request, stage, channel, more, in_flight, response
+            )
+        elif self._nobody_leaves:
+            reward = value - presence * cost
+        else:
+            reward = value - cost
+        state.reward[rows] += reward
+        self._rewards[groups.campaigns] += groups.sums(reward)
+        self.ledgers.add(
+            groups,
+            requests=presence,
+            wins=presence * won,
+            clicks=presence * reaction.clicked,
+            visits=remains * reaction.visited,  # of those who stayed
+            conversions=conversions,
+            censored=censored,
+            spend=spend,
+            value=value,
+        )
 
-        self._last_profit[who] = -cost / preset.value
-        self._clicked[who] = reaction.clicked
-        self._visited[who] = reaction.visited
-        self.stage[who] = reaction.stage
-        self.request[who] += 1
-        self._next_hour[who] = np.where(reaction.converted | reaction.churned, _NEVER, upcoming)
+        state.last_profit[rows] = -cost / preset.value
+        state.clicked[rows] = reaction.clicked
+        state.visited[rows] = reaction.visited
+        state.stage[rows] = reaction.stage
+        state.request[rows] = request + 1
+        state.channel[rows] = categorical(model.channel_share, drawn["channel"])
+        goes_on = more & ~(reaction.converted | reaction.churned)
+        state.next_tick[rows] = np.where(goes_on, upcoming, NEVER)
+        state.ended[rows] = ~goes_on & ~np.isfinite(state.conversion_hour[rows])
 
-        happens = np.where(reaction.converted, self.hour + delay, np.inf)
-        censored = reaction.converted & (happens > preset.flight_hours)
-        ledger.censored += int(censored.sum())
-        self._conversion_hour[who] = np.where(censored, np.inf, happens)
-        waiting = reaction.converted & ~censored
-        self.ended[who] = (self._next_hour[who] == _NEVER) & ~waiting
-        if preset.users.delay is None:
-            self._deliver(self.hour)
+    def _wear_out(self, rows: Ints, creatives: Ints, campaign: Ints) -> None:
+        """Counts impressions that have been shown."""
+        state, hour = self.state, self.hours[campaign]
+        state.exposure[rows] = self._exposure(rows, hour) + 1.0
+        state.shown_hour[rows] = hour
+        again = state.shown_creative[rows] == creatives
+        state.repeats[rows] = np.where(again, state.repeats[rows], 0) + 1
+        state.shown_creative[rows] = creatives
 
-    def _deliver(self, until: float) -> None:
-        """Pays out the conversions that happen up to this hour."""
-        due = np.flatnonzero(np.isfinite(self._conversion_hour) & (self._conversion_hour <= until))
-        if len(due) == 0:
-            return
-        value = self.preset.value
-        self._conversion_hour[due] = np.inf
-        self.ledger.conversions += len(due)
-        self.ledger.value += value * len(due)
-        self._reward[due] += value
-        self.ended[due] = True
-
-    def _move_clock(self) -> None:
-        """Moves to the next hour that has requests; past the last, to the end of the flight."""
-        upcoming = int(self._next_hour.min())
-        if upcoming == _NEVER:
-            self.pending = _NONE
-            self._deliver(self.preset.flight_hours)
-            return
-        self.hour = float(upcoming)
-        self._deliver(self.hour)
-        self.pending = np.flatnonzero(self._next_hour == upcoming)
-
-
-def _categorical(share: Floats, uniforms: Floats) -> Ints:
-    """Index of the category in which each uniform falls."""
-    return np.searchsorted(np.cumsum(share)[:-1], uniforms, side="right")
+    def _deliver(self, rows: Ints) -> None:
+        """Pays out conversions that happen now."""
+        groups = Groups.of(rows // self.slots, self.num_campaigns)
+        value = self._worth[self.state.segment[rows]]
+        self.ledgers.add(groups, conversions=np.ones(len(rows)), value=value)
+        self._rewards[groups.campaigns] += groups.sums(value)
+        self.state.reward[rows] += value
 
 
 class BidPolicy(Protocol):
@@ -291,9 +397,7 @@ class BidPolicy(Protocol):
         """What became of them."""
 
 
-def play(
-    simulator: AuctionSimulator, policy: BidPolicy, seed: int | np.random.SeedSequence
-) -> Ledger:
+def play(simulator: AuctionSimulator, policy: BidPolicy, seed: Seed) -> Ledger:
     """Plays one campaign to its end and returns its ledger."""
     simulator.reset(seed)
     policy.start(simulator)

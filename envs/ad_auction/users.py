@@ -1,6 +1,7 @@
 """The users: when they come, what hides in them, and what they do.
 
-- `JourneyModel`: the numbers of a hidden Markov journey.
+- `JourneyModel`: the numbers of a hidden Markov journey, and of who the users are.
+- `Audience`, `Creatives`: segments and devices; what we show, and how it wears out.
 - `advance`: one request of many users at once: click, conversion, churn, move of the stage, visit.
 - `ConversionDelay`: how long after its cause a conversion happens.
 
@@ -12,13 +13,24 @@ not converted, then the move, then the visit by the stage after.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ConversionDelay", "Draws", "JourneyModel", "Reaction", "advance"]
+from envs.ad_auction.traffic import Traffic
+
+__all__ = [
+    "Audience",
+    "ConversionDelay",
+    "Creatives",
+    "Draws",
+    "JourneyModel",
+    "Reaction",
+    "Response",
+    "advance",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,6 +54,40 @@ class ConversionDelay:
         """Probability that a delay is at most `hours`."""
         log_hours = np.log(np.maximum(hours, 1e-12))
         return np.interp(log_hours, np.log(self.hours), self.probabilities, left=0.0, right=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Audience:
+    """Who the users are: K segments, D devices. A bidder sees both."""
+
+    segments: tuple[str, ...] = ("all",)
+    segment_share: Floats = field(default_factory=lambda: np.ones(1))
+    """`[K]`."""
+    value_factor: Floats = field(default_factory=lambda: np.ones(1))
+    """`[K]`: a conversion's value in units of the preset's."""
+    devices: tuple[str, ...] = ("any",)
+    device_share: Floats = field(default_factory=lambda: np.ones((1, 1)))
+    """`[K, D]`: devices within each segment."""
+    click_factor: Floats = field(default_factory=lambda: np.ones(1))
+    """`[D]`: multiplies the probability of a click."""
+
+
+@dataclass(frozen=True, eq=False)
+class Creatives:
+    """What we show: A creatives, and how their effect wears out.
+
+    An impression's effect, that is its probabilities of a click and of a move up, is multiplied by
+    `appeal * exp(-frequency_fatigue * exposure - creative_fatigue * repeats)`. Exposure is the
+    number of impressions shown to the user before, each halved every `half_life_hours`; repeats is
+    how many of the last impressions in a row were of this creative.
+    """
+
+    names: tuple[str, ...] = ("only",)
+    appeal: Floats = field(default_factory=lambda: np.ones((1, 1)))
+    """`[K, A]`: by segment."""
+    frequency_fatigue: float = 0.0
+    creative_fatigue: float = 0.0
+    half_life_hours: float = 24.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,32 +115,38 @@ class JourneyModel:
     visit: Floats
     """`[S]`: site visit after the request, by the new stage."""
     requests_per_user: int
-    """Bid requests of a user who neither converts nor churns."""
-    mean_gap_hours: float
-    """Mean of the geometric time between two requests of a user, at least 1 (the tick)."""
-    arrival_hours: float
-    """First requests are uniform over these first hours of the campaign."""
+    """Most bid requests (R) of a user who neither converts nor churns."""
+    traffic: Traffic
+    """When the requests come."""
+    comes_back: Floats | None = None
+    """`[R]`: the user has another request, whatever we do; the last is 0. None: 1 but for it."""
     delay: ConversionDelay | None = None
     """None: a conversion happens at once."""
+    audience: Audience = Audience()
+    creatives: Creatives = Creatives()
 
-    def request_hours(self, arrivals: Floats, gaps: Floats) -> Ints:
-        """Times of all requests in whole hours.
+    @property
+    def effects_vary(self) -> bool:
+        """Whether an impression's effect depends on more than stage and channel."""
+        factors = (self.audience.click_factor, self.creatives.appeal)
+        tired = self.creatives.frequency_fatigue or self.creatives.creative_fatigue
+        return bool(tired) or any((factor != 1).any() for factor in factors)
 
-        Args:
-            arrivals: `[U]` uniforms.
-            gaps: `[U, R - 1]` uniforms.
+    def response(
+        self, segment: Ints, device: Ints, creative: Ints, exposure: Floats, repeats: Ints
+    ) -> Response:
+        """What multiplies the effects of impressions, see `Creatives`; all arguments `[n]`."""
+        creatives = self.creatives
+        tired = creatives.frequency_fatigue * exposure + creatives.creative_fatigue * repeats
+        move = creatives.appeal[segment, creative] * np.exp(-tired)
+        return Response(move * self.audience.click_factor[device], move)
 
-        Returns:
-            `[U, R]`, strictly increasing along R.
-        """
-        first = np.floor(arrivals * self.arrival_hours)
-        if self.mean_gap_hours > 1:
-            wait = np.log1p(-gaps) / np.log1p(-1 / self.mean_gap_hours)
-            steps = np.floor(wait) + 1
-        else:
-            steps = np.ones_like(gaps)
-        hours = np.concatenate([first[:, None], steps], axis=1)
-        return np.cumsum(hours, axis=1).astype(np.int64)
+
+class Response(NamedTuple):
+    """Factors of an impression's effect, each `[n]`; a probability stops at 1."""
+
+    click: Floats
+    move: Floats
 
 
 class Draws(NamedTuple):
@@ -122,7 +174,14 @@ class Reaction(NamedTuple):
     """Likewise that the journey ends, by conversion or churn."""
 
 
-def advance(model: JourneyModel, stage: Ints, channel: Ints, won: Bools, draws: Draws) -> Reaction:
+def advance(
+    model: JourneyModel,
+    stage: Ints,
+    channel: Ints,
+    won: Bools,
+    draws: Draws,
+    response: Response | None = None,
+) -> Reaction:
     """Plays one request of `n` different users.
 
     Args:
@@ -131,16 +190,20 @@ def advance(model: JourneyModel, stage: Ints, channel: Ints, won: Bools, draws: 
         channel: `[n]`, channel of the request.
         won: `[n]`, whether our impression was shown.
         draws: the users' uniforms for this request.
+        response: what multiplies the impressions' effects; None: nothing.
     """
     hazard = np.where(won, model.hazard_won[stage], model.hazard_lost[stage])
     churn = np.where(won, model.churn[stage], 0.0)
-    clicked = won & (draws.click < model.click[stage, channel])
+    click, move_up = model.click[stage, channel], model.move_up[stage, channel]
+    if response is not None:
+        click, move_up = click * response.click, move_up * response.move
+    clicked = won & (draws.click < click)
     converted = draws.conversion < hazard
     churned = ~converted & (draws.churn < churn)
-    stays = converted | churned
-    up = won & ~stays & (draws.move < model.move_up[stage, channel])
-    down = ~won & ~stays & (draws.move < model.move_down[stage])
-    new_stage = np.clip(stage + up - down, 0, len(model.stages) - 1)
-    visited = ~stays & (draws.visit < model.visit[new_stage])
+    stays = ~(converted | churned)
+    up = won & stays & (draws.move < move_up)
+    down = ~won & stays & (draws.move < model.move_down[stage])
+    new_stage = np.minimum(np.maximum(stage + up - down, 0), len(model.stages) - 1)
+    visited = stays & (draws.visit < model.visit[new_stage])
     departure = 1 - (1 - hazard) * (1 - churn)
     return Reaction(clicked, converted, churned, visited, new_stage, hazard, departure)

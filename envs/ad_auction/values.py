@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.ad_auction.presets import Preset
-from envs.ad_auction.users import JourneyModel
+from envs.ad_auction.users import JourneyModel, Response
+from envs.ad_auction.world import Preset
 
 __all__ = [
     "FullInformation",
@@ -24,6 +24,7 @@ __all__ = [
     "expected_auction",
     "full_information",
     "kernels",
+    "return_rates",
 ]
 
 Floats = NDArray[np.float64]
@@ -92,28 +93,42 @@ class FullInformation(NamedTuple):
     value: float
     """Expected profit per user, currency units."""
     advantage: Floats
-    """`[R, S, C]`: worth of winning over losing at a request, by stage and channel."""
+    """`[K, R, S, C]`: worth of winning over losing at a request, by segment, stage and channel."""
     potential: Floats
-    """`[R + 1, S]`: worth of a user before each request, its channel not yet known; last, 0."""
+    """`[K, R + 1, S]`: worth of a user before each request, its channel not yet known; last, 0."""
 
 
 def full_information(preset: Preset) -> FullInformation:
-    """Backward induction of the bidder who sees the stage."""
-    model = preset.users
+    """Backward induction of the bidder who sees the stage.
+
+    Exact where an impression's effect depends on stage and channel alone; what wears out or appeals
+    to some (see `users.Creatives`) is left out.
+    """
+    model, audience = preset.users, preset.users.audience
     step = kernels(model)
     cost = 1.0 + preset.shadow_price
-    v_next = np.zeros(len(model.stages))
+    worth = (preset.value * audience.value_factor)[:, None]  # (K, 1)
+    v_next = np.zeros((len(worth), len(model.stages)))
     advantages, potentials = [], [v_next]
-    for _ in range(model.requests_per_user):
-        q_lost = preset.value * model.hazard_lost + step.lost @ v_next  # (S,)
-        q_won = preset.value * model.hazard_won[:, None] + step.won @ v_next  # (S, C)
-        advantage = q_won - q_lost[:, None]
+    for comes_back in return_rates(model)[::-1]:
+        v_next = comes_back * v_next
+        q_lost = worth * model.hazard_lost + v_next @ step.lost.T  # (K, S)
+        q_won = (worth * model.hazard_won)[..., None] + np.einsum("scz,kz->ksc", step.won, v_next)
+        advantage = q_won - q_lost[..., None]
         win, payment = expected_auction(preset, best_response(preset, advantage))
         v_next = q_lost + (win * advantage - cost * payment) @ model.channel_share
         advantages.append(advantage)
         potentials.append(v_next)
-    value = float(model.initial_share @ v_next)
-    return FullInformation(value, np.stack(advantages[::-1]), np.stack(potentials[::-1]))
+    value = float(audience.segment_share @ v_next @ model.initial_share)
+    stack = [np.stack(parts[::-1], axis=1) for parts in (advantages, potentials)]
+    return FullInformation(value, *stack)
+
+
+def return_rates(model: JourneyModel) -> Floats:
+    """`[R]`: probability of another request after each."""
+    if model.comes_back is not None:
+        return model.comes_back
+    return np.append(np.ones(model.requests_per_user - 1), 0.0)
 
 
 class Regret:
@@ -125,47 +140,62 @@ class Regret:
     policy, to its profit minus that of the full-information policy; it is the potential-based
     shaping of Ng et al. (1999) with all luck of the request taken out. What is best stays best.
 
+    Where `full_information` is not exact its potential still is a potential: the sums then differ
+    from the profit by a constant that no policy can change, and single requests may pay above 0.
+
     Args:
         preset: the world.
     """
 
     def __init__(self, preset: Preset) -> None:
         self._preset = preset
-        self._kernels = kernels(preset.users)
         full = full_information(preset)
         self._potential = full.potential
         surplus = _surplus(preset, best_response(preset, full.advantage), full.advantage)
         # The channel comes after the potential: what it adds has mean zero.
         mean = surplus @ preset.users.channel_share
-        self._luck_of_channel = surplus - mean[..., None]  # (R, S, C)
+        self._luck_of_channel = surplus - mean[..., None]  # (K, R, S, C)
 
     def __call__(
         self,
         bids: Floats,
+        segment: Ints,
         request: Ints,
         stage: Ints,
         channel: Ints,
         more: Bools,
-        in_flight: float = 1.0,
+        in_flight: float | Floats = 1.0,
+        response: Response | None = None,
     ) -> Floats:
         """Returns the negative regret of `n` bids, currency units, about 0 for the best.
 
         Args:
             bids: `[n]`, bids that were made.
+            segment: `[n]`, of the user.
             request: `[n]`, index of the request in the user's journey.
             stage: `[n]`, hidden stage before it.
             channel: `[n]`, its channel.
             more: `[n]`, whether the user has another request in the flight.
             in_flight: probability that a conversion caused now happens before the flight ends.
+            response: what multiplies the impression's effect.
         """
-        model, value = self._preset.users, in_flight * self._preset.value
-        after = self._potential[request + 1] * more[:, None]  # (n, S')
-        lost = value * model.hazard_lost[stage] + (self._kernels.lost[stage] * after).sum(axis=1)
-        won = value * model.hazard_won[stage]
-        won = won + (self._kernels.won[stage, channel] * after).sum(axis=1)
+        model = self._preset.users
+        value = in_flight * self._preset.value * model.audience.value_factor[segment]
+        after = self._potential[segment, request + 1] * more[:, None]  # (n, S')
+        each = np.arange(len(request))
+        stays, last = after[each, stage], after.shape[1] - 1
+        up = after[each, np.minimum(stage + 1, last)] - stays
+        down = after[each, np.maximum(stage - 1, 0)] - stays
+        move_up = model.move_up[stage, channel]
+        if response is not None:
+            move_up = np.minimum(move_up * response.move, 1.0)
+        hazard, churn = model.hazard_won[stage], model.churn[stage]
+        won = value * hazard + (1 - hazard) * (1 - churn) * (stays + move_up * up)
+        hazard = model.hazard_lost[stage]
+        lost = value * hazard + (1 - hazard) * (stays + model.move_down[stage] * down)
         made = lost + _surplus(self._preset, bids, won - lost)
-        best = self._potential[request, stage] + self._luck_of_channel[request, stage, channel]
-        return made - best
+        at = (segment, request, stage)
+        return made - self._potential[at] - self._luck_of_channel[(*at, channel)]
 
 
 def _surplus(preset: Preset, bids: Floats, advantage: Floats) -> Floats:

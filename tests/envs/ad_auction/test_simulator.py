@@ -1,9 +1,12 @@
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
+from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play, users
 from envs.ad_auction.baselines import RandomBids, SignalBids
 
 
@@ -166,14 +169,18 @@ def test_a_converted_user_waits_for_his_conversion_and_makes_no_more_requests():
     assert simulator.ended.all()
 
 
-def test_users_who_behave_alike_are_observed_alike_whatever_their_stage():
-    """Two populations that differ in their hidden stage alone, and by chance never react."""
+def test_users_who_behave_alike_are_observed_alike_whatever_their_stage(monkeypatch):
+    """Populations that differ in their hidden stage alone, and by chance never react."""
+
+    def nobody_reacts(model, stage, channel, won, draws, response):
+        ones = np.ones(len(stage))
+        return users.advance(model, stage, channel, won, users.Draws(*[ones] * 5), response)
+
+    monkeypatch.setattr("envs.ad_auction.simulator.advance", nobody_reacts)
     observed = []
     for stage in range(4):
         simulator = AuctionSimulator(AuctionConfig(num_users=200, reward="expected"))
         simulator.reset(0)
-        never = np.ones_like(simulator._reaction_draws.click)
-        simulator._reaction_draws = type(simulator._reaction_draws)(*[never] * 5)
         simulator.stage[:] = stage
         rows = []
         while not simulator.done:
@@ -217,3 +224,34 @@ def test_too_many_bids_are_refused():
     simulator.reset(0)
     with pytest.raises(ValueError, match="9 bids for"):
         simulator.step(np.zeros(9))
+
+
+def test_users_pass_through_few_slots_as_they_would_through_many():
+    config = AuctionConfig("display", num_users=4000, arrival_hours=300.0, budget=1e9)
+    few = dataclasses.replace(config, slots=2500)
+    everybody, simulator = AuctionSimulator(config), AuctionSimulator(few)
+    for seed in range(2):
+        everywhere, here = (play(world, fixed(0.05), seed) for world in (everybody, simulator))
+        for name, total in vars(everywhere).items():  # the order within a tick may differ
+            assert getattr(here, name) == pytest.approx(total), name
+
+
+def test_memory_stays_flat_while_users_pass_through():
+    config = AuctionConfig(num_users=100_000, slots=1200, arrival_hours=8000.0)
+    simulator = AuctionSimulator(config)
+    assert simulator.state.bytes_per_user < 160
+    simulator.reset(3)
+    memory = []
+    tracemalloc.start()
+    while simulator.hour < 800:
+        simulator.step(np.full(len(simulator.pending), 0.05))
+        memory.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert simulator.state.number.max() > 8000  # users, through 1,200 slots
+    assert max(memory[len(memory) // 2 :]) < max(memory[: len(memory) // 2]) + 100_000
+
+
+def test_too_few_slots_are_named():
+    simulator = AuctionSimulator(AuctionConfig(num_users=1000, slots=10))
+    with pytest.raises(ValueError, match="slots is 10; at hour .* give more slots"):
+        play(simulator, fixed(0.05), 0)

@@ -50,16 +50,6 @@ def test_conversion_and_churn_come_before_the_move():
     assert not (reaction.converted & reaction.churned).any()
 
 
-def test_requests_of_a_user_come_one_after_the_other_with_the_declared_gap():
-    rng = np.random.default_rng(0)
-    hours = MODEL.request_hours(rng.random(20_000), rng.random((20_000, 23)))
-    assert hours.shape == (20_000, 24)
-    gaps = np.diff(hours, axis=1)
-    assert gaps.min() == 1
-    assert gaps.mean() == pytest.approx(MODEL.mean_gap_hours, rel=0.01)
-    assert hours[:, 0].max() < MODEL.arrival_hours
-
-
 def test_conversion_delays_have_the_published_quantiles():
     delay = PRESETS["display"].users.delay
     hours = delay.ppf(np.random.default_rng(0).random(N))

@@ -77,13 +77,13 @@ def test_the_full_information_policy_regrets_nothing_and_no_other_bid_is_better(
     regret = Regret(JOURNEY)
     rng = np.random.default_rng(0)
     bids = rng.random(999) * 0.3
-    request, stage, channel = (rng.integers(n, size=999) for n in (24, 4, 3))
-    assert (regret(bids, request, stage, channel, request < 23) < 1e-12).all()
+    segment, request, stage, channel = (rng.integers(n, size=999) for n in (1, 24, 4, 3))
+    assert (regret(bids, segment, request, stage, channel, request < 23) < 1e-12).all()
 
 
 def test_potential_ends_at_nothing_and_starts_at_the_value():
     full = full_information(JOURNEY)
-    assert full.potential.shape == (25, 4)
-    assert (full.potential[-1] == 0).all()
-    assert JOURNEY.users.initial_share @ full.potential[0] == pytest.approx(full.value)
-    assert (np.diff(full.potential, axis=0) <= 1e-12).all()
+    assert full.potential.shape == (1, 25, 4)
+    assert (full.potential[:, -1] == 0).all()
+    assert JOURNEY.users.initial_share @ full.potential[0, 0] == pytest.approx(full.value)
+    assert (np.diff(full.potential, axis=1) <= 1e-12).all()

@@ -1,0 +1,46 @@
+"""What a world is made of.
+
+- `Preset`: one world, declared in one place; the worlds that ship are in `presets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.ad_auction.competitors import MarketPrices
+from envs.ad_auction.users import JourneyModel
+
+__all__ = ["Preset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Preset:
+    """One world; money in currency units, time in hours (one tick is one hour)."""
+
+    users: JourneyModel
+    prices: MarketPrices
+    auction: str
+    """A key of `market.AUCTIONS`."""
+    floor: float
+    value: float
+    """Value of one conversion."""
+    budget_per_user: float
+    """Budget of the campaign per user in it; infinity for none."""
+    shadow_price: float
+    """Price of one unit of budget (lambda): profit is value - (1 + lambda) * spend."""
+    flight_hours: float
+    """The campaign ends then; infinity: with the last request."""
+    lowest_bid: float
+    """Lowest positive bid level, in units of the conversion value."""
+    highest_bid: float
+    num_bid_levels: int
+    """Log-spaced positive bid levels; no bid comes on top."""
+
+    @property
+    def bid_levels(self) -> NDArray[np.float64]:
+        """`[num_bid_levels + 1]` bids in currency units; level 0 is no bid."""
+        levels = np.geomspace(self.lowest_bid, self.highest_bid, self.num_bid_levels)
+        return self.value * np.concatenate([[0.0], levels])
