@@ -1,0 +1,254 @@
+"""Journeys played as arrays: all users of many campaigns act in one forward pass per tick.
+
+- `JourneySampler`: plays the ad auction with a bidder and collects what its users did
+- `Journeys`: pieces of journeys, one after the other, as columns
+- `generalized_advantages`: advantages and value targets of pieces of any length at once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.ad_auction.gym_env import campaign_seed
+from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.simulator import AuctionSimulator
+from rllib_seq.errors import UserError
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Acts(NamedTuple):
+    """What a bidder decides for `n` users: a row of each column is stored with the step."""
+
+    actions: Ints
+    """`[n]`, bid levels."""
+    columns: dict[str, Array]
+    """`[n, ...]`, for training; `values` among them."""
+
+
+Bidder = Callable[[Ints, Bools, Array, Floats], Acts]
+"""Called with users `[n]`, whether each is new `[n]`, observations `[n, D]` and the rewards `[n]`
+since each acted last."""
+
+
+class Journeys(NamedTuple):
+    """Pieces of journeys, each in order and all in one row: `N` steps of `P` pieces."""
+
+    columns: dict[str, Array]
+    """`[N, ...]`: `obs`, `actions`, `rewards` and the bidder's own."""
+    lengths: Ints
+    """`[P]`, steps of each piece; their sum is N."""
+    rows: Ints
+    """`[P]`, of the simulator: whose journey it is."""
+    starts: Ints
+    """`[P]`, steps of the journey before the piece."""
+    terminated: Bools
+    """`[P]`: the journey ended with the piece."""
+    next_values: Floats
+    """`[P]`: value of the step after the piece; 0 if the journey ended."""
+    ticks: int
+    """Steps of all campaigns; in a step, all their users with a request act."""
+
+
+class Campaign(NamedTuple):
+    """A campaign that was played to its end."""
+
+    ticks: int
+    """Forward passes in which some of its users acted."""
+    profit: float
+    """Sum of the rewards of all users."""
+    per_user: Floats
+    """`[U]`, the same for each of them, those who were never seen left out."""
+
+
+class JourneySampler:
+    """Plays E campaigns side by side and cuts what happens into batches.
+
+    A step is complete when its reward is known: with the user's next request, or with his end. What
+    is not complete at the end of a batch opens the next one.
+
+    Args:
+        config: world of every campaign.
+        num_campaigns: E.
+        seed: of the campaigns.
+    """
+
+    def __init__(self, config: AuctionConfig, num_campaigns: int, seed: int | None) -> None:
+        if config.slots is not None:
+            raise UserError(
+                f"slots is {config.slots}, but array rollouts give every user a row of his own; "
+                "remove slots from the env config"
+            )
+        self.simulator = AuctionSimulator(config, num_campaigns)
+        self.bid_levels = self.simulator.preset.bid_levels
+        self.campaigns: list[Campaign] = []
+        """Those that ended; whoever reads them empties the list."""
+        self._rng = np.random.default_rng(seed)
+        rows = num_campaigns * self.simulator.slots
+        self._open = np.zeros(rows, np.bool_)  # acted, and its reward is not yet known
+        self._steps = np.zeros(rows, np.int64)  # complete steps of the journey
+        self._return = np.zeros(rows)
+        self._piece = np.full(rows, -1)  # number of the piece in this batch
+        self._ticks = np.zeros(num_campaigns, np.int64)
+        self._all_ticks = 0
+        self._last: dict[str, Array] = {}  # columns of the open steps
+        self._begin(np.arange(num_campaigns))
+
+    def sample(self, steps: int, bidder: Bidder) -> Journeys:
+        """Play until at least `steps` steps are complete, and return them."""
+        self._piece[:] = -1
+        self._pieces: list[Ints] = []  # rows, in the order of their pieces
+        self._starts: list[Ints] = []
+        self._num_pieces = 0
+        log: list[tuple[Ints, dict[str, Array]]] = []
+        ended = _Ended()
+        complete, ticks_before = 0, self._all_ticks
+        while complete < steps:
+            for who, columns in self._tick(bidder, ended):
+                log.append((who, columns))
+                complete += len(who)
+        ticks = self._all_ticks - ticks_before
+        return self._pack(log, ended.flags(self._num_pieces), ticks)
+
+    def _tick(self, bidder: Bidder, ended: _Ended) -> list[tuple[Ints, dict[str, Array]]]:
+        """One request of every user who has one; yields the steps that this completes."""
+        simulator = self.simulator
+        rows = simulator.pending
+        rewards = simulator.take_rewards(rows)
+        completed = [self._complete(rows, rewards)]
+        observations = simulator.observe(rows)
+        new = self._steps[rows] + self._open[rows] == 0
+        acts = bidder(rows, new, observations, rewards)
+        columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
+        columns |= acts.columns
+        if not self._last:
+            total = len(self._open)
+            self._last = {
+                name: np.zeros((total, *column.shape[1:]), column.dtype)
+                for name, column in columns.items()
+            }
+        for name, column in columns.items():
+            self._last[name][rows] = column
+        self._open[rows] = True
+        acting = np.unique(rows // simulator.slots)
+        self._ticks[acting] += 1
+        self._all_ticks += len(acting)
+        simulator.step(self.bid_levels[acts.actions], rows=rows)
+
+        over = np.flatnonzero(simulator.ended & self._open)
+        completed.append(self._complete(over, simulator.take_rewards(over)))
+        ended.add(self._piece[over])
+        self._piece[over] = -1
+        self._steps[over] = 0
+        done = np.flatnonzero(simulator.over)
+        if len(done):
+            self._finish(done)
+            self._begin(done)
+        return completed
+
+    def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
+        """The open steps of these rows, with their rewards; the piece of each and the columns."""
+        self._return[rows] += rewards
+        known = self._open[rows]
+        rows, rewards = rows[known], rewards[known]
+        fresh = rows[self._piece[rows] < 0]
+        self._piece[fresh] = self._num_pieces + np.arange(len(fresh))
+        self._num_pieces += len(fresh)
+        self._pieces.append(fresh)
+        self._starts.append(self._steps[fresh].copy())
+        self._open[rows] = False
+        self._steps[rows] += 1
+        columns = {name: column[rows] for name, column in self._last.items()}
+        return self._piece[rows], {**columns, "rewards": rewards.astype(np.float32)}
+
+    def _pack(
+        self, log: list[tuple[Ints, dict[str, Array]]], terminated: Bools, ticks: int
+    ) -> Journeys:
+        piece = np.concatenate([who for who, _ in log])
+        order = np.argsort(piece, kind="stable")
+        full = [columns for who, columns in log if len(who)]
+        columns = {name: np.concatenate([part[name] for part in full])[order] for name in full[0]}
+        rows = np.concatenate(self._pieces)
+        # A journey that goes on has acted again, or its last step would not be complete.
+        values = np.where(terminated, 0.0, self._last["values"][rows])
+        lengths = np.bincount(piece, minlength=self._num_pieces)
+        starts = np.concatenate(self._starts)
+        return Journeys(columns, lengths, rows, starts, terminated, values, ticks)
+
+    def _finish(self, campaigns: Ints) -> None:
+        slots = self.simulator.slots
+        for campaign in campaigns.tolist():
+            rows = slice(campaign * slots, (campaign + 1) * slots)
+            returns = self._return[rows].copy()
+            self.campaigns.append(
+                Campaign(int(self._ticks[campaign]), float(returns.sum()), returns)
+            )
+            self._return[rows] = 0.0
+        self._ticks[campaigns] = 0
+
+    def _begin(self, campaigns: Ints) -> None:
+        """Start these campaigns, and again those in which nobody has a request."""
+        while len(campaigns):
+            seeds = [campaign_seed(self._rng) for _ in campaigns]
+            self.simulator.reset(seeds, campaigns)
+            campaigns = campaigns[self.simulator.over[campaigns]]
+
+
+class _Ended:
+    """Which pieces ended, while their number still grows."""
+
+    def __init__(self) -> None:
+        self._ended: list[Ints] = []
+
+    def add(self, pieces: Ints) -> None:
+        self._ended.append(pieces)
+
+    def flags(self, pieces: int) -> Bools:
+        flags = np.zeros(pieces, np.bool_)
+        flags[np.concatenate(self._ended)] = True
+        return flags
+
+
+def generalized_advantages(
+    rewards: Floats,
+    values: Floats,
+    next_values: Floats,
+    lengths: Ints,
+    gamma: float,
+    lambda_: float,
+) -> tuple[Floats, Floats]:
+    """Return advantages and value targets of pieces of trajectories (Schulman et al. 2016).
+
+    `A_t = sum_k (gamma lambda)^k delta_{t+k}` with `delta_t = r_t + gamma v_{t+1} - v_t`.
+
+    Args:
+        rewards: `[N]`, pieces one after the other.
+        values: `[N]`.
+        next_values: of the step after each piece, 0 where nothing follows, `[P]`.
+        lengths: of the pieces, at least 1, `[P]`; their sum is N.
+        gamma: discount.
+        lambda_: of the exponential average.
+
+    Returns:
+        advantages `[N]`, and targets `[N]` (advantages plus values).
+    """
+    ends = np.cumsum(lengths)
+    following = np.append(values[1:], 0.0)
+    following[ends - 1] = next_values
+    deltas = rewards + gamma * following - values
+    advantages = np.zeros(len(rewards))
+    carried = np.zeros(len(lengths))
+    # From the end of all pieces at once; the shorter ones are through earlier.
+    for back in range(1, int(lengths.max()) + 1):
+        going = lengths >= back
+        steps = ends[going] - back
+        carried[going] = deltas[steps] + gamma * lambda_ * carried[going]
+        advantages[steps] = carried[going]
+    return advantages, advantages + values

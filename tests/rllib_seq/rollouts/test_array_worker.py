@@ -1,0 +1,168 @@
+"""The array worker is RLlib's worker, only faster: same columns, states, advantages, results."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.policy.rnn_sequencing import pad_batch_to_sequences_of_same_size
+from ray.rllib.policy.sample_batch import SampleBatch
+
+import rllib_seq  # noqa: F401, names model and environment
+from rllib_seq.errors import UserError
+from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
+from rllib_seq.rollouts.worker import TellingRolloutWorker
+
+SMALL = {"d_model": 8, "num_heads": 2, "feedforward_dim": 8, "head_hidden": 8, "dropout": 0.0}
+
+
+def _config(algorithm: Any, worker: Any = ArrayRolloutWorker, **settings: Any) -> Any:
+    config = algorithm().api_stack(
+        enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False
+    )
+    config.environment("multi_user_ad_auction", env_config={"num_users": 12, "preset": "display"})
+    config.multi_agent(
+        policies={"bidder"},
+        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+        count_steps_by="agent_steps",
+    )
+    config.env_runners(
+        num_env_runners=0,
+        num_envs_per_env_runner=2,
+        rollout_fragment_length=20,
+        env_runner_cls=worker,
+    )
+    config.training(
+        train_batch_size=40,
+        model={
+            "custom_model": "lstm_transformer",
+            "custom_model_config": {**SMALL, "window_length": 4, **settings},
+            "max_seq_len": 5,
+        },
+    )
+    config.resources(num_gpus=0).reporting(min_time_s_per_iteration=0).debugging(seed=0)
+    if algorithm is PPOConfig:
+        config.training(minibatch_size=20, num_epochs=1, gamma=0.9, lambda_=0.7)
+    return config
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"window_length": 1}, {"prev_reward": False}, {"prev_action": False}],
+    ids=["window-4", "window-1", "no-reward", "no-action"],
+)
+@pytest.mark.usefixtures("ray_session")
+def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
+    """From the state of every sequence, the model computes again what it acted on."""
+    algo = _config(PPOConfig, **settings).build_algo()
+    try:
+        policy = algo.env_runner.policy_map["bidder"]
+        with torch.no_grad():
+            policy.model.policy.head.weight.mul_(100.0)
+        for _ in range(4):  # fragments after the first start within journeys
+            batch = algo.env_runner.sample().policy_batches["bidder"].copy()
+            assert batch["seq_lens"].max() <= 5 and (batch["t"] > 0).any()
+            pad_batch_to_sequences_of_same_size(
+                batch, max_seq_len=5, view_requirements=policy.view_requirements
+            )
+            lengths = np.array(batch["seq_lens"])
+            real = (np.arange(lengths.max()) < lengths[:, None]).ravel()
+            inputs = {"obs_flat": batch["obs"], **batch}
+            inputs = {k: torch.as_tensor(v) for k, v in inputs.items() if v.dtype != object}
+            state = [torch.as_tensor(batch[f"state_in_{i}"]) for i in range(2)]
+            with torch.no_grad():
+                outputs, _ = policy.model.forward(inputs, state, torch.as_tensor(lengths))
+                values = policy.model.value_function()
+            recorded = batch["action_dist_inputs"][real]
+            assert recorded.std(0).max() > 1e-3
+            assert outputs[real] == pytest.approx(recorded, abs=1e-5)
+            assert values[real] == pytest.approx(batch["vf_preds"][real], abs=1e-5)
+    finally:
+        algo.stop()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_batches_are_those_of_rllibs_worker() -> None:
+    """Same columns; and RLlib's own postprocessing of the same journeys gives the same targets."""
+    batches, policies = [], []
+    for worker in (ArrayRolloutWorker, TellingRolloutWorker):
+        algo = _config(PPOConfig, worker).build_algo()
+        try:
+            batches.append(algo.env_runner.sample().policy_batches["bidder"])
+            policies.append(algo.env_runner.policy_map["bidder"])
+        finally:
+            algo.stop()
+    arrays, stock = batches
+    learned_from = {"obs", "actions", "prev_actions", "prev_rewards", "action_logp"}
+    learned_from |= {"action_dist_inputs", "vf_preds", "advantages", "value_targets"}
+    learned_from |= {"rewards", "terminateds", "t", "eps_id", "agent_index", "unroll_id"}
+    for name in learned_from:
+        assert arrays[name].shape[1:] == stock[name].shape[1:], name
+        assert arrays[name].dtype == stock[name].dtype or name in ("t",), name
+    ended = 0
+    for journey in arrays.split_by_episode():
+        if not journey["terminateds"][-1]:
+            continue
+        ended += 1
+        again = policies[0].postprocess_trajectory(
+            SampleBatch({k: v for k, v in journey.items() if not k.startswith("state")})
+        )
+        for name in ("advantages", "value_targets"):
+            assert again[name] == pytest.approx(journey[name], abs=1e-5)
+    assert ended
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "remote"),
+    [(PPOConfig, 0), (PPOConfig, 1), (APPOConfig, 1), (IMPALAConfig, 0)],
+    ids=["ppo", "ppo-remote", "appo-remote", "impala"],
+)
+@pytest.mark.usefixtures("ray_session")
+def test_it_trains(algorithm: Any, remote: int) -> None:
+    config = _config(algorithm).env_runners(num_env_runners=remote)
+    algo = config.build_algo()
+    try:
+        deadline = time.monotonic() + 60
+        learned: dict[str, Any] = {}
+        returns = float("nan")
+        while "total_loss" not in learned or not np.isfinite(returns):
+            assert time.monotonic() < deadline, "no learner results within a minute"
+            result = algo.train()
+            learned = result["info"]["learner"].get("bidder", {}).get("learner_stats", learned)
+            returns = result["env_runners"].get("episode_return_mean", returns)
+            time.sleep(0.02)  # leave the core to the runner
+        assert np.isfinite(learned["total_loss"])
+        assert result["num_agent_steps_sampled_lifetime"] > 40
+    finally:
+        algo.stop()
+
+
+def _cartpole(config: Any) -> None:
+    config.environment("CartPole-v1")
+    config.env_config = {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_cartpole, "plays multi_user_ad_auction, not CartPoleEnv"),
+        (lambda c: c.env_runners(batch_mode="complete_episodes"), "batch_mode='complete_episodes'"),
+        (lambda c: c.env_runners(observation_filter="MeanStdFilter"), "set it to 'NoFilter'"),
+        (
+            lambda c: c.training(model={"custom_model": None, "max_seq_len": 5}),
+            "plays 'lstm_transformer', not FullyConnectedNetwork",
+        ),
+    ],
+    ids=["environment", "batch-mode", "filter", "model"],
+)
+@pytest.mark.usefixtures("ray_session")
+def test_what_it_cannot_play_is_refused(change: Any, message: str) -> None:
+    config = _config(PPOConfig)
+    change(config)
+    with pytest.raises(UserError, match=message) as error:
+        config.build_algo()
+    assert "env_runner_cls" in str(error.value)
