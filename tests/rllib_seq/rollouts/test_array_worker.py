@@ -9,6 +9,7 @@ import torch
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.examples.envs.classes.multi_agent import MultiAgentCartPole
 from ray.rllib.policy.rnn_sequencing import pad_batch_to_sequences_of_same_size
 from ray.rllib.policy.sample_batch import SampleBatch
 
@@ -142,14 +143,14 @@ def test_it_trains(algorithm: Any, remote: int) -> None:
 
 
 def _cartpole(config: Any) -> None:
-    config.environment("CartPole-v1")
-    config.env_config = {}
+    config.environment(MultiAgentCartPole)
+    config.env_config = {"num_agents": 2}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_cartpole, "plays multi_user_ad_auction, not CartPoleEnv"),
+        (_cartpole, "plays multi_user_ad_auction, not MultiAgentCartPole"),
         (lambda c: c.env_runners(batch_mode="complete_episodes"), "batch_mode='complete_episodes'"),
         (lambda c: c.env_runners(observation_filter="MeanStdFilter"), "set it to 'NoFilter'"),
         (
