@@ -1,7 +1,8 @@
 """The sequence networks as an RLModule of RLlib's new API stack.
 
 - `use_sequence_module`: sets an algorithm's config up for them
-- `sequence_settings`: reads those settings back
+- `sequence_settings`: reads those settings back, from a config or from a module
+- `has_own_connectors`: whether a config's windows would not be the whole truth
 - `SequenceRLModule`: policy and value over the last L step inputs of a stream
 
 The module has no recurrent state: a connector rebuilds the windows from the episodes, when acting
@@ -32,7 +33,7 @@ from ray.rllib.core.rl_module.apis import (
     TargetNetworkAPI,
     ValueFunctionAPI,
 )
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from torch import Tensor
@@ -56,7 +57,7 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
 
     Sets the RLModule, the connectors that build its windows, and how much of a cut episode is kept
     (or, in a multi-agent config, that episodes are not cut). Call it last, at least after
-    `multi_agent`.
+    `multi_agent`; calling it again replaces the settings.
 
     Args:
         config: is changed in place and returned.
@@ -93,12 +94,27 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
     return config
 
 
-def sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
-    """Return what `use_sequence_module` set up in a config, or None if it did not."""
-    spec = config._rl_module_spec
-    if not isinstance(spec, RLModuleSpec) or spec.module_class is not SequenceRLModule:
+def sequence_settings(holder: AlgorithmConfig | RLModule) -> SequenceConfig | None:
+    """Return the settings of the sequence networks, or None if there are none.
+
+    Args:
+        holder: a config that `use_sequence_module` may have set up, or a module that may come from
+            such a config.
+    """
+    spec = holder._rl_module_spec if isinstance(holder, AlgorithmConfig) else holder
+    settings = getattr(spec, "model_config", None)
+    if not isinstance(settings, dict) or _CONFIG_KEY not in settings:
         return None
-    return SequenceConfig.from_dict((spec.model_config or {}).get(_CONFIG_KEY, {}), _CONFIG_KEY)
+    return SequenceConfig.from_dict(settings[_CONFIG_KEY], _CONFIG_KEY)
+
+
+def has_own_connectors(config: AlgorithmConfig) -> bool:
+    """Return whether a config of the new API stack has connectors that are not from here."""
+    return not all(
+        connector is None
+        or (isinstance(connector, functools.partial) and connector.func.__module__ == __name__)
+        for connector in (config._env_to_module_connector, config._learner_connector)
+    )
 
 
 def _acting_connectors(
@@ -138,7 +154,7 @@ def _refuse_what_cannot_work(config: AlgorithmConfig) -> None:
                 f"{wrapper}=True would ask for a second memory beside the sequence module, which "
                 f"has its own; remove {wrapper} from the config"
             )
-    if config._env_to_module_connector or config._learner_connector:
+    if has_own_connectors(config):
         raise UserError(
             "this config has connectors of its own, and the windows read the episodes, not what "
             "connectors make of them; change observations in the environment (a gymnasium wrapper)"

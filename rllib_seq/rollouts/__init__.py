@@ -1,5 +1,21 @@
 """Rollout workers: what RLlib's own lack."""
 
-from rllib_seq.rollouts.worker import TellingRolloutWorker, error_of_worker
+from rllib_seq.rollouts.worker import (
+    STEPS_SAMPLED,
+    TellingMultiAgentEnvRunner,
+    TellingRolloutWorker,
+    TellingSingleAgentEnvRunner,
+    count_steps,
+    error_of_worker,
+    telling_worker,
+)
 
-__all__ = ["TellingRolloutWorker", "error_of_worker"]
+__all__ = [
+    "STEPS_SAMPLED",
+    "TellingMultiAgentEnvRunner",
+    "TellingRolloutWorker",
+    "TellingSingleAgentEnvRunner",
+    "count_steps",
+    "error_of_worker",
+    "telling_worker",
+]
