@@ -391,7 +391,7 @@ class BidPolicy(Protocol):
         """A new campaign begins."""
 
     def bids(self, users: Ints) -> Floats:
-        """`[n]` bids in currency units for the pending requests of these users."""
+        """`[n]` bids in currency units for the first n of these users, whose requests are due."""
 
     def update(self, users: Ints, outcome: Outcome) -> None:
         """What became of them."""
@@ -402,6 +402,6 @@ def play(simulator: AuctionSimulator, policy: BidPolicy, seed: Seed) -> Ledger:
     simulator.reset(seed)
     policy.start(simulator)
     while not simulator.done:
-        who = simulator.pending
-        policy.update(who, simulator.step(policy.bids(who)))
+        bids = policy.bids(who := simulator.pending)
+        policy.update(who[: len(bids)], simulator.step(bids))
     return simulator.ledger

@@ -3,6 +3,7 @@
 - `torch_model`: `LSTMTransformerModel` for the old API stack, registered as "lstm_transformer"
 - `rl_module`: `SequenceRLModule` for the new API stack; `use_sequence_module` sets a config up
 - `episode_windows`: the connector that brings the windows to it
+- `stream_windows`: the same windows where there are no episodes
 - `step_inputs`: what both see of one step
 """
 

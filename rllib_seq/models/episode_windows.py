@@ -15,6 +15,7 @@ One step more than the window is long is looked back on, for the previous action
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -24,7 +25,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.errors import UserError
+from rllib_seq.errors import NonFiniteInputError, UserError
 
 PREVIOUS_ACTIONS = "previous_actions"
 PREVIOUS_REWARDS = "previous_rewards"
@@ -61,10 +62,17 @@ class EpisodeWindows(ConnectorV2):
     def __call__(
         self, *, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
-        """Add the columns to `batch`; RLlib calls this."""
+        """Add the columns to `batch`; RLlib calls this.
+
+        Raises:
+            NonFiniteInputError: when acting, an observation or a reward is NaN or infinite.
+            UserError: an episode was cut and does not look back far enough.
+        """
         for episode in self.single_agent_episode_iterator(
             episodes, agents_that_stepped_only=not self.as_learner_connector
         ):
+            if not self.as_learner_connector:  # every step passes here once, the last one too
+                _refuse_non_finite(episode)
             steps = len(episode)
             start, stop = (0, steps) if self.as_learner_connector else (steps, steps + 1)
             for column, rows in windows_of(episode, start, stop, self.config).items():
@@ -101,11 +109,11 @@ def windows_of(
     behind = min(length, episode.t_started + start)
     known = episode.observations.lookback + start
     if known < behind:
-        who = "the episode" if episode.agent_id is None else f"agent {episode.agent_id!r}"
         raise UserError(
-            f"{who} was cut at step {episode.t_started} and looks back {known} steps, but its "
-            f"windows need {behind}; call use_sequence_module after everything else, or set "
-            f"batch_mode='complete_episodes' (or episode_lookback_horizon={length} if single-agent)"
+            f"{_stream(episode)} was cut at step {episode.t_started} and looks back {known} steps, "
+            f"but its windows need {behind}; call use_sequence_module after everything else, or "
+            f"set batch_mode='complete_episodes' (or episode_lookback_horizon={length} if "
+            "single-agent)"
         )
     step = slice(start - behind, stop)
     # The previous action of step t is action t-1, so these end one earlier.
@@ -125,6 +133,28 @@ def windows_of(
         rewards = episode.get_rewards(previous, neg_index_as_lookback=True)
         columns[PREVIOUS_REWARDS] = _windows(np.asarray(rewards, np.float32), stop - start, length)
     return columns
+
+
+def _refuse_non_finite(episode: SingleAgentEpisode) -> None:
+    """Refuse NaN and infinity in the newest observation and reward, naming stream and step."""
+    observation = episode.observations[-1]
+    if not np.isfinite(observation).all():
+        feature = int(np.flatnonzero(~np.isfinite(observation))[0])
+        what, value = f"observation feature {feature}", np.ravel(observation)[feature]
+    elif len(episode) and not math.isfinite(episode.rewards[-1]):
+        what, value = "reward", episode.rewards[-1]
+    else:
+        return
+    raise NonFiniteInputError(
+        f"{_stream(episode)}, step {episode.t}: {what} is {value}; replace or clip non-finite "
+        "values in the environment"
+    )
+
+
+def _stream(episode: SingleAgentEpisode) -> str:
+    if episode.agent_id is None:
+        return f"episode {episode.id_}"
+    return f"agent {episode.agent_id!r} of episode {episode.multi_agent_episode_id}"
 
 
 def _windows(rows: np.ndarray, count: int, length: int) -> np.ndarray:

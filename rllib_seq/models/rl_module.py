@@ -45,7 +45,7 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
 
     Sets the RLModule, the connectors that build its windows, and how much of a cut episode is kept
     (or, in a multi-agent config, that episodes are not cut). Call it last, at least after
-    `multi_agent`.
+    `multi_agent`; calling it again replaces the settings.
 
     Args:
         config: is changed in place and returned.
@@ -67,7 +67,7 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
             "and a value; use PPOConfig, APPOConfig or IMPALAConfig (and for DQNConfig "
             "rllib_seq.q_learning.use_sequence_q_learning)"
         )
-    act_on_windows(config, SequenceRLModule, sequence_config)
+    act_on_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
     settings = SequenceConfig.from_dict(sequence_config)
     return config.learners(learner_connector=functools.partial(_learner_connector, settings))
 

@@ -1,7 +1,8 @@
 """What every module over windows shares, whatever it computes from them.
 
 - `act_on_windows`: lets a config's environment runners bring windows to a module
-- `sequence_settings`: reads the settings of a config's windows back
+- `sequence_settings`, `change_sequence_settings`: what was set up, and once more with a change
+- `has_own_connectors`: whether a config's windows would not be the whole truth
 - `refuse_what_windows_exclude`: what cannot work with windows
 - `WindowedRLModule`: a module over the last L step inputs of a stream
 
@@ -12,8 +13,9 @@ and when training alike (`rllib_seq.models.episode_windows`).
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +25,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from torch import Tensor
@@ -45,6 +47,7 @@ def act_on_windows(
     config: AlgorithmConfig,
     module_class: type[WindowedRLModule],
     sequence_config: Mapping[str, Any],
+    set_up: Callable[..., AlgorithmConfig],
     model_config: Mapping[str, Any] | None = None,
     connectors: Sequence[ConnectorV2] = (),
 ) -> None:
@@ -54,6 +57,7 @@ def act_on_windows(
         config: is changed.
         module_class: of all modules.
         sequence_config: fields of `SequenceConfig`.
+        set_up: called with a config and fields of `SequenceConfig`, does all of this again.
         model_config: what the module needs besides.
         connectors: what comes after the windows.
 
@@ -70,7 +74,7 @@ def act_on_windows(
     )
     config.env_runners(
         env_to_module_connector=functools.partial(
-            _acting_connectors, settings, multi_agent, tuple(connectors)
+            _acting_connectors, settings, multi_agent, tuple(connectors), set_up=set_up
         )
     )
     if multi_agent:
@@ -82,15 +86,45 @@ def act_on_windows(
         config.env_runners(episode_lookback_horizon=lookback)
 
 
-def sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
-    """Return the settings of a config's windows, or None if its module reads none."""
-    spec = config._rl_module_spec
-    if not isinstance(spec, RLModuleSpec) or spec.module_class is None:
+def sequence_settings(holder: AlgorithmConfig | RLModule) -> SequenceConfig | None:
+    """Return the settings of windows, or None if there are none.
+
+    Args:
+        holder: a config that `act_on_windows` may have set up, or a module that may come from such
+            a config.
+    """
+    spec = holder._rl_module_spec if isinstance(holder, AlgorithmConfig) else holder
+    settings = getattr(spec, "model_config", None)
+    if not isinstance(settings, dict) or SEQUENCE_CONFIG not in settings:
         return None
-    if not issubclass(spec.module_class, WindowedRLModule):
-        return None
-    return SequenceConfig.from_dict(
-        (spec.model_config or {}).get(SEQUENCE_CONFIG, {}), SEQUENCE_CONFIG
+    return SequenceConfig.from_dict(settings[SEQUENCE_CONFIG], SEQUENCE_CONFIG)
+
+
+def change_sequence_settings(config: AlgorithmConfig, **changes: Any) -> None:
+    """Set a config with windows up again, with some settings changed.
+
+    Args:
+        config: is changed; `sequence_settings` is not None for it.
+        **changes: fields of `SequenceConfig`.
+
+    Raises:
+        UserError: a setting is unknown or wrong.
+    """
+    settings = sequence_settings(config)
+    connectors = config._env_to_module_connector
+    assert settings is not None and isinstance(connectors, functools.partial)
+    connectors.keywords["set_up"](config, **{**dataclasses.asdict(settings), **changes})
+
+
+def has_own_connectors(config: AlgorithmConfig) -> bool:
+    """Return whether a config of the new API stack has connectors that are not from here."""
+    return not all(
+        connector is None
+        or (
+            isinstance(connector, functools.partial)
+            and connector.func.__module__.startswith("rllib_seq.")
+        )
+        for connector in (config._env_to_module_connector, config._learner_connector)
     )
 
 
@@ -101,6 +135,7 @@ def _acting_connectors(
     env: Any,
     spaces: Any,
     device: Any,
+    set_up: Any,
 ) -> list[ConnectorV2]:
     space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
     flat = all(map(_is_flat, space.values() if multi_agent else [space]))
@@ -134,7 +169,7 @@ def refuse_what_windows_exclude(config: AlgorithmConfig, caller: str) -> None:
                 f"{wrapper}=True would ask for a second memory beside the sequence module, which "
                 f"has its own; remove {wrapper} from the config"
             )
-    if config._env_to_module_connector or config._learner_connector:
+    if has_own_connectors(config):
         raise UserError(
             "this config has connectors of its own, and the windows read the episodes, not what "
             "connectors make of them; change observations in the environment (a gymnasium wrapper)"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -75,7 +76,8 @@ def use_sequence_q_learning(
         connectors.append(StreamExploration(epsilon_ladder))
     # RLlib adds the rest of DQN's options to the model config by itself.
     options = {**config._model_config_auto_includes, "noisy": config.noisy}
-    act_on_windows(config, SequenceQRLModule, sequence_config, options, connectors)
+    again = functools.partial(use_sequence_q_learning, epsilon_ladder=epsilon_ladder)
+    act_on_windows(config, SequenceQRLModule, sequence_config, again, options, connectors)
     config.training(learner_class=SequenceDQNLearner)
     config.replay_buffer_config = _replay(config, sequence_config)
     return config

@@ -2,10 +2,27 @@
 
 - `array_worker`: plays the ad auction as arrays, many times faster than RLlib's own
 - `journeys`: how it plays, without RLlib
-- `worker`: RLlib's worker, which tells the driver why it died
+- `worker`: RLlib's workers, which tell the driver why they died
 """
 
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
-from rllib_seq.rollouts.worker import TellingRolloutWorker, error_of_worker
+from rllib_seq.rollouts.worker import (
+    STEPS_SAMPLED,
+    TellingMultiAgentEnvRunner,
+    TellingRolloutWorker,
+    TellingSingleAgentEnvRunner,
+    count_steps,
+    error_of_worker,
+    telling_worker,
+)
 
-__all__ = ["ArrayRolloutWorker", "TellingRolloutWorker", "error_of_worker"]
+__all__ = [
+    "STEPS_SAMPLED",
+    "ArrayRolloutWorker",
+    "TellingMultiAgentEnvRunner",
+    "TellingRolloutWorker",
+    "TellingSingleAgentEnvRunner",
+    "count_steps",
+    "error_of_worker",
+    "telling_worker",
+]

@@ -1,6 +1,5 @@
 """Trained and reference policies on the same fresh campaigns.
 
-- `TrainedBids`: a policy of an RLlib checkpoint as a bidder in the simulator.
 - `references`: the bidders that every result is compared with.
 - `evaluate`: plays them all, paired: a campaign's draws are the same for every policy.
 - `summarize`: means with 95 % intervals over campaigns.
@@ -13,13 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-from ray.rllib.policy.policy import Policy
 from scipy import stats
 
 from envs.ad_auction.baselines import RandomBids, SignalBids
@@ -32,87 +28,13 @@ from envs.ad_auction.oracles import (
     best_one_step,
 )
 from envs.ad_auction.presets import AuctionConfig, Preset
-from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
-from rllib_seq.errors import UserError
-from rllib_seq.training.run_folder import UNREADABLE_PICKLE, find_checkpoint
+from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, play
 
-__all__ = ["Campaigns", "Interval", "TrainedBids", "evaluate", "references", "summarize"]
+__all__ = ["Campaigns", "Interval", "evaluate", "references", "rows", "summarize"]
 
 _BRANCH = 2  # of the seed tree; training draws from the root, its Bayes reference from branch 1
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-class TrainedBids:
-    """Bids greedily as a trained policy; each user has a recurrent state of his own.
-
-    Args:
-        policy: an RLlib policy of the old API stack, recurrent or not, for the env's spaces.
-        name: in tables.
-    """
-
-    def __init__(self, policy: Policy, name: str = "trained") -> None:
-        self.name = name
-        self._policy = policy
-
-    @classmethod
-    def from_checkpoint(cls, path: Path) -> TrainedBids:
-        """Loads the only policy of a run's newest checkpoint, or of a checkpoint.
-
-        Raises:
-            UserError: there is no checkpoint, or it cannot be read, or it holds several policies.
-        """
-        folder = find_checkpoint(path) / "policies"
-        names = sorted(child.name for child in folder.iterdir())
-        if len(names) != 1:
-            raise UserError(
-                f"checkpoint {str(path)!r} holds the policies {names}; need exactly one"
-            )
-        try:
-            return cls(Policy.from_checkpoint(str(folder / names[0])))
-        except UNREADABLE_PICKLE as error:
-            raise UserError(f"cannot read checkpoint {str(path)!r}: {error!r}") from error
-
-    def start(self, simulator: AuctionSimulator) -> None:
-        """See `BidPolicy.start`.
-
-        Raises:
-            UserError: the policy was trained on other spaces.
-        """
-        levels, space = simulator.preset.bid_levels, simulator.observation_space
-        trained_on = (self._policy.observation_space.shape, self._policy.action_space)
-        wanted: tuple[Any, Any] = (space.shape, gym.spaces.Discrete(len(levels)))
-        if trained_on != wanted:
-            raise UserError(
-                f"the checkpoint was trained on observations {trained_on[0]} and actions "
-                f"{trained_on[1]}; this preset has {wanted[0]} and {wanted[1]}"
-            )
-        self._simulator, self._levels = simulator, levels
-        users = simulator.num_users
-        self._state = [
-            np.repeat(np.asarray(part)[None], users, axis=0)
-            for part in self._policy.get_initial_state()
-        ]
-        self._action = np.zeros(users, np.int64)
-
-    def bids(self, users: Ints) -> Floats:
-        """See `BidPolicy.bids`."""
-        simulator = self._simulator
-        actions, state, _ = self._policy.compute_actions(
-            simulator.observe(users),
-            state_batches=[part[users] for part in self._state],
-            prev_action_batch=self._action[users],
-            prev_reward_batch=simulator.take_rewards(users).astype(np.float32),
-            explore=False,
-        )
-        for part, new in zip(self._state, state, strict=True):
-            part[users] = new
-        self._action[users] = actions
-        return self._levels[actions]
-
-    def update(self, users: Ints, outcome: Outcome) -> None:
-        """The next observation tells."""
 
 
 def references(preset: Preset) -> list[BidPolicy]:

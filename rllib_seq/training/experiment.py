@@ -18,18 +18,25 @@ from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.models.catalog import MODEL_DEFAULTS
+from ray.rllib.utils import force_list
 
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.windowed import sequence_settings
-from rllib_seq.rollouts import TellingRolloutWorker
+from rllib_seq.models.windowed import (
+    change_sequence_settings,
+    has_own_connectors,
+    sequence_settings,
+)
+from rllib_seq.rollouts import count_steps, telling_worker
 
-__all__ = ["Options", "auction_config", "load_config", "prepare"]
+__all__ = ["Options", "auction_config", "load_config", "plays_one_stream", "prepare"]
 
-_AUCTION_ENVS = ("multi_user_ad_auction", "AdAuction-v0", MultiUserAdAuctionEnv, AdAuctionEnv)
+_ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
+_AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 _MOST_ENV_RUNNERS = 1000
 _MODEL = "lstm_transformer"
@@ -121,14 +128,11 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
     _apply(config, options)
     _check_model(config)
     _check_environment(config)
-    if config.enable_rl_module_and_learner or config.enable_env_runner_and_connector_v2:
-        raise UserError(
-            "this config is for RLlib's new API stack, which rllib-seq train does not run; add "
-            ".api_stack(enable_rl_module_and_learner=False, "
-            "enable_env_runner_and_connector_v2=False)"
-        )
-    if config.env_runner_cls is None:
-        config.env_runners(env_runner_cls=TellingRolloutWorker)
+    if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
+        config.env_runners(env_runner_cls=telling_worker(config))
+    if config.enable_env_runner_and_connector_v2:
+        others = force_list(config.callbacks_on_sample_end)
+        config.callbacks(on_sample_end=[*others, count_steps])
     return config
 
 
@@ -154,19 +158,45 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
             )
         config.environment(env_config={**config.env_config, **changes})
     if options.window_length is not None:
-        if config.model.get("custom_model") != _MODEL:
-            raise UserError(
-                "window-length can be set for custom_model='lstm_transformer' only; this config's "
-                f"is {config.model.get('custom_model')!r}"
-            )
+        _set_window_length(config, options.window_length)
+    elif sequence_settings(config) is not None:
+        change_sequence_settings(config)  # what was set up may depend on the options above
+
+
+def _set_window_length(config: AlgorithmConfig, window_length: int) -> None:
+    if config.model.get("custom_model") == _MODEL:
         settings = config.model["custom_model_config"]
-        settings = {**settings, "window_length": options.window_length}
+        settings = {**settings, "window_length": window_length}
         config.training(model={**config.model, "custom_model_config": settings})
+        return
+    if sequence_settings(config) is None:
+        raise UserError(
+            "window-length can be set for custom_model='lstm_transformer' or after "
+            "use_sequence_module or use_sequence_q_learning only; this config's model has no window"
+        )
+    change_sequence_settings(config, window_length=window_length)
 
 
 def _check_model(config: AlgorithmConfig) -> None:
-    old_stack = not config.enable_rl_module_and_learner
-    if old_stack and isinstance(config, DQNConfig):
+    new_stack = config.enable_rl_module_and_learner
+    if new_stack != config.enable_env_runner_and_connector_v2:
+        raise UserError(
+            "api_stack(...) has one half of the new API stack and one of the old; set both "
+            "enable_rl_module_and_learner and enable_env_runner_and_connector_v2 to True or False"
+        )
+    ignored = {
+        key: config.model[key]
+        for key, default in MODEL_DEFAULTS.items()
+        if config.model.get(key, default) != default and key != "vf_share_layers"  # PPO sets it
+    }
+    if new_stack and ignored:
+        raise UserError(
+            f"training(model={ignored}) is read by the old API stack alone; call "
+            "use_sequence_module(config, ...), or set rl_module(model_config=...), or add "
+            ".api_stack(enable_rl_module_and_learner=False, "
+            "enable_env_runner_and_connector_v2=False)"
+        )
+    if not new_stack and isinstance(config, DQNConfig):
         raise UserError(
             "DQN does not build on the old API stack of this Ray, with any model (ray issue "
             "60491); remove api_stack(...) from the config, or use PPO, APPO or IMPALA"
@@ -202,12 +232,30 @@ def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
         raise UserError(str(error)) from error
 
 
+def plays_one_stream(config: AlgorithmConfig) -> bool:
+    """Whether a campaign of the ad auction is one stream in a config's environment."""
+    return config.env in _ONE_STREAM_ENVS
+
+
 def _check_environment(config: AlgorithmConfig) -> None:
     world = auction_config(config)
-    if world is None or world.reward == "sampled":
+    if world is None:
+        return
+    if config.enable_env_runner_and_connector_v2:
+        if has_own_connectors(config):
+            raise UserError(
+                "this config has connectors of its own, which an evaluation in the ad auction "
+                "does not have; change observations in the environment"
+            )
+        if not plays_one_stream(config) and not config.is_multi_agent:
+            raise UserError(
+                f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
+                "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
+            )
+    if world.reward == "sampled":
         return
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
-    settings = _sequence_settings(config)
+    settings = model_settings(config)
     if settings is not None and settings.prev_reward:
         shown.append("prev_reward")
     if shown:
@@ -217,7 +265,7 @@ def _check_environment(config: AlgorithmConfig) -> None:
         )
 
 
-def _sequence_settings(config: AlgorithmConfig) -> SequenceConfig | None:
+def model_settings(config: AlgorithmConfig) -> SequenceConfig | None:
     """The settings of the sequence model of either API stack, or None if it is not used."""
     if config.model.get("custom_model") == _MODEL:
         return SequenceConfig.from_dict(config.model.get("custom_model_config", {}))

@@ -13,14 +13,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
-from rllib_seq.training.evaluation import TrainedBids, evaluate, references, rows, summarize
-from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
+from rllib_seq.training.evaluation import evaluate, references, rows, summarize
+from rllib_seq.training.experiment import (
+    Options,
+    auction_config,
+    load_config,
+    model_settings,
+    plays_one_stream,
+    prepare,
+)
+from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, read_json, write_json
 from rllib_seq.training.trainer import Limits, resumed_config, start_ray, train
@@ -42,7 +51,8 @@ class Protocol:
     episodes: int = 4
     """Campaigns per seed."""
     num_users: int = 2048
-    """Users of one campaign; a budget grows with them."""
+    """Users of one campaign; a budget grows with them. A policy whose stream is the whole campaign
+    plays the users that it was trained with: with more, its window would reach less far."""
 
     def __post_init__(self) -> None:
         """Raises UserError on a bad value."""
@@ -90,7 +100,7 @@ def run_training(
             "algorithm": config.algo_class.__name__,
             "env": str(config.env),
             "env_config": dict(config.env_config),
-            "model": _json_safe(config.model),
+            "model": _model(config),
             "num_env_runners": config.num_env_runners,
             "seed": config.seed,
             "versions": {
@@ -126,7 +136,10 @@ def resume_training(
     load_config(module)  # for the environments and models that it registers
     checkpoint = find_checkpoint(run.path)
     standing = read_json(checkpoint / "progress.json")
-    config = resumed_config(checkpoint, seed)
+    config = resumed_config(checkpoint)
+    if seed is not None:  # other campaigns than the sessions before
+        session = np.random.SeedSequence((seed, standing["iteration"]))
+        config.debugging(seed=int(session.generate_state(1)[0]))
     run.rewind_progress(standing["iteration"])
     return _session(config, run, limits, checkpoint, console, protocol or Protocol())
 
@@ -154,6 +167,8 @@ def _session(
         algorithm.stop()
         if not any(logdir.iterdir()):  # RLlib makes one in ~/ray_results and does not use it
             logdir.rmdir()
+    if stopped and not run.checkpoints():
+        raise Interrupted("stopped before the first steps came in; there is nothing to go on with")
     newest = find_checkpoint(run.path)
     if stopped:
         raise Interrupted(
@@ -183,8 +198,13 @@ def run_evaluation(
     Returns:
         The content of `evaluation.json`.
     """
-    world = world.with_users(protocol.num_users)
-    policies = [TrainedBids.from_checkpoint(checkpoint), *references(world.build_preset())]
+    checkpoint = find_checkpoint(checkpoint)
+    config = resumed_config(checkpoint)
+    one_stream, trained_in = plays_one_stream(config), auction_config(config)
+    num_users = trained_in.num_users if one_stream and trained_in else protocol.num_users
+    world = world.with_users(num_users)
+    bidder = TrainedBids.from_checkpoint(checkpoint, one_stream)
+    policies = [bidder, *references(world.build_preset())]
     seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
     total = len(policies) * len(seeds) * protocol.episodes
     with counting(console, "evaluating", total) as count:
@@ -194,7 +214,7 @@ def run_evaluation(
         "checkpoint": str(checkpoint),
         "seeds": seeds,
         "episodes": protocol.episodes,
-        "num_users": protocol.num_users,
+        "num_users": world.num_users,
         "policies": rows(campaigns),
         "summary": summarize(campaigns),
     }
@@ -208,7 +228,7 @@ def checkpoint_world(checkpoint: Path, preset: str | None) -> AuctionConfig:
     Raises:
         UserError: the preset is unknown, or the checkpoint is not of the ad auction.
     """
-    world = auction_config(resumed_config(find_checkpoint(checkpoint), seed=None))
+    world = auction_config(resumed_config(find_checkpoint(checkpoint)))
     if preset is None and world is None:
         raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; name a --preset")
     if preset is None or (world is not None and world.preset == preset):
@@ -224,7 +244,12 @@ def _finite_limits(limits: Limits) -> dict[str, float]:
     return {k: v for k, v in dataclasses.asdict(limits).items() if v != float("inf")}
 
 
-def _json_safe(model: dict[str, Any]) -> dict[str, Any]:
+def _model(config: AlgorithmConfig) -> dict[str, Any]:
     """Only what an experiment sets: RLlib's model config has a hundred defaults."""
+    new_stack = config.enable_rl_module_and_learner
+    settings = model_settings(config)
+    if new_stack and settings is not None:
+        return {"sequence_config": dataclasses.asdict(settings)}
+    model = config.model_config if new_stack else config.model
     keys = ("custom_model", "custom_model_config", "max_seq_len", "fcnet_hiddens", "use_lstm")
     return {key: model[key] for key in keys if key in model}

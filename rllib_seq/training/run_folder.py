@@ -29,6 +29,7 @@ __all__ = [
     "RunFolder",
     "evaluation_path",
     "find_checkpoint",
+    "modules_folder",
     "read_json",
     "write_json",
 ]
@@ -47,6 +48,7 @@ UNREADABLE_PICKLE = (
 )
 """What a cut, foreign or outdated pickle raises."""
 
+_MODULES = ("policies", "learner_group/learner/rl_module")  # of the old and the new API stack
 _KEEP = 3  # checkpoints; older ones are deleted
 
 
@@ -167,9 +169,20 @@ def find_checkpoint(path: Path) -> Path:
         return checkpoints[-1]
     if not path.exists():
         raise UserError(f"checkpoint {str(path)!r} does not exist; give a run or checkpoint folder")
-    if not (path / "policies").is_dir():
-        raise UserError(f"{str(path)!r} is not a checkpoint (it has no policies folder)")
+    modules_folder(path)
     return path
+
+
+def modules_folder(checkpoint: Path) -> Path:
+    """Where a checkpoint holds its policies (old API stack) or modules (new), a folder for each.
+
+    Raises:
+        UserError: it is not a checkpoint.
+    """
+    for name in _MODULES:
+        if (checkpoint / name).is_dir():
+            return checkpoint / name
+    raise UserError(f"{str(checkpoint)!r} is not a checkpoint (it has no {' or '.join(_MODULES)})")
 
 
 def evaluation_path(checkpoint: Path) -> Path:

@@ -22,6 +22,7 @@ import numpy as np
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.utils.metrics import ALL_MODULES
 from tensorboardX import SummaryWriter
 
 from envs.ad_auction.oracles import BayesBids
@@ -29,13 +30,14 @@ from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
 from envs.ad_auction.values import full_information
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import error_of_worker
+from rllib_seq.rollouts import STEPS_SAMPLED, error_of_worker
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
 __all__ = ["Limits", "bayes_profit", "resumed_config", "start_ray", "train"]
 
 _CHECKPOINT_SECONDS = 60.0
-_EMPTY_ITERATIONS = 5  # without a single sample, before the run gives up
+_MOST_SILENT_SECONDS = 300.0  # without a single sample, before the run gives up
+_PAUSE_SECONDS = 0.05  # for the workers' sake, where an iteration brought nothing
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ class Limits:
             if not value > 0:
                 raise UserError(f"{name} is {value}; give a number above 0")
 
-    def done(self, row: Row) -> float:
-        """Share of the run that is done at a row of progress, in [0, 1]."""
-        return min(1.0, max(row["seconds"] / self.seconds, row["steps"] / self.steps))  # type: ignore[operator]
+    def done(self, row: Row, more_seconds: float = 0.0) -> float:
+        """Share of the run that is done some seconds after a row of progress, in [0, 1]."""
+        seconds = float(row["seconds"] or 0) + more_seconds
+        return min(1.0, max(seconds / self.seconds, float(row["steps"] or 0) / self.steps))
 
 
 def start_ray(num_env_runners: int) -> None:
@@ -83,25 +86,24 @@ def bayes_profit(world: AuctionConfig) -> float:
     return ledger.profit(simulator.preset.shadow_price) / users
 
 
-def resumed_config(checkpoint: Path, seed: int | None) -> AlgorithmConfig:
+def resumed_config(checkpoint: Path) -> AlgorithmConfig:
     """The config that a checkpoint was trained with, for another session.
 
     Args:
         checkpoint: a checkpoint folder of a run.
-        seed: of the run. The session plays other campaigns than the ones before it.
 
     Raises:
         UserError: the checkpoint cannot be read.
     """
+    made_by = checkpoint / Algorithm.CLASS_AND_CTOR_ARGS_FILE_NAME
     try:
-        state = pickle.loads((checkpoint / "algorithm_state.pkl").read_bytes())
-        config = AlgorithmConfig.from_state(state["config"]).copy(copy_frozen=False)
+        if made_by.is_file():  # the new API stack keeps there what an algorithm is built from
+            state = pickle.loads(made_by.read_bytes())["ctor_args_and_kwargs"][0][0]
+        else:
+            state = pickle.loads((checkpoint / "algorithm_state.pkl").read_bytes())["config"]
+        return AlgorithmConfig.from_state(state).copy(copy_frozen=False)
     except UNREADABLE_PICKLE as error:
         raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
-    if seed is not None:
-        session = np.random.SeedSequence((seed, state["training_iteration"]))
-        config.debugging(seed=int(session.generate_state(1)[0]))
-    return config
 
 
 def train(
@@ -131,7 +133,8 @@ def train(
     bayes = None if world is None else bayes_profit(world)
     writer = SummaryWriter(str(run.path), write_to_disk=True)
     saved_at, last_saved = time.monotonic(), row["iteration"]
-    empty = 0
+    spent: float = 0.0  # seconds since the last row
+    learned: dict[str, Any] = {}  # likewise
 
     def save() -> None:
         nonlocal saved_at, last_saved
@@ -140,26 +143,29 @@ def train(
             saved_at, last_saved = time.monotonic(), row["iteration"]
 
     with writer, _stop_signals() as stopped:
-        while limits.done(row) < 1.0 and not stopped:
+        while limits.done(row, spent) < 1.0 and not stopped:
             began = time.monotonic()
             try:
-                result = algorithm.train()
-            except UserError:  # raised in the driver, if it samples itself
+                result = _iterate(algorithm)
+            except UserError:
                 save()
                 raise
-            note = error_of_worker()
-            if note is not None:
-                save()
-                raise UserError(note)
-            steps = int(result["num_agent_steps_sampled_lifetime"])
-            empty = empty + 1 if steps == row["steps"] else 0
-            if empty == _EMPTY_ITERATIONS:
-                save()
-                raise RuntimeError(
-                    f"no worker has sampled anything in {empty} iterations; Ray's worker logs say "
-                    "why"
-                )
-            row = _row(result, row, steps, time.monotonic() - began, world, bayes)
+            steps = _steps(result)
+            learned = _learner_stats(result) or learned
+            if steps is None or steps == row["steps"]:
+                # Asynchronous algorithms do not wait for their workers.
+                time.sleep(_PAUSE_SECONDS)
+                spent += time.monotonic() - began
+                if spent > _MOST_SILENT_SECONDS:
+                    save()
+                    raise RuntimeError(
+                        f"no worker has sampled anything in {spent:.0f} s; Ray's worker logs say "
+                        "why"
+                    )
+                continue
+            spent += time.monotonic() - began
+            row = _row(result, learned, row, steps, spent, world, bayes)
+            spent, learned = 0.0, {}
             run.append_progress(row)
             for name, value in row.items():
                 if value is not None:
@@ -167,8 +173,34 @@ def train(
             on_row(row)
             if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
                 save()
+        if row["iteration"] == 0 and not stopped:
+            raise UserError(
+                f"stop-time-s ended the run after {spent:.0f} s, before the first steps came in; "
+                "give it more time, or the workers a smaller rollout_fragment_length"
+            )
         save()
         return bool(stopped) and limits.done(row) < 1.0
+
+
+def _iterate(algorithm: Algorithm) -> dict[str, Any]:
+    """One iteration of RLlib.
+
+    Raises:
+        UserError: the driver, or a worker that left a note, met data that only the user can mend.
+    """
+    try:
+        result: dict[str, Any] = algorithm.train()
+    except UserError:  # raised in the driver, if it samples itself
+        raise
+    except Exception as error:  # some algorithms cannot go on without workers
+        note = error_of_worker()
+        if note is None:
+            raise
+        raise UserError(note) from error
+    note = error_of_worker()
+    if note is not None:
+        raise UserError(note)
+    return result
 
 
 def _save(algorithm: Algorithm, path: Path) -> None:
@@ -176,8 +208,27 @@ def _save(algorithm: Algorithm, path: Path) -> None:
     algorithm.save_checkpoint(str(path))
 
 
+def _steps(result: dict[str, Any]) -> int | None:
+    """Agent steps sampled since the start of the run; None if none have come in yet."""
+    steps = result.get("num_agent_steps_sampled_lifetime")  # on the old API stack
+    if steps is None:
+        steps = result.get("env_runners", {}).get(STEPS_SAMPLED)
+    return None if steps is None else int(steps)
+
+
+def _learner_stats(result: dict[str, Any]) -> dict[str, Any]:
+    """What the first policy's learner says of its last update; empty if there was none."""
+    if "info" in result:  # on the old API stack
+        learners = [policy["learner_stats"] for policy in result["info"]["learner"].values()]
+    else:
+        learned = result.get("learners", {})
+        learners = [stats for module, stats in learned.items() if module != ALL_MODULES]
+    return dict(learners[0]) if learners else {}
+
+
 def _row(
     result: dict[str, Any],
+    learned: dict[str, Any],
     before: Row,
     steps: int,
     seconds: float,
@@ -185,14 +236,17 @@ def _row(
     bayes: float | None,
 ) -> Row:
     """One row of progress from RLlib's result; None where there is nothing to say yet."""
-    learners = [policy["learner_stats"] for policy in result["info"]["learner"].values()]
-    stats = learners[0] if learners else {}
     episode_return = _finite(result["env_runners"].get("episode_return_mean"))
     per_user = None
     if world is not None and episode_return is not None:
         per_user = episode_return / world.num_users
         if world.reward == "regret":
             per_user += full_information(world.build_preset()).value
+
+    def stat(*names: str) -> float | None:
+        """What algorithms and API stacks call by these names."""
+        return next((_finite(learned[name]) for name in names if name in learned), None)
+
     return {
         "iteration": int(before["iteration"] or 0) + 1,
         "steps": steps,
@@ -201,11 +255,11 @@ def _row(
         "episode_return": episode_return,
         "profit_per_user": per_user,
         "pct_of_bayes": None if per_user is None or not bayes else 100 * per_user / bayes,
-        "entropy": _finite(stats.get("entropy")),
-        "policy_loss": _finite(stats.get("policy_loss")),
-        "value_loss": _finite(stats.get("vf_loss")),
-        "value_explained_variance": _finite(stats.get("vf_explained_var")),
-        "grad_norm": _finite(stats.get("grad_gnorm")),
+        "entropy": stat("entropy"),
+        "policy_loss": stat("policy_loss", "mean_pi_loss"),
+        "value_loss": stat("vf_loss", "qf_loss"),
+        "value_explained_variance": stat("vf_explained_var"),
+        "grad_norm": stat("grad_gnorm", "gradients_default_optimizer_global_norm"),
     }
 
 

@@ -37,7 +37,9 @@ EXPLORATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(requests: int, seed: int, ladder: EpsilonLadder | None = None, noisy: bool = False) -> Any:
+def train(
+    requests: int, seed: int, ladder: EpsilonLadder | None = None, noisy: bool = False
+) -> Any:
     """Returns the trained bidder and the requests that it really saw."""
     config = rainbow().training(noisy=noisy).debugging(seed=seed)
     algorithm = use_sequence_q_learning(config, ladder, **SEQUENCE).build_algo()

@@ -148,6 +148,7 @@ def test_json_of_a_report(monkeypatch, capsys, tmp_path):
         ("train --resume", "config.json", "{}"),
         ("evaluate", "checkpoint_000001/policies/bidder/policy_state.pkl", "cut"),
         ("evaluate", "checkpoint_000001/algorithm_state.pkl", "cut"),
+        ("evaluate", "checkpoint_000001/class_and_ctor_args.pkl", "cut"),
     ],
 )
 def test_damaged_files_are_named(command, file, content, monkeypatch, capsys, tmp_path):

@@ -1,14 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
-from ray.rllib.policy.sample_batch import SampleBatch
 
-from envs.ad_auction import AuctionConfig, AuctionSimulator, play
+from envs.ad_auction import AuctionConfig
 from envs.ad_auction.baselines import RandomBids
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from rllib_seq.training.evaluation import TrainedBids, evaluate, references, rows, summarize
-from rllib_seq.training.experiment import Options, load_config, prepare
+from rllib_seq.training.evaluation import evaluate, references, rows, summarize
 
 WORLD = AuctionConfig(num_users=200)
 
@@ -73,50 +69,3 @@ def test_a_budget_grows_with_the_users_and_is_reported():
     table = rows(evaluate(references(world.build_preset()), world, [1], 1))
     assert all(row["budget"] == pytest.approx(10.5) for row in table)
     assert all(row["spend"] <= row["budget"] for row in table)
-
-
-class Recorded(TrainedBids):
-    """Remembers each user's observations and actions."""
-
-    def start(self, simulator):
-        super().start(simulator)
-        self.seen = {}
-
-    def bids(self, users):
-        observations = self._simulator.observe(users)
-        bids = super().bids(users)
-        for user, row, action in zip(users, observations, self._action[users], strict=True):
-            self.seen.setdefault(int(user), []).append((row.tobytes(), int(action)))
-        return bids
-
-
-@pytest.mark.parametrize("prev_reward", [False, True])
-def test_evaluation_bids_as_the_rollout_worker_does(prev_reward, ray_session, monkeypatch):
-    """Same campaign, same weights: every user meets the same requests and gets the same bids."""
-    monkeypatch.setattr("envs.ad_auction.multi_agent_env.campaign_seed", lambda rng: 123)
-    config = load_config(str(Path(__file__).with_name("tiny.py")))
-    settings = {**config.model["custom_model_config"], "prev_reward": prev_reward}
-    config.training(model={**config.model, "custom_model_config": settings})
-    config.environment(env_config={"num_users": 24, "reward": "sampled"})
-    config.env_runners(num_env_runners=0, batch_mode="complete_episodes", explore=False)
-    algorithm = prepare(config, Options(seed=0)).build_algo()
-    try:
-        policy = algorithm.get_policy("bidder")
-        policy.model.policy.head.weight.data.mul_(300.0)  # so that bids differ from step to step
-        batch = algorithm.env_runner.sample().policy_batches["bidder"]
-        first_episode = batch[SampleBatch.EPS_ID] == batch[SampleBatch.EPS_ID][0]
-        sampled: dict[int, list] = {}
-        for agent, row, action in zip(
-            batch[SampleBatch.AGENT_INDEX][first_episode],
-            batch[SampleBatch.OBS][first_episode],
-            batch[SampleBatch.ACTIONS][first_episode],
-            strict=True,
-        ):
-            sampled.setdefault(int(agent), []).append((row.tobytes(), int(action)))
-
-        bidder = Recorded(policy)
-        play(AuctionSimulator(AuctionConfig(num_users=24)), bidder, seed=123)
-    finally:
-        algorithm.stop()
-    assert len({action for steps in bidder.seen.values() for _, action in steps}) > 1
-    assert sorted(sampled.values()) == sorted(bidder.seen.values())

@@ -4,11 +4,20 @@ import pytest
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
+from ray.rllib.connectors.env_to_module import PrevActionsPrevRewards
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
-from rllib_seq.rollouts import TellingRolloutWorker
+from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.q_learning.exploration import StreamExploration
+from rllib_seq.rollouts import (
+    TellingMultiAgentEnvRunner,
+    TellingRolloutWorker,
+    TellingSingleAgentEnvRunner,
+    count_steps,
+)
 from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
 
 
@@ -108,14 +117,6 @@ def test_the_guard_knows_the_env_class_and_rllibs_own_models():
         prepare(config, Options())
 
 
-def test_a_config_for_the_new_stack_is_refused():
-    config = ppo().api_stack(
-        enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True
-    )
-    with pytest.raises(UserError, match="new API stack.*add .api_stack"):
-        prepare(config, Options())
-
-
 def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
     path = tmp_path / "json.py"
     path.write_text("from tune_configs.ppo import config\n")
@@ -126,12 +127,84 @@ def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
         load_config(str(path))
 
 
+def new_stack(**settings):
+    config = (
+        PPOConfig()
+        .environment("multi_user_ad_auction")
+        .multi_agent(
+            policies={"bidder"}, policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder"
+        )
+    )
+    return use_sequence_module(config, **settings)
+
+
+def test_options_reach_a_config_of_the_new_stack():
+    config = new_stack(window_length=4, d_model=8, num_heads=2)
+    prepare(config, Options("display", window_length=11, num_env_runners=1, seed=7))
+    settings = sequence_settings(config)
+    assert (settings.window_length, settings.d_model) == (11, 8)
+    for connector in (config._env_to_module_connector, config._learner_connector):
+        assert settings in connector.args
+    assert config.env_config == {"preset": "display"}
+    assert config.env_runner_cls is TellingMultiAgentEnvRunner
+
+    config = PPOConfig().environment("CartPole-v1").callbacks(on_sample_end=print)
+    prepare(use_sequence_module(config), Options(window_length=30))
+    assert config.episode_lookback_horizon == 30
+    assert config.env_runner_cls is TellingSingleAgentEnvRunner
+    assert config.callbacks_on_sample_end == [print, count_steps]
+
+
+def test_a_window_length_needs_a_window():
+    with pytest.raises(UserError, match="window-length can be set for .*has no window"):
+        prepare(PPOConfig().environment("CartPole-v1"), Options(window_length=3))
+    with pytest.raises(UserError, match="window_length=0 must be an int of at least 1"):
+        prepare(new_stack(), Options(window_length=0))
+
+
 def test_the_expected_reward_is_never_fed_to_the_module_of_the_new_stack_either():
-    config = PPOConfig().environment("multi_user_ad_auction", env_config={"reward": "expected"})
+    config = new_stack().environment(env_config={"reward": "expected"})
     with pytest.raises(UserError, match="would show the hidden stage"):
-        prepare(use_sequence_module(config.copy()), Options())
-    with pytest.raises(UserError, match="new API stack"):  # the guard alone would let it pass
-        prepare(use_sequence_module(config, prev_reward=False), Options())
+        prepare(config, Options())
+    prepare(use_sequence_module(config, prev_reward=False), Options())
+
+
+def test_dqn_of_the_new_stack_is_left_to_rllib():
+    prepare(DQNConfig().environment("AdAuction-v0"), Options())
+    prepare(SACConfig().environment("Pendulum-v1"), Options())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            PPOConfig().api_stack(enable_env_runner_and_connector_v2=False),
+            "one half of the new API stack and one of the old",
+        ),
+        (
+            PPOConfig().training(model={"custom_model": "lstm_transformer"}),
+            "model={'custom_model': 'lstm_transformer'}.* is read by the old API stack alone",
+        ),
+        (
+            PPOConfig().training(model={"use_attention": True}),
+            "model={'use_attention': True}.* call use_sequence_module",
+        ),
+        (
+            PPOConfig().environment(MultiUserAdAuctionEnv),
+            "are agents; add .multi_agent",
+        ),
+        (
+            PPOConfig()
+            .environment("AdAuction-v0", env_config={"reward": "regret"})
+            .env_runners(env_to_module_connector=lambda *_: PrevActionsPrevRewards()),
+            "connectors of its own",
+        ),
+    ],
+)
+def test_what_the_new_stack_would_ignore_or_fail_at_is_refused(config, message):
+    with pytest.raises(UserError, match=message) as caught:
+        prepare(config, Options())
+    assert "\n" not in str(caught.value)
 
 
 def _old_stack(config):
@@ -169,3 +242,14 @@ def test_presets_are_for_the_auction_only():
     assert auction_config(config) is None
     with pytest.raises(UserError, match="preset can be set for the ad auction only.*CartPole"):
         prepare(config, Options(preset="journey"))
+
+
+def test_options_reach_what_q_learning_set_up() -> None:
+    config = prepare(load_config("tune_configs.dqn"), Options(window_length=5, seed=3))
+    assert sequence_settings(config).window_length == 5
+    replay = config.replay_buffer_config
+    assert (replay["sequence_config"]["window_length"], replay["seed"]) == (5, 3)
+    assert replay["alpha"] == 0.0  # still uniform
+    spaces = {INPUT_ENV_SINGLE_SPACES: (MultiUserAdAuctionEnv({}).observation_spaces, None)}
+    pieces = config._env_to_module_connector(None, spaces, None)
+    assert any(isinstance(piece, StreamExploration) for piece in pieces)

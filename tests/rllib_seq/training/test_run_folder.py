@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.run_folder import RunFolder, evaluation_path, find_checkpoint, write_json
+from rllib_seq.training.run_folder import (
+    RunFolder,
+    evaluation_path,
+    find_checkpoint,
+    modules_folder,
+    write_json,
+)
 
 
 def folder(tmp_path):
@@ -77,9 +83,12 @@ def test_missing_things_are_named(tmp_path, monkeypatch):
         find_checkpoint(tmp_path)
     with pytest.raises(UserError, match="has no checkpoint yet"):
         find_checkpoint(folder(tmp_path).path)
-    (tmp_path / "checkpoint" / "policies").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert find_checkpoint(Path("checkpoint")).is_absolute()  # RLlib takes others for URIs
+    for modules in ("policies", "learner_group/learner/rl_module"):  # of both API stacks
+        (tmp_path / modules[:3] / modules).mkdir(parents=True)
+        checkpoint = find_checkpoint(Path(modules[:3]))
+        assert checkpoint.is_absolute()  # RLlib takes others for URIs
+        assert modules_folder(checkpoint) == checkpoint / modules
     with pytest.raises(UserError, match="is not a run folder"):
         RunFolder.open(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")

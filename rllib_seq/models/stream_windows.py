@@ -1,0 +1,89 @@
+"""The windows of many streams at once, step by step, without RLlib's episodes.
+
+- `StreamWindows`: the columns that `episode_windows.windows_of` returns, as arrays over streams
+"""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
+
+from rllib_seq.config import SequenceConfig
+from rllib_seq.models.episode_windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+)
+
+__all__ = ["StreamWindows"]
+
+
+class StreamWindows:
+    """The last L steps of every stream; L is the window length.
+
+    Example:
+        >>> from gymnasium.spaces import Box, Discrete
+        >>> config = SequenceConfig(window_length=3, prev_reward=False)
+        >>> windows = StreamWindows(5, Box(0, 1, (2,)), Discrete(4), config)
+        >>> rows = windows.push(np.array([1, 4]), np.ones((2, 2)), np.zeros(2, int), np.zeros(2))
+        >>> rows["obs"].shape, rows["previous_actions"].shape, rows["steps_before"].tolist()
+        ((2, 3, 2), (2, 3), [0, 0])
+    """
+
+    def __init__(
+        self, streams: int, obs_space: gym.Space, action_space: gym.Space, config: SequenceConfig
+    ) -> None:
+        """Start all streams.
+
+        Args:
+            streams: how many.
+            obs_space: of one step, a flat Box.
+            action_space: of one step.
+            config: window length, and whether previous actions and rewards are inputs.
+        """
+        self._length = config.window_length
+        shape = (streams, self._length)
+        self._columns = {Columns.OBS: np.zeros(shape + (obs_space.shape or ()), obs_space.dtype)}
+        if config.prev_action:
+            self._columns[PREVIOUS_ACTIONS] = np.zeros(
+                shape + (action_space.shape or ()), action_space.dtype
+            )
+        if config.prev_reward:
+            self._columns[PREVIOUS_REWARDS] = np.zeros(shape, np.float32)
+        self._steps = np.zeros(streams, np.int64)
+
+    def push(
+        self,
+        streams: NDArray[np.int64],
+        observations: NDArray,
+        previous_actions: NDArray,
+        previous_rewards: NDArray,
+    ) -> dict[str, NDArray]:
+        """Add a step to some streams and return their windows.
+
+        Args:
+            streams: which, `[N]`, each at most once.
+            observations: `[N, obs_dim]`.
+            previous_actions: `[N, ...]`, whatever at the first step of a stream.
+            previous_rewards: `[N]`, likewise.
+
+        Returns:
+            the columns of `windows_of`, with N rows.
+        """
+        news = {
+            Columns.OBS: observations,
+            PREVIOUS_ACTIONS: previous_actions,
+            PREVIOUS_REWARDS: previous_rewards,
+        }
+        before = self._steps[streams]
+        rows = {STEPS_BEFORE: np.minimum(before, self._length)}
+        for name, past in self._columns.items():
+            new = np.asarray(news[name], past.dtype)
+            if name != Columns.OBS:
+                new = np.where((before == 0).reshape(-1, *[1] * (new.ndim - 1)), 0, new)
+            rows[name] = np.concatenate([past[streams, 1:], new[:, None]], axis=1)
+            past[streams] = rows[name]
+        self._steps[streams] += 1
+        return rows

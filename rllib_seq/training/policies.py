@@ -1,0 +1,219 @@
+"""The policies of checkpoints as bidders in the simulator.
+
+- `TrainedBids`: bids greedily, exactly as RLlib's workers do without exploration
+- `OldStackActor`: an RLlib Policy for many streams at once, recurrent or not
+- `NewStackActor`: an RLModule likewise
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tree
+from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.policy.policy import Policy
+
+from envs.ad_auction.simulator import AuctionSimulator, Outcome
+from rllib_seq.errors import UserError
+from rllib_seq.models.stream_windows import StreamWindows
+from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.training.run_folder import UNREADABLE_PICKLE, modules_folder
+
+__all__ = ["NewStackActor", "OldStackActor", "TrainedBids"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Actor(Protocol):
+    """Takes the greedy action of every stream, and keeps what it has to remember of each."""
+
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+
+    def start(self, streams: int) -> None:
+        """So many streams begin."""
+
+    def act(self, streams: Ints, observations: NDArray[Any], rewards: Floats) -> Ints:
+        """Acts for some streams.
+
+        Args:
+            streams: which, `[N]`, each at most once.
+            observations: `[N, D]`.
+            rewards: since the streams acted last, `[N]`.
+
+        Returns:
+            Actions, `[N]`.
+        """
+
+
+class OldStackActor:
+    """A policy of the old API stack, see `Actor`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.observation_space = policy.observation_space
+        self.action_space = policy.action_space
+
+    def start(self, streams: int) -> None:
+        """See `Actor.start`."""
+        self._state = [_repeated(part, streams) for part in self._policy.get_initial_state()]
+        self._action = np.zeros(streams, np.int64)
+
+    def act(self, streams: Ints, observations: NDArray[Any], rewards: Floats) -> Ints:
+        """See `Actor.act`."""
+        actions, state, _ = self._policy.compute_actions(
+            observations,
+            state_batches=[part[streams] for part in self._state],
+            prev_action_batch=self._action[streams],
+            prev_reward_batch=rewards.astype(np.float32),
+            explore=False,
+        )
+        for part, new in zip(self._state, state, strict=True):
+            part[streams] = new
+        self._action[streams] = actions
+        return np.asarray(actions)
+
+
+class NewStackActor:
+    """A module of the new API stack, see `Actor`.
+
+    A sequence module (one with `sequence_config` in its model config) sees the windows that the
+    connectors of `use_sequence_module` would bring; any other one sees observations, and its
+    recurrent state if it has one.
+    """
+
+    def __init__(self, module: RLModule) -> None:
+        self._module = module
+        self.observation_space = module.observation_space
+        self.action_space = module.action_space
+
+    def start(self, streams: int) -> None:
+        """See `Actor.start`."""
+        self._windows: StreamWindows | None = None
+        settings = sequence_settings(self._module)
+        if settings is not None:
+            spaces = self.observation_space, self.action_space
+            self._windows = StreamWindows(streams, *spaces, settings)
+        state = self._module.get_initial_state() if self._module.is_stateful() else {}
+        self._state = tree.map_structure(lambda part: _repeated(part, streams), state)
+        self._action = np.zeros(streams, np.int64)
+
+    def act(self, streams: Ints, observations: NDArray[Any], rewards: Floats) -> Ints:
+        """See `Actor.act`."""
+        if self._windows is not None:
+            batch = self._windows.push(streams, observations, self._action[streams], rewards)
+        elif self._state:
+            state = tree.map_structure(lambda part: part[streams], self._state)
+            batch = {Columns.OBS: observations[:, None], Columns.STATE_IN: state}
+        else:
+            batch = {Columns.OBS: observations}
+        with torch.no_grad():
+            outputs = self._module.forward_inference(tree.map_structure(torch.as_tensor, batch))
+        if self._state:
+            for part, new in zip(
+                tree.flatten(self._state), tree.flatten(outputs[Columns.STATE_OUT]), strict=True
+            ):
+                part[streams] = new
+        actions = self._greedy(outputs).reshape(len(streams))
+        self._action[streams] = actions
+        return actions
+
+    def _greedy(self, outputs: dict[str, Any]) -> Ints:
+        if Columns.ACTIONS in outputs:  # of Q networks
+            return np.asarray(outputs[Columns.ACTIONS])
+        distribution = self._module.get_inference_action_dist_cls()
+        likeliest = distribution.from_logits(outputs[Columns.ACTION_DIST_INPUTS])
+        return np.asarray(likeliest.to_deterministic().sample())
+
+
+class TrainedBids:
+    """A trained policy as a bidder, see `BidPolicy`.
+
+    Args:
+        actor: for the observations and bid levels of the ad auction.
+        one_stream: the whole campaign is one stream, and requests are served one by one, as in
+            `AdAuction-v0`; else every user is a stream of his own.
+    """
+
+    name = "trained"
+
+    def __init__(self, actor: Actor, one_stream: bool = False) -> None:
+        self._actor = actor
+        self.one_stream = one_stream
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Path, one_stream: bool = False) -> TrainedBids:
+        """Loads the only policy of a checkpoint.
+
+        Args:
+            checkpoint: a checkpoint folder, of either API stack.
+            one_stream: see the class.
+
+        Raises:
+            UserError: it cannot be read, or it holds several policies.
+        """
+        folder = modules_folder(checkpoint)
+        names = sorted(child.name for child in folder.iterdir() if child.is_dir())
+        if len(names) != 1:
+            raise UserError(
+                f"checkpoint {str(checkpoint)!r} holds the policies {names}; need exactly one"
+            )
+        try:
+            if folder.name == "policies":
+                actor: Actor = OldStackActor(Policy.from_checkpoint(str(folder / names[0])))
+            else:
+                actor = NewStackActor(_load_module(folder / names[0]))
+        except UNREADABLE_PICKLE as error:
+            raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+        return cls(actor, one_stream)
+
+    def start(self, simulator: AuctionSimulator) -> None:
+        """See `BidPolicy.start`.
+
+        Raises:
+            UserError: the policy was trained on other spaces.
+        """
+        levels, space = simulator.preset.bid_levels, simulator.observation_space
+        trained_on = (self._actor.observation_space.shape, self._actor.action_space)
+        wanted: tuple[Any, Any] = (space.shape, gym.spaces.Discrete(len(levels)))
+        if trained_on != wanted:
+            raise UserError(
+                f"the checkpoint was trained on observations {trained_on[0]} and actions "
+                f"{trained_on[1]}; this preset has {wanted[0]} and {wanted[1]}"
+            )
+        self._simulator, self._levels = simulator, levels
+        self._actor.start(1 if self.one_stream else simulator.num_users)
+
+    def bids(self, users: Ints) -> Floats:
+        """See `BidPolicy.bids`; if the campaign is one stream, for the first user alone."""
+        simulator, streams = self._simulator, users
+        if self.one_stream:
+            users, streams = users[:1], np.zeros(1, np.int64)
+            rewards = simulator.take_rewards(np.arange(simulator.num_users)).sum(keepdims=True)
+        else:
+            rewards = simulator.take_rewards(users)
+        return self._levels[self._actor.act(streams, simulator.observe(users), rewards)]
+
+    def update(self, users: Ints, outcome: Outcome) -> None:
+        """The next observation tells."""
+
+
+def _load_module(folder: Path) -> RLModule:
+    # RLlib only warns about a class that it cannot import, and builds a module without networks.
+    saved = pickle.loads((folder / RLModule.CLASS_AND_CTOR_ARGS_FILE_NAME).read_bytes())["class"]
+    module = RLModule.from_checkpoint(str(folder))
+    assert type(module) is saved, f"{folder} holds a {saved}, and RLlib made a {type(module)} of it"
+    module.eval()
+    return module
+
+
+def _repeated(part: Any, streams: int) -> NDArray[Any]:
+    return np.repeat(np.asarray(part)[None], streams, axis=0)

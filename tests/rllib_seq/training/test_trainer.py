@@ -1,0 +1,105 @@
+"""The loop over an algorithm that is no more than what it returns."""
+
+import csv
+import math
+
+import pytest
+
+from rllib_seq.errors import UserError
+from rllib_seq.rollouts import STEPS_SAMPLED
+from rllib_seq.training import trainer
+from rllib_seq.training.run_folder import RunFolder
+from rllib_seq.training.trainer import Limits, train
+
+
+class Scripted:
+    """An algorithm of the new API stack that returns what it is told, the last for ever."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+
+    def train(self):
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def save_checkpoint(self, path):
+        pass
+
+
+def sampled(steps, episode_return=1.0):
+    return {"env_runners": {STEPS_SAMPLED: steps, "episode_return_mean": episode_return}}
+
+
+def learned(loss):
+    return {"learners": {"__all_modules__": {}, "bidder": {"policy_loss": loss}}}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "error_of_worker", lambda: None)
+    monkeypatch.setattr(trainer, "_PAUSE_SECONDS", 0.0)
+    return RunFolder.create(tmp_path, "x", {})
+
+
+def rows(run):
+    with (run.path / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_iterations_without_data_leave_no_rows_and_lose_nothing(run):
+    algorithm = Scripted(
+        {}, sampled(10), sampled(10), learned(0.5), {}, sampled(30) | learned(0.25), sampled(50)
+    )
+    assert not train(algorithm, run, Limits(steps=50), lambda row: None, None)
+    table = rows(run)
+    assert [row["steps"] for row in table] == ["10", "30", "50"]
+    assert [row["iteration"] for row in table] == ["1", "2", "3"]
+    assert [row["policy_loss"] for row in table] == ["", "0.25", ""]
+    assert [path.name for path in run.checkpoints()] == ["checkpoint_000003"]
+
+
+def test_a_loss_that_comes_between_two_samples_stands_in_the_next_row(run):
+    algorithm = Scripted(sampled(10), learned(0.5), {}, sampled(30))
+    train(algorithm, run, Limits(steps=30), lambda row: None, None)
+    assert [row["policy_loss"] for row in rows(run)] == ["", "0.5"]
+
+
+def test_time_runs_out_without_data_too(run):
+    algorithm = Scripted(sampled(10), {})
+    train(algorithm, run, Limits(seconds=0.3), lambda row: None, None)
+    assert len(rows(run)) == 1
+    assert len(run.checkpoints()) == 1
+
+
+def test_a_run_that_never_got_a_step_says_so(run):
+    with pytest.raises(UserError, match="before the first steps came in; give it more time"):
+        train(Scripted({}), run, Limits(seconds=0.1), lambda row: None, None)
+
+
+def test_silence_ends_the_run(run, monkeypatch):
+    monkeypatch.setattr(trainer, "_MOST_SILENT_SECONDS", 0.1)
+    with pytest.raises(RuntimeError, match="no worker has sampled anything in"):
+        train(Scripted(sampled(10), {}), run, Limits(steps=20), lambda row: None, None)
+    assert len(run.checkpoints()) == 1
+
+
+@pytest.mark.parametrize("end", [{}, ValueError("no env"), sampled(20)])
+def test_a_workers_note_ends_the_run_however_the_algorithm_takes_it(run, end, monkeypatch):
+    """Some algorithms go on without workers, others do not."""
+    notes = iter([None, "rollout worker 1: bad data"])
+    monkeypatch.setattr(trainer, "error_of_worker", lambda: next(notes))
+    with pytest.raises(UserError, match="^rollout worker 1: bad data$"):
+        train(Scripted(sampled(10), end), run, Limits(steps=20), lambda row: None, None)
+    assert len(run.checkpoints()) == 1
+
+
+def test_other_errors_stay_what_they_are(run):
+    with pytest.raises(ValueError, match="no env"):
+        train(Scripted(ValueError("no env")), run, Limits(steps=20), lambda row: None, None)
+
+
+def test_numbers_that_are_none_are_empty(run):
+    train(Scripted(sampled(10, math.nan)), run, Limits(steps=5), lambda row: None, None)
+    assert rows(run)[0]["episode_return"] == ""
