@@ -78,7 +78,7 @@ def use_sequence_q_learning(
     options = {**config._model_config_auto_includes, "noisy": config.noisy}
     again = functools.partial(use_sequence_q_learning, epsilon_ladder=epsilon_ladder)
     act_on_windows(config, SequenceQRLModule, sequence_config, again, options, connectors)
-    config.training(learner_class=SequenceDQNLearner)
+    config.learners(learner_class=SequenceDQNLearner)
     config.replay_buffer_config = _replay(config, sequence_config)
     return config
 
