@@ -196,7 +196,9 @@ def _check_model(config: AlgorithmConfig) -> None:
             ".api_stack(enable_rl_module_and_learner=False, "
             "enable_env_runner_and_connector_v2=False)"
         )
-    if not new_stack and isinstance(config, DQNConfig):
+    if new_stack:
+        _check_stored_states(config)
+    elif isinstance(config, DQNConfig):
         raise UserError(
             "DQN does not build on the old API stack of this Ray, with any model (ray issue "
             "60491); remove api_stack(...) from the config, or use PPO, APPO or IMPALA"
@@ -215,6 +217,33 @@ def _check_model(config: AlgorithmConfig) -> None:
             raise UserError(
                 f"SAC cannot train {_MODEL}: its loss passes no recurrent state; use PPO, APPO or "
                 "IMPALA, or remove custom_model"
+            )
+
+
+def _check_stored_states(config: AlgorithmConfig) -> None:
+    """Refuses RLlib's own recurrent modules where they cannot learn, or learn from padding."""
+    if not config.model_config.get("use_lstm"):
+        return
+    if isinstance(config, SACConfig):
+        raise UserError(
+            "use_lstm=True with SAC learns from padded steps, too, because its loss ignores their "
+            "mask; remove use_lstm, or use PPO, APPO or IMPALA"
+        )
+    if isinstance(config, DQNConfig):
+        fails = {
+            "prioritized replay": "Prioritized" in str(config.replay_buffer_config["type"]),
+            f"num_envs_per_env_runner={config.num_envs_per_env_runner}": (
+                config.num_envs_per_env_runner != 1
+            ),
+            f"n_step={config.n_step}": config.n_step != 1,
+            f"num_atoms={config.num_atoms}": config.num_atoms != 1,
+            "several agents": config.is_multi_agent,
+        }
+        found = [name for name, there in fails.items() if there]
+        if found:
+            raise UserError(
+                f"use_lstm=True stores states, which DQN cannot replay with {found[0]}; remove it "
+                "and call rllib_seq.q_learning.use_sequence_q_learning(config)"
             )
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import pickle
@@ -63,6 +64,8 @@ class Limits:
 
 def start_ray(num_env_runners: int) -> None:
     """Connects to the cluster of `RAY_ADDRESS`, or starts a local Ray with room for the workers."""
+    # RLlib announces its API stack and what it will deprecate, whoever it is that asks.
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
     if "RAY_ADDRESS" in os.environ:

@@ -4,7 +4,8 @@
 
 Three runs of `tune_configs.dqn` for each, alike in all but how they explore, then greedy bids on
 campaigns that none of them played, beside the best memoryless bidder and the Bayes filter. Every
-run must earn more than the memoryless bidder on every evaluation seed. Twenty minutes on two idle cores.
+run must earn more than the memoryless bidder on every evaluation seed. Twenty minutes on two
+idle cores.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 import sys
+from typing import Any
 
 import pytest
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.connectors.env_to_module import PrevActionsPrevRewards
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
@@ -253,3 +255,30 @@ def test_options_reach_what_q_learning_set_up() -> None:
     spaces = {INPUT_ENV_SINGLE_SPACES: (MultiUserAdAuctionEnv({}).observation_spaces, None)}
     pieces = config._env_to_module_connector(None, spaces, None)
     assert any(isinstance(piece, StreamExploration) for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (SACConfig().environment("Pendulum-v1"), "SAC learns from padded steps"),
+        (DQNConfig().environment("CartPole-v1"), "cannot replay with prioritized replay"),
+        (
+            DQNConfig()
+            .environment("CartPole-v1")
+            .training(replay_buffer_config={"type": "EpisodeReplayBuffer"}, n_step=3),
+            "cannot replay with n_step=3; .*use_sequence_q_learning",
+        ),
+    ],
+    ids=["sac", "dqn-prioritized", "dqn-n-step"],
+)
+def test_stored_states_that_cannot_be_replayed_are_refused(config: Any, message: str) -> None:
+    config.rl_module(model_config=DefaultModelConfig(use_lstm=True))
+    with pytest.raises(UserError, match=message):
+        prepare(config, Options())
+
+
+def test_the_one_setting_in_which_rllibs_recurrent_dqn_works_is_left_alone() -> None:
+    config = DQNConfig().environment("CartPole-v1")
+    config.training(replay_buffer_config={"type": "EpisodeReplayBuffer"})
+    config.rl_module(model_config=DefaultModelConfig(use_lstm=True))
+    prepare(config, Options())
