@@ -8,6 +8,7 @@ from ray.rllib.algorithms.dqn import DQNConfig
 
 import rllib_seq  # noqa: F401, registers the environment
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
+from rllib_seq.rollouts import ArrayEnvRunner
 
 SEQUENCE = {
     "window_length": 8,
@@ -35,6 +36,9 @@ def rainbow() -> DQNConfig:
         )
         .env_runners(
             num_env_runners=0,
+            num_envs_per_env_runner=2,
+            # All users of a tick in one forward pass; without it, RLlib's own runner plays.
+            env_runner_cls=ArrayEnvRunner,
             # Requests of one campaign (128 users x 24), for `training_intensity` alone: campaigns
             # are played to their end.
             rollout_fragment_length=3072,

@@ -54,6 +54,12 @@ class StreamWindows:
             self._columns[PREVIOUS_REWARDS] = np.zeros(shape, np.float32)
         self._steps = np.zeros(streams, np.int64)
 
+    def restart(self, streams: NDArray[np.int64]) -> None:
+        """Let other streams begin in the places of these, `[N]`."""
+        self._steps[streams] = 0
+        for column in self._columns.values():
+            column[streams] = 0
+
     def push(
         self,
         streams: NDArray[np.int64],

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from ray.rllib.connectors.connector_v2 import ConnectorV2
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_seq.errors import UserError
+from rllib_seq.models.stream_columns import StreamColumns
 
 EPSILON = "epsilon_of_stream"
 NOISE_SEED = "noise_seed_of_stream"
@@ -54,11 +55,10 @@ class EpsilonLadder:
         return self.base ** (1 + self.alpha * np.linspace(0, 1, self.rungs))
 
 
-class StreamExploration(ConnectorV2):
-    """Adds to a batch how each acting stream explores, drawn at its first step.
+class StreamExploration(StreamColumns):
+    """How each stream explores, drawn at its first step.
 
-    What was drawn stays with the episode, so it survives the end of a fragment and goes when the
-    stream ends. The draws come from numpy's global generator, which RLlib seeds on every runner.
+    The draws come from numpy's global generator, which RLlib seeds on every runner.
     """
 
     def __init__(self, ladder: EpsilonLadder | None) -> None:
@@ -70,22 +70,12 @@ class StreamExploration(ConnectorV2):
         super().__init__()
         self.epsilons = None if ladder is None else ladder.epsilons()
 
-    def __call__(
-        self, *, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
-    ) -> dict[str, Any]:
-        """Add `EPSILON` and, for noise, `NOISE_SEED`; RLlib calls this."""
-        for episode in self.single_agent_episode_iterator(episodes, agents_that_stepped_only=True):
-            drawn = episode.custom_data.get(EPSILON)
-            if drawn is None:
-                if self.epsilons is None:
-                    drawn = 0.0, np.random.randint(2**31)
-                else:
-                    drawn = float(np.random.choice(self.epsilons)), 0
-                episode.custom_data[EPSILON] = drawn
-            self.add_batch_item(batch, EPSILON, np.float32(drawn[0]), episode)
-            if self.epsilons is None:
-                self.add_batch_item(batch, NOISE_SEED, np.int64(drawn[1]), episode)
-        return batch
+    def draw(self, count: int) -> dict[str, NDArray[Any]]:
+        """Draw `EPSILON` and, for noise, `NOISE_SEED` of streams that begin, `[count]` each."""
+        if self.epsilons is not None:
+            return {EPSILON: np.random.choice(self.epsilons, count).astype(np.float32)}
+        seeds = np.random.randint(2**31, size=count)
+        return {EPSILON: np.zeros(count, np.float32), NOISE_SEED: seeds}
 
 
 def noise_of(seeds: Tensor, width: int) -> Tensor:

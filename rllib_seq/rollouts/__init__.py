@@ -1,10 +1,12 @@
 """Rollout workers.
 
-- `array_worker`: plays the ad auction as arrays, many times faster than RLlib's own
+- `array_worker`, `array_env_runner`: play the ad auction as arrays, many times faster than RLlib's
+  own, on the old and on the new API stack
 - `journeys`: how it plays, without RLlib
 - `worker`: RLlib's workers, which tell the driver why they died
 """
 
+from rllib_seq.rollouts.array_env_runner import ArrayEnvRunner
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
 from rllib_seq.rollouts.worker import (
     STEPS_SAMPLED,
@@ -18,6 +20,7 @@ from rllib_seq.rollouts.worker import (
 
 __all__ = [
     "STEPS_SAMPLED",
+    "ArrayEnvRunner",
     "ArrayRolloutWorker",
     "TellingMultiAgentEnvRunner",
     "TellingRolloutWorker",

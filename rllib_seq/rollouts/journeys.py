@@ -30,7 +30,7 @@ class Acts(NamedTuple):
     actions: Ints
     """`[n]`, bid levels."""
     columns: dict[str, Array]
-    """`[n, ...]`, for training; `values` among them."""
+    """`[n, ...]`, for training; `values` among them, if there are any."""
 
 
 Bidder = Callable[[Ints, Bools, Array, Floats], Acts]
@@ -52,7 +52,9 @@ class Journeys(NamedTuple):
     terminated: Bools
     """`[P]`: the journey ended with the piece."""
     next_values: Floats
-    """`[P]`: value of the step after the piece; 0 if the journey ended."""
+    """`[P]`: value of the step after the piece; 0 if the journey ended or nothing is valued."""
+    next_observations: Array
+    """`[P, D]`: what is seen after the piece."""
     ticks: int
     """Steps of all campaigns; in a step, all their users with a request act."""
 
@@ -60,6 +62,8 @@ class Journeys(NamedTuple):
 class Campaign(NamedTuple):
     """A campaign that was played to its end."""
 
+    number: int
+    """Which of those that are played side by side."""
     ticks: int
     """Forward passes in which some of its users acted."""
     profit: float
@@ -103,22 +107,32 @@ class JourneySampler:
 
     def sample(self, steps: int, bidder: Bidder) -> Journeys:
         """Play until at least `steps` steps are complete, and return them."""
+        return self._play(bidder, lambda complete: complete >= steps, go_on=True)
+
+    def sample_campaigns(self, bidder: Bidder) -> Journeys:
+        """Play all campaigns from their starts to their ends; not to be mixed with `sample`."""
+        journeys = self._play(bidder, lambda complete: self.simulator.done, go_on=False)
+        self._begin(np.arange(self.simulator.num_campaigns))
+        return journeys
+
+    def _play(self, bidder: Bidder, enough: Callable[[int], bool], go_on: bool) -> Journeys:
         self._piece[:] = -1
         self._pieces: list[Ints] = []  # rows, in the order of their pieces
         self._starts: list[Ints] = []
         self._num_pieces = 0
         log: list[tuple[Ints, dict[str, Array]]] = []
-        ended = _Ended()
+        ended: list[tuple[Ints, Array]] = []
         complete, ticks_before = 0, self._all_ticks
-        while complete < steps:
-            for who, columns in self._tick(bidder, ended):
+        while not enough(complete):
+            for who, columns in self._tick(bidder, ended, go_on):
                 log.append((who, columns))
                 complete += len(who)
-        ticks = self._all_ticks - ticks_before
-        return self._pack(log, ended.flags(self._num_pieces), ticks)
+        return self._pack(log, ended, self._all_ticks - ticks_before)
 
-    def _tick(self, bidder: Bidder, ended: _Ended) -> list[tuple[Ints, dict[str, Array]]]:
-        """One request of every user who has one; yields the steps that this completes."""
+    def _tick(
+        self, bidder: Bidder, ended: list[tuple[Ints, Array]], go_on: bool
+    ) -> list[tuple[Ints, dict[str, Array]]]:
+        """One request of every user who has one; returns the steps that this completes."""
         simulator = self.simulator
         rows = simulator.pending
         rewards = simulator.take_rewards(rows)
@@ -144,13 +158,14 @@ class JourneySampler:
 
         over = np.flatnonzero(simulator.ended & self._open)
         completed.append(self._complete(over, simulator.take_rewards(over)))
-        ended.add(self._piece[over])
+        ended.append((self._piece[over], simulator.observe(over)))
         self._piece[over] = -1
         self._steps[over] = 0
         done = np.flatnonzero(simulator.over)
         if len(done):
-            self._finish(done)
-            self._begin(done)
+            self._finish(done[self._ticks[done] > 0])
+            if go_on:
+                self._begin(done)
         return completed
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
@@ -169,7 +184,7 @@ class JourneySampler:
         return self._piece[rows], {**columns, "rewards": rewards.astype(np.float32)}
 
     def _pack(
-        self, log: list[tuple[Ints, dict[str, Array]]], terminated: Bools, ticks: int
+        self, log: list[tuple[Ints, dict[str, Array]]], ended: list[tuple[Ints, Array]], ticks: int
     ) -> Journeys:
         piece = np.concatenate([who for who, _ in log])
         order = np.argsort(piece, kind="stable")
@@ -177,10 +192,22 @@ class JourneySampler:
         columns = {name: np.concatenate([part[name] for part in full])[order] for name in full[0]}
         rows = np.concatenate(self._pieces)
         # A journey that goes on has acted again, or its last step would not be complete.
-        values = np.where(terminated, 0.0, self._last["values"][rows])
-        lengths = np.bincount(piece, minlength=self._num_pieces)
-        starts = np.concatenate(self._starts)
-        return Journeys(columns, lengths, rows, starts, terminated, values, ticks)
+        observations = self._last["obs"][rows]
+        last_of_all = np.concatenate([pieces for pieces, _ in ended])
+        observations[last_of_all] = np.concatenate([seen for _, seen in ended])
+        terminated = np.zeros(len(rows), np.bool_)
+        terminated[last_of_all] = True
+        values = self._last["values"][rows] if "values" in self._last else np.zeros(len(rows))
+        return Journeys(
+            columns,
+            lengths=np.bincount(piece, minlength=self._num_pieces),
+            rows=rows,
+            starts=np.concatenate(self._starts),
+            terminated=terminated,
+            next_values=np.where(terminated, 0.0, values),
+            next_observations=observations,
+            ticks=ticks,
+        )
 
     def _finish(self, campaigns: Ints) -> None:
         slots = self.simulator.slots
@@ -188,7 +215,7 @@ class JourneySampler:
             rows = slice(campaign * slots, (campaign + 1) * slots)
             returns = self._return[rows].copy()
             self.campaigns.append(
-                Campaign(int(self._ticks[campaign]), float(returns.sum()), returns)
+                Campaign(campaign, int(self._ticks[campaign]), float(returns.sum()), returns)
             )
             self._return[rows] = 0.0
         self._ticks[campaigns] = 0
@@ -199,21 +226,6 @@ class JourneySampler:
             seeds = [campaign_seed(self._rng) for _ in campaigns]
             self.simulator.reset(seeds, campaigns)
             campaigns = campaigns[self.simulator.over[campaigns]]
-
-
-class _Ended:
-    """Which pieces ended, while their number still grows."""
-
-    def __init__(self) -> None:
-        self._ended: list[Ints] = []
-
-    def add(self, pieces: Ints) -> None:
-        self._ended.append(pieces)
-
-    def flags(self, pieces: int) -> Bools:
-        flags = np.zeros(pieces, np.bool_)
-        flags[np.concatenate(self._ended)] = True
-        return flags
 
 
 def generalized_advantages(

@@ -1,0 +1,247 @@
+"""Environment runners that step the ad auction as arrays, for RLlib's new API stack.
+
+- `ArrayEnvRunner`: plugged in by `config.env_runners(env_runner_cls=ArrayEnvRunner)`
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+from numpy.typing import NDArray
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
+from ray.rllib.utils.metrics import (
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    NUM_MODULE_STEPS_SAMPLED,
+    NUM_MODULE_STEPS_SAMPLED_LIFETIME,
+)
+
+from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.errors import UserError
+from rllib_seq.models.stream_columns import StreamColumns
+from rllib_seq.models.stream_windows import StreamWindows
+from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.rollouts.journeys import Acts, Campaign, Journeys, JourneySampler
+from rllib_seq.rollouts.worker import TellingMultiAgentEnvRunner
+
+__all__ = ["ArrayEnvRunner"]
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+
+class ArrayEnvRunner(TellingMultiAgentEnvRunner):
+    """RLlib's multi-agent runner with another way to play, for `multi_user_ad_auction`.
+
+    It plays `num_envs_per_env_runner` campaigns side by side, to their ends, and returns each as a
+    MultiAgentEpisode like those of RLlib's runner; any algorithm can learn from them.
+
+    Raises:
+        UserError: the environment is another, there are several modules, or one with a stored
+            state.
+    """
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        if self.env is None:  # a runner without an environment only holds the weights
+            return
+        env = self.env.envs[0].unwrapped
+        if not isinstance(env, MultiUserAdAuctionEnv):
+            raise UserError(
+                f"ArrayEnvRunner plays multi_user_ad_auction, not {type(env).__name__}; remove "
+                "env_runner_cls from the config"
+            )
+        names = list(self.module.keys())
+        if len(names) != 1 or self.module[names[0]].is_stateful():
+            raise UserError(
+                f"ArrayEnvRunner plays one module without a stored state, and this config has "
+                f"{names}; remove env_runner_cls from it"
+            )
+        if self.config.batch_mode != "complete_episodes":
+            raise UserError(
+                "ArrayEnvRunner plays campaigns to their ends; set batch_mode='complete_episodes' "
+                "(use_sequence_module does), or remove env_runner_cls from the config"
+            )
+        self._name, self._env = names[0], env
+        seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
+        self._sampler = JourneySampler(env.simulator.config, self.num_envs, seed)
+        rows = self.num_envs * self._sampler.simulator.slots
+        drawn = [piece for piece in self._env_to_module if isinstance(piece, StreamColumns)]
+        self._bidder = _ModuleBidder(self.module[self._name], rows, drawn)
+
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[MultiAgentEpisode]:
+        episodes: list[MultiAgentEpisode] = []
+        ticks = 0
+        self._bidder.module = self.module[self._name]
+        self._bidder.explore = None if random_actions else explore
+        while (num_timesteps is not None and ticks < num_timesteps) or (
+            num_timesteps is None and len(episodes) < (num_episodes or self.num_envs)
+        ):
+            self._bidder.step = self.num_env_steps_sampled_lifetime * max(
+                1, self.config.num_env_runners
+            )
+            journeys = self._sampler.sample_campaigns(self._bidder)
+            campaigns, self._sampler.campaigns = self._sampler.campaigns, []
+            played = self._episodes(journeys, campaigns)
+            self._count(journeys, len(campaigns))
+            ticks += journeys.ticks
+            episodes += played
+        self._done_episodes_for_metrics.extend(episodes)
+        for index, episode in enumerate(episodes):
+            make_callback(
+                "on_episode_end",
+                callbacks_objects=self._callbacks,
+                callbacks_functions=self.config.callbacks_on_episode_end,
+                kwargs={
+                    "episode": episode,
+                    "env_runner": self,
+                    "metrics_logger": self.metrics,
+                    "env": self.env,
+                    "rl_module": self.module,
+                    "env_index": index % self.num_envs,
+                },
+            )
+        return episodes
+
+    def _episodes(self, journeys: Journeys, campaigns: list[Campaign]) -> list[MultiAgentEpisode]:
+        """One episode for every campaign, made of arrays."""
+        slots = self._sampler.simulator.slots
+        ends = np.cumsum(journeys.lengths)
+        columns = dict(journeys.columns)
+        observations, actions = columns.pop("obs"), columns.pop("actions")
+        rewards = columns.pop("rewards")
+        episodes = []
+        for campaign in campaigns:
+            episode = MultiAgentEpisode(
+                observation_space=self._env.observation_spaces,
+                action_space=self._env.action_spaces,
+                agent_to_module_mapping_fn=self.config.policy_mapping_fn,
+            )
+            for piece in np.flatnonzero(journeys.rows // slots == campaign.number):
+                agent = self._env.possible_agents[journeys.rows[piece] % slots]
+                steps = slice(ends[piece] - journeys.lengths[piece], ends[piece])
+                seen = np.concatenate(
+                    [observations[steps], journeys.next_observations[piece : piece + 1]]
+                )
+                episode.agent_episodes[agent] = SingleAgentEpisode(
+                    agent_id=agent,
+                    module_id=self._name,
+                    multi_agent_episode_id=episode.id_,
+                    observations=_buffer(seen, self._env.observation_spaces[agent]),
+                    actions=_buffer(actions[steps], self._env.action_spaces[agent]),
+                    rewards=_buffer(rewards[steps]),
+                    infos=[{}] * len(seen),
+                    extra_model_outputs={
+                        name: _buffer(column[steps]) for name, column in columns.items()
+                    },
+                    observation_space=self._env.observation_spaces[agent],
+                    action_space=self._env.action_spaces[agent],
+                    terminated=True,
+                    len_lookback_buffer=0,
+                )
+                episode._agent_to_module_mapping[agent] = self._name
+            episode.env_t, episode.is_terminated = campaign.ticks, True
+            episodes.append(episode)
+        return episodes
+
+    def _count(self, journeys: Journeys, campaigns: int) -> None:
+        """What RLlib's runner counts step by step; all agents in one."""
+        counts = {
+            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): journeys.ticks,
+            (NUM_EPISODES, NUM_EPISODES_LIFETIME): campaigns,
+        }
+        steps = int(journeys.lengths.sum())
+        for (now, lifetime), count in counts.items():
+            self.metrics.log_value(now, count, reduce="sum")
+            self.metrics.log_value(
+                lifetime,
+                count,
+                reduce="lifetime_sum",
+                with_throughput=lifetime == NUM_ENV_STEPS_SAMPLED_LIFETIME,
+            )
+        for (now, lifetime), who in {
+            (NUM_MODULE_STEPS_SAMPLED, NUM_MODULE_STEPS_SAMPLED_LIFETIME): self._name,
+            (NUM_AGENT_STEPS_SAMPLED, NUM_AGENT_STEPS_SAMPLED_LIFETIME): "users",
+        }.items():
+            self.metrics.log_value((now, who), steps, reduce="sum")
+            self.metrics.log_value((lifetime, who), steps, reduce="lifetime_sum")
+
+
+def _buffer(rows: Array, space: Any = None) -> InfiniteLookbackBuffer:
+    return InfiniteLookbackBuffer(data=rows, lookback=0, space=space)
+
+
+class _ModuleBidder:
+    """Acts for many users at once with a module, and keeps the window of each."""
+
+    def __init__(self, module: Any, rows: int, drawn: list[StreamColumns]) -> None:
+        self.module = module
+        self.explore: bool | None = True
+        """None acts at random."""
+        self.step = 0
+        self._drawn = drawn
+        self._kept: dict[str, Array] = {}
+        settings = sequence_settings(module)
+        self._windows = None
+        if settings is not None:
+            self._windows = StreamWindows(
+                rows, module.observation_space, module.action_space, settings
+            )
+        assert isinstance(module.action_space, Discrete)
+        self._actions = np.zeros(rows, np.int64)
+
+    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
+        fresh = rows[new]
+        if self._windows is None:
+            batch: dict[str, Array] = {Columns.OBS: observations}
+        else:
+            self._windows.restart(fresh)
+            batch = self._windows.push(rows, observations, self._actions[rows], rewards)
+        for piece in self._drawn:
+            for name, column in piece.draw(len(fresh)).items():
+                kept = self._kept.setdefault(name, np.zeros(len(self._actions), column.dtype))
+                kept[fresh] = column
+                batch[name] = kept[rows]
+        actions, columns = self._act({k: torch.as_tensor(v) for k, v in batch.items()}, len(rows))
+        self._actions[rows] = actions
+        return Acts(actions, columns)
+
+    def _act(self, batch: dict[str, Any], count: int) -> tuple[Ints, dict[str, Array]]:
+        module = self.module
+        if self.explore is None:
+            return np.random.randint(module.action_space.n, size=count), {}
+        with torch.no_grad():
+            if self.explore:
+                outputs = module.forward_exploration(batch, t=self.step)
+            else:
+                outputs = module.forward_inference(batch)
+            if Columns.ACTIONS in outputs:
+                return outputs[Columns.ACTIONS].numpy(), {}
+            logits = outputs[Columns.ACTION_DIST_INPUTS]
+            distribution = module.get_exploration_action_dist_cls().from_logits(logits)
+            if not self.explore:
+                distribution = distribution.to_deterministic()
+            actions = distribution.sample()
+            columns = {Columns.ACTION_DIST_INPUTS: logits.numpy()}
+            if self.explore:
+                columns[Columns.ACTION_LOGP] = distribution.logp(actions).numpy()
+        return actions.numpy(), columns

@@ -1,0 +1,145 @@
+"""The array runner is RLlib's runner, only faster: the same episodes, and all algorithms learn."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.appo import APPOConfig
+from ray.rllib.algorithms.dqn import DQNConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.columns import Columns
+from ray.rllib.examples.envs.classes.multi_agent import MultiAgentCartPole
+
+import rllib_seq  # noqa: F401, names the environment
+from rllib_seq.errors import UserError
+from rllib_seq.models import use_sequence_module
+from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
+from rllib_seq.rollouts import ArrayEnvRunner, TellingMultiAgentEnvRunner
+
+SMALL: dict[str, Any] = {
+    "window_length": 4,
+    "d_model": 8,
+    "num_heads": 2,
+    "feedforward_dim": 8,
+    "head_hidden": 8,
+    "dropout": 0.0,
+}
+
+
+def _config(algorithm: Any, runner: Any = ArrayEnvRunner, **training: Any) -> Any:
+    config = algorithm().environment(
+        "multi_user_ad_auction", env_config={"num_users": 12, "preset": "display"}
+    )
+    config.multi_agent(
+        policies={"bidder"},
+        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+        count_steps_by="agent_steps",
+    )
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=2, env_runner_cls=runner)
+    config.training(**training).reporting(
+        min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=1
+    )
+    config.debugging(seed=0)
+    if algorithm is DQNConfig:
+        config.training(train_batch_size=16, num_steps_sampled_before_learning_starts=20)
+        return use_sequence_q_learning(config, EpsilonLadder(), **SMALL)
+    config.training(train_batch_size_per_learner=100)
+    if algorithm is PPOConfig:
+        config.training(minibatch_size=50, num_epochs=1)
+    return use_sequence_module(config, **SMALL)
+
+
+def _journeys(episode: Any) -> dict[str, Any]:
+    return {
+        agent: (
+            np.asarray(part.get_observations()).tolist(),
+            np.asarray(part.get_actions()).tolist(),
+            part.is_terminated,
+            part.module_id,
+            np.asarray(part.get_rewards()),
+        )
+        for agent, part in episode.agent_episodes.items()
+        if len(part)
+    }
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_episodes_are_those_of_rllibs_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same weights, same campaigns, greedy: step for step what RLlib's runner plays."""
+    for face in ("envs.ad_auction.multi_agent_env", "rllib_seq.rollouts.journeys"):
+        monkeypatch.setattr(f"{face}.campaign_seed", lambda rng: 123)
+    played, weights = [], None
+    for runner in (ArrayEnvRunner, TellingMultiAgentEnvRunner):
+        algo = _config(PPOConfig, runner).build_algo()
+        try:
+            module = algo.env_runner.module["bidder"]
+            with torch.no_grad():
+                module.policy.head.weight.mul_(300.0)
+            weights = weights or module.state_dict()
+            module.load_state_dict(weights)
+            played.append(algo.env_runner.sample(num_episodes=1, explore=False)[0])
+        finally:
+            algo.stop()
+    arrays, stock = (_journeys(episode) for episode in played)
+    assert len({action for journey in arrays.values() for action in journey[1]}) > 1
+    assert arrays.keys() == stock.keys()
+    for agent, journey in stock.items():
+        assert arrays[agent][:-1] == journey[:-1]
+        assert arrays[agent][-1] == pytest.approx(journey[-1], abs=1e-6)
+    assert len(played[0]) == len(played[1])  # ticks
+    assert played[0].agent_steps() == played[1].agent_steps()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_training_recomputes_what_was_recorded() -> None:
+    algo = _config(PPOConfig).build_algo()
+    try:
+        learner = algo.learner_group._learner
+        module = learner.module["bidder"]
+        with torch.no_grad():
+            module.policy.head.weight.mul_(100.0)
+        algo.env_runner.module["bidder"].load_state_dict(module.state_dict(), strict=False)
+        batch = learner._learner_connector(
+            rl_module=learner.module, batch={}, episodes=algo.env_runner.sample(), shared_data={}
+        )["bidder"]
+        with torch.no_grad():
+            outputs = module.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
+        logp = module.get_train_action_dist_cls().from_logits(outputs).logp(batch["actions"])
+        real = batch[Columns.LOSS_MASK]
+        assert torch.allclose(logp[real], batch[Columns.ACTION_LOGP][real], atol=1e-4)
+    finally:
+        algo.stop()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "remote"),
+    [(PPOConfig, 0), (APPOConfig, 0), (DQNConfig, 0), (DQNConfig, 1)],
+    ids=["ppo", "appo", "dqn", "dqn-remote"],
+)
+@pytest.mark.usefixtures("ray_session")
+def test_it_trains(algorithm: Any, remote: int) -> None:
+    algo = _config(algorithm).env_runners(num_env_runners=remote).build_algo()
+    try:
+        deadline = time.monotonic() + 60
+        learned: dict[str, Any] = {}
+        while not {"total_loss", "qf_loss"} & learned.keys():
+            assert time.monotonic() < deadline, "no learner results within a minute"
+            result = algo.train()
+            learned = result.get("learners", {}).get("bidder", learned)
+            time.sleep(0.02)  # leave the core to runner and learner
+        assert np.isfinite(learned.get("qf_loss", learned.get("total_loss")))
+        runners = result["env_runners"]
+        assert np.isfinite(runners["episode_return_mean"])
+        assert runners["num_env_steps_sampled_lifetime"] > 0
+    finally:
+        algo.stop()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_other_environments_are_refused() -> None:
+    config = _config(PPOConfig).environment(MultiAgentCartPole)
+    config.env_config = {"num_agents": 2}
+    with pytest.raises(UserError, match="plays multi_user_ad_auction, not .*env_runner_cls"):
+        config.build_algo()
