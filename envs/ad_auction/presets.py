@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
+from envs.ad_auction.features import KINDS
 from envs.ad_auction.market import AUCTIONS
+from envs.ad_auction.signals import Layout
 from envs.ad_auction.traffic import Traffic, load_week
 from envs.ad_auction.users import Audience, ConversionDelay, Creatives, JourneyModel
 from envs.ad_auction.world import Preset
@@ -180,6 +182,9 @@ class AuctionConfig:
     """A key of `PRESETS`."""
     num_users: int = 64
     """Users of one campaign."""
+    observation: str | None = None
+    """"raw": the signals of one request, so that memory is needed. "full": the counts that a bidder
+    could keep as well; see `features`. None: as the preset says."""
     slots: int | None = None
     """Users of one campaign that are in memory at the same time: a journey's end makes room for the
     user who comes next. For long runs with very many users; None: room for all."""
@@ -207,6 +212,8 @@ class AuctionConfig:
         _choice("reward", self.reward, REWARDS)
         if self.auction is not None:
             _choice("auction", self.auction, AUCTIONS)
+        if self.observation is not None:
+            _choice("observation", self.observation, KINDS)
         if type(self.num_users) is not int or self.num_users < 1:
             raise ValueError(f"num_users is {self.num_users!r}; give a whole number of at least 1")
         if self.slots is not None and not (
@@ -241,6 +248,21 @@ class AuctionConfig:
     def num_slots(self) -> int:
         """Users of one campaign that are in memory at the same time."""
         return self.num_users if self.slots is None else self.slots
+
+    def build_layout(self, preset: Preset) -> Layout:
+        """What is observed of the preset that `build_preset` has built."""
+        model = preset.users
+        return Layout(
+            kind=self.observation or preset.observation,
+            channels=model.channels,
+            segments=model.audience.segments,
+            devices=model.audience.devices,
+            creatives=model.creatives.names,
+            floor=preset.floor,
+            highest_bid=preset.value * preset.highest_bid,
+            value=preset.value,
+            shadow_price=preset.shadow_price,
+        )
 
     def with_users(self, num_users: int) -> AuctionConfig:
         """The same world with another number of users; a budget of its own grows with them."""

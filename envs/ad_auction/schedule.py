@@ -42,6 +42,7 @@ class Schedule:
         slots: of each campaign; a journey's end makes room for the user who comes next.
         state: `[E * slots]` rows.
         deliver: is told the rows of conversions that happen.
+        forget: is told the rows that others take.
 
     Attributes:
         hours: `[E]`, the clocks.
@@ -56,9 +57,10 @@ class Schedule:
         slots: int,
         state: UserState,
         deliver: Callable[[Ints], None],
+        forget: Callable[[Ints], None],
     ) -> None:
         self._preset, self._num_users, self._slots = preset, num_users, slots
-        self._state, self._deliver = state, deliver
+        self._state, self._deliver, self._forget = state, deliver, forget
         self._tick_hours = preset.users.traffic.tick_hours
         campaigns = len(state.number) // slots
         self.hours = np.zeros(campaigns)
@@ -130,7 +132,7 @@ class Schedule:
         """Gives free slots to the users who come next."""
         state, model = self._state, self._preset.users
         rows = campaign * self._slots + slots
-        state.clear(rows)
+        self._forget(rows)
         state.next_tick[rows] = NEVER
         state.ended[rows] = True
         first = int(self._seated[campaign])
@@ -176,7 +178,7 @@ class Schedule:
             if not self._pay_out(campaigns, hour) or self._slots == self._num_users:
                 break
         self.ticks[campaigns] = np.where(over, self.ticks[campaigns], upcoming)
-        self.hours[campaigns] = np.where(over, self.hours[campaigns], hour)
+        self.hours[campaigns] = np.where(np.isfinite(hour), hour, self.hours[campaigns])
         due = (ticks == upcoming[:, None]) & ~over[:, None]
         self._tail[campaigns] = _pack(self._queue, campaigns, slots, due)
         self._head[campaigns] = 0
@@ -232,7 +234,7 @@ class Schedule:
         rows = campaigns[which] * self._slots + slot
         self._deliver(rows)
         state.conversion_hour[rows] = np.inf
-        state.ended[rows] = True
+        state.ended[rows] = state.next_tick[rows] == NEVER
         hours[which, slot] = np.inf
         self._next_conversion[campaigns] = hours.min(axis=1)
         return True
