@@ -14,13 +14,13 @@ from envs.ad_auction.simulator import AuctionSimulator
 __all__ = ["AdAuctionEnv", "campaign_seed"]
 
 
-class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
+class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
     """Bids on the requests of one campaign in the order in which they come (`stream="campaign"`).
 
-    Observation: float32 `[D]`, see `features.fields`. Action: a bid level, 0 is no bid, see
-    `Preset.bid_levels`. Reward: value of the conversions that have happened since the last step
-    minus (1 + shadow price) * what was paid, in currency units. The episode terminates with the
-    last journey.
+    Observation: float32 `[D]`, see `features.fields`. Action: a bid level, 0 is no bid, or what the
+    config's `actions` says, see `actions.Actions`. Reward: value of the conversions that have
+    happened since the last step minus (1 + shadow price) * what was paid, in currency units. The
+    episode terminates with the last journey.
 
     Args:
         **config: keys of `AuctionConfig`.
@@ -37,9 +37,9 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     def __init__(self, **config: Any) -> None:
         self.simulator = AuctionSimulator(AuctionConfig.from_dict(config))
-        self.bid_levels = self.simulator.preset.bid_levels
+        self.actions = self.simulator.config.build_actions(self.simulator.preset)
         self.observation_space = self.simulator.observation_space
-        self.action_space = gym.spaces.Discrete(len(self.bid_levels))
+        self.action_space = self.actions.space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -49,18 +49,16 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.simulator.reset(campaign_seed(self.np_random))
         return self._observe(), {}
 
-    def step(
-        self, action: np.int64 | int
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Bids on the current request.
 
         Raises:
-            ValueError: if the action is not a bid level.
+            ValueError: if the action is not in the space.
         """
-        if not self.action_space.contains(action):
-            raise ValueError(f"action is {action!r}; give a bid level in {self.action_space}")
         simulator = self.simulator
-        outcome = simulator.step(self.bid_levels[[int(action)]])
+        segment = simulator.state.segment[simulator.shown()]
+        bids, creatives = self.actions.decode(np.asarray(action)[None], segment)
+        outcome = simulator.step(bids, creatives)
         reward = float(simulator.take_campaign_rewards()[0])
         info = {
             "won": bool(outcome.won[0]),

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.ad_auction.actions import ACTIONS, BID_UNITS, Actions
 from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
 from envs.ad_auction.features import KINDS
 from envs.ad_auction.market import AUCTIONS
@@ -185,6 +186,10 @@ class AuctionConfig:
     observation: str | None = None
     """"raw": the signals of one request, so that memory is needed. "full": the counts that a bidder
     could keep as well; see `features`. None: as the preset says."""
+    actions: str = "levels"
+    """What an agent chooses, see `actions.Actions`."""
+    bid_unit: str = "campaign"
+    """"campaign": bid levels are bids. "user": multipliers of the worth of a user's conversion."""
     slots: int | None = None
     """Users of one campaign that are in memory at the same time: a journey's end makes room for the
     user who comes next. For long runs with very many users; None: room for all."""
@@ -212,6 +217,8 @@ class AuctionConfig:
         _choice("reward", self.reward, REWARDS)
         if self.auction is not None:
             _choice("auction", self.auction, AUCTIONS)
+        _choice("actions", self.actions, ACTIONS)
+        _choice("bid_unit", self.bid_unit, BID_UNITS)
         if self.observation is not None:
             _choice("observation", self.observation, KINDS)
         if type(self.num_users) is not int or self.num_users < 1:
@@ -248,6 +255,10 @@ class AuctionConfig:
     def num_slots(self) -> int:
         """Users of one campaign that are in memory at the same time."""
         return self.num_users if self.slots is None else self.slots
+
+    def build_actions(self, preset: Preset) -> Actions:
+        """The action space in the preset that `build_preset` has built."""
+        return Actions(preset, self.actions, self.bid_unit)
 
     def build_layout(self, preset: Preset) -> Layout:
         """What is observed of the preset that `build_preset` has built."""
