@@ -97,9 +97,9 @@ class Schedule:
         """Rows whose requests are due now, in the order in which they are served."""
         if len(self.hours) == 1:
             return self._queue[0, self._head[0] : self._tail[0]].copy()  # the next tick writes it
-        place = np.arange(self._slots)
-        due = (place >= self._head[:, None]) & (place < self._tail[:, None])
-        campaign, place = np.nonzero(due)
+        size = self._tail - self._head
+        campaign = np.repeat(np.arange(len(size)), size)
+        place = np.arange(len(campaign)) - np.repeat(np.cumsum(size) - self._tail, size)
         return campaign * self._slots + self._queue[campaign, place]
 
     def shown(self) -> Ints:

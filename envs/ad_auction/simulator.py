@@ -160,6 +160,13 @@ class AuctionSimulator:
         return bool(self.over.all())
 
     @property
+    def bytes_per_user(self) -> int:
+        """Memory per slot: state, two queues and, if they are kept, counts."""
+        queues = 2 * np.dtype(np.int64).itemsize
+        tracker = self._books.tracker
+        return self.state.bytes_per_user + queues + (tracker.bytes_per_user if tracker else 0)
+
+    @property
     def hour(self) -> float:
         """Clock of the first campaign."""
         return float(self.hours[0])

@@ -60,6 +60,13 @@ class Tracker:
         self._recent = np.zeros((4, num_campaigns))  # requests, wins, paid; impressions of a day
         self._recent_hour = np.zeros(num_campaigns)
 
+    @property
+    def bytes_per_user(self) -> int:
+        """Memory of one row."""
+        rows = len(self.impressions)
+        arrays = [a for a in vars(self).values() if isinstance(a, np.ndarray) and len(a) == rows]
+        return sum(array.nbytes for array in arrays) // rows
+
     def clear_campaigns(self, campaigns: Ints) -> None:
         """Forgets what was counted of these campaigns."""
         for counts in (self.credit, self.conversions, self.all_impressions, self._recent_hour):
