@@ -61,6 +61,7 @@ class AuctionSimulator:
 
     Attributes:
         hours: `[E]`, the campaigns' clocks.
+        flight_hours: how long a campaign takes; without an end of the flight about.
         events: what is recorded, or None.
 
     Raises:
@@ -111,10 +112,10 @@ class AuctionSimulator:
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
         self._nobody_leaves = config.reward != "sampled"
         self._clear = AUCTIONS[self.preset.auction]
-        self._flight = self.preset.flight_hours
-        if np.isinf(self._flight):  # when most users are through
-            traffic = model.traffic
-            self._flight = traffic.arrival_hours + model.requests_per_user * traffic.mean_gap_hours
+        self.flight_hours = self.preset.flight_hours
+        if np.isinf(self.flight_hours):  # when most users are through
+            gap = model.traffic.mean_gap_hours
+            self.flight_hours = model.traffic.arrival_hours + model.requests_per_user * gap
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
         unused |= {"back"} if model.comes_back is None else set()
@@ -220,7 +221,7 @@ class AuctionSimulator:
         hour = self.hours[campaign]
         flight_left = np.ones(len(rows))
         if np.isfinite(self.ledgers.budget):
-            flight_left = np.maximum(0.0, 1.0 - hour / self._flight)
+            flight_left = np.maximum(0.0, 1.0 - hour / self.flight_hours)
         counted = {}
         if self._books.tracker is not None:
             shown = exposure(state, self.preset, rows, hour)
