@@ -148,15 +148,12 @@ class Ledgers:
             most: `[n]`, what each bid could cost at most.
             spend: `[n]`, what it would cost.
         """
-        made = np.ones(len(most), np.bool_)
         if np.isinf(self.budget):
-            return made
+            return np.ones(len(most), np.bool_)
         remaining = self.budget - self.total("spend")[groups.campaigns]  # (m,)
-        single = groups.size == 1
-        alone = groups.start[single]
-        made[alone] = most[alone] <= remaining[single]
-        tight = ~single & (groups.sums(most) > remaining)
-        for i in np.flatnonzero(tight).tolist():
+        # What is too much for all that is left is not made; the rest may be too much together.
+        made = most <= np.repeat(remaining, groups.size)
+        for i in np.flatnonzero(groups.sums(most * made) > remaining).tolist():
             of_one = slice(groups.start[i], groups.start[i] + groups.size[i])
             made[of_one] = affordable(most[of_one], spend[of_one], float(remaining[i]))
         return made

@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.render import RENDER_FPS, Window, draw
 from envs.ad_auction.simulator import AuctionSimulator
 
 __all__ = ["AdAuctionEnv", "campaign_seed"]
 
 
-class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
+class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
     """Bids on the requests of one campaign in the order in which they come (`stream="campaign"`).
 
-    Observation: float32 `[D]`, see `features.fields`. Action: a bid level, 0 is no bid, see
-    `Preset.bid_levels`. Reward: value of the conversions that have happened since the last step
-    minus (1 + shadow price) * what was paid, in currency units. The episode terminates with the
-    last journey.
+    Observation: float32 `[D]`, see `features.fields`. Action: a bid level, 0 is no bid, or what the
+    config's `actions` says, see `actions.Actions`. Reward: value of the conversions that have
+    happened since the last step minus (1 + shadow price) * what was paid, in currency units. The
+    episode terminates with the last journey.
 
     Args:
+        render_mode: "rgb_array": `render` gives a picture of the campaign, uint8 `[600, 720, 3]`;
+            "human": a window shows it. Both need `reward="sampled"`.
         **config: keys of `AuctionConfig`.
 
     Example:
@@ -33,13 +36,19 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
         ((8,), 17)
     """
 
-    metadata = {"render_modes": []}
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": RENDER_FPS}
 
-    def __init__(self, **config: Any) -> None:
-        self.simulator = AuctionSimulator(AuctionConfig.from_dict(config))
-        self.bid_levels = self.simulator.preset.bid_levels
+    def __init__(self, render_mode: str | None = None, **config: Any) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            modes = ", ".join(self.metadata["render_modes"])
+            raise ValueError(f"unknown render_mode {render_mode!r}; choose one of: {modes}")
+        self.render_mode = render_mode
+        self._window: Window | None = None
+        record = render_mode is not None
+        self.simulator = AuctionSimulator(AuctionConfig.from_dict(config), record=record)
+        self.actions = self.simulator.config.build_actions(self.simulator.preset)
         self.observation_space = self.simulator.observation_space
-        self.action_space = gym.spaces.Discrete(len(self.bid_levels))
+        self.action_space = self.actions.space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -47,27 +56,45 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], np.int64]):
         """Starts a campaign; see `gymnasium.Env.reset`."""
         super().reset(seed=seed)
         self.simulator.reset(campaign_seed(self.np_random))
+        self._show()
         return self._observe(), {}
 
-    def step(
-        self, action: np.int64 | int
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Bids on the current request.
 
         Raises:
-            ValueError: if the action is not a bid level.
+            ValueError: if the action is not in the space.
         """
-        if not self.action_space.contains(action):
-            raise ValueError(f"action is {action!r}; give a bid level in {self.action_space}")
         simulator = self.simulator
-        outcome = simulator.step(self.bid_levels[[int(action)]])
+        segment = simulator.state.segment[simulator.shown()]
+        bids, creatives = self.actions.decode(np.asarray(action)[None], segment)
+        outcome = simulator.step(bids, creatives)
         reward = float(simulator.take_campaign_rewards()[0])
         info = {
             "won": bool(outcome.won[0]),
             "paid": float(outcome.paid[0]),
             "clicked": bool(outcome.clicked[0]),
         }
+        self._show()
         return self._observe(), reward, simulator.done, False, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Spend against plan, bids against market prices, and the journeys of the last users."""
+        return draw(self.simulator) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Closes the window."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def _show(self) -> None:
+        if self.render_mode != "human":
+            return
+        if self._window is None:
+            self._window = Window()
+        if self._window.due or self.simulator.done:
+            self._window.show(draw(self.simulator))
 
     def _observe(self) -> NDArray[np.float32]:
         return self.simulator.observe(self.simulator.shown())[0]

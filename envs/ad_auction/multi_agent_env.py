@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
@@ -37,13 +36,18 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.simulator = AuctionSimulator(AuctionConfig.from_dict(dict(config or {})))
-        self.bid_levels = self.simulator.preset.bid_levels
+        config_read = self.simulator.config
+        if config_read.num_slots != config_read.num_users:
+            raise ValueError(
+                f"slots is {config_read.slots}; every user is an agent here and needs one: leave "
+                "slots out"
+            )
+        self.actions = config_read.build_actions(self.simulator.preset)
         self.possible_agents = [f"user_{i}" for i in range(self.simulator.num_users)]
         self.agents: list[str] = []
         space = self.simulator.observation_space
-        actions: gym.Space[np.int64] = gym.spaces.Discrete(len(self.bid_levels))
         self.observation_spaces = dict.fromkeys(self.possible_agents, space)
-        self.action_spaces = dict.fromkeys(self.possible_agents, actions)
+        self.action_spaces = dict.fromkeys(self.possible_agents, self.actions.space)
         self._rng, _ = seeding.np_random()
 
     def reset(
@@ -58,23 +62,21 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         return self._observe(self.simulator.pending), {}
 
     def step(
-        self, action_dict: Mapping[str, int]
+        self, action_dict: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Bids on the pending requests.
 
         Raises:
-            ValueError: if the actions are not bid levels, one for each user who has a request.
+            ValueError: if the actions are not in the space, one for each user who has a request.
         """
         simulator = self.simulator
         names = [self.possible_agents[u] for u in simulator.pending]
         if action_dict.keys() != set(names):
             odd = sorted(action_dict.keys() ^ set(names))
             raise ValueError(f"actions must be those of {names}; missing or too many: {odd}")
-        levels = np.array([action_dict[name] for name in names])
-        if not ((levels >= 0) & (levels < len(self.bid_levels))).all():
-            bad = {name: int(level) for name, level in zip(names, levels, strict=True)}
-            raise ValueError(f"give bid levels from 0 to {len(self.bid_levels) - 1}, not {bad}")
-        simulator.step(self.bid_levels[levels])
+        actions = np.array([action_dict[name] for name in names])
+        segment = simulator.state.segment[simulator.pending]
+        simulator.step(*self.actions.decode(actions, segment))
 
         ended = np.flatnonzero(simulator.ended & self._alive)
         self._alive[ended] = False

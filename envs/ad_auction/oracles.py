@@ -9,7 +9,8 @@
   distribution of stage and signals, policy iteration.
 
 Exact for `journey` (no budget, no end of flight). With a budget the campaign's shadow price stands
-for it, and the flight's end and its censored conversions are ignored: then these are references.
+for it, the flight's end and its censored conversions are ignored, and so is, but for the filter of
+`BayesBids`, how impressions wear out and whom they appeal to: then these are references.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class BayesBids:
         """See `BidPolicy.bids`."""
         sim = self._simulator
         self._channel = sim.channel(users)
+        self._response = sim.response(users, np.zeros(len(users), np.int64))
         segment = sim.state.segment[users]
         advantage = self._advantage[segment, sim.request[users], :, self._channel]  # (n, S)
         return best_response(sim.preset, (self.belief[users] * advantage).sum(axis=1))
@@ -91,12 +93,19 @@ class BayesBids:
     def update(self, users: Ints, outcome: Outcome) -> None:
         """Filters the beliefs by what the requests brought."""
         model, prior, channel = self._model, self.belief[users], self._channel
-        click = model.click[:, channel].T  # (n, S), by the stage before
-        clicked = prior * np.where(outcome.clicked[:, None], click, 1 - click)
-        won = np.einsum("ns,nsz->nz", clicked, self._kernels.won[:, channel].swapaxes(0, 1))
+        click, move = model.click[:, channel].T, model.move_up[:, channel].T  # (n, S)
+        if self._response is not None:
+            click = np.minimum(click * self._response.click[:, None], 1.0)
+            move = np.minimum(move * self._response.move[:, None], 1.0)
+        clicked = prior * np.where(outcome.clicked[:, None], click, 1 - click)  # stage before
+        won = clicked * (1 - model.hazard_won) * (1 - model.churn)  # who stays
+        up = (won * move)[:, :-1]
+        won[:, :-1] -= up
+        won[:, 1:] += up
         posterior = np.where(outcome.won[:, None], won, prior @ self._kernels.lost)
         posterior *= np.where(outcome.visited[:, None], model.visit, 1 - model.visit)
-        self.belief[users] = posterior / posterior.sum(axis=1, keepdims=True)
+        # Nothing is left of a belief where nobody could stay; nothing will be asked of it.
+        self.belief[users] = posterior / np.maximum(posterior.sum(axis=1, keepdims=True), 1e-300)
 
 
 class Memoryless(NamedTuple):
@@ -155,9 +164,9 @@ def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memo
         advantages = []
         for comes_back in return_rates(model)[::-1]:
             v_next = comes_back * v_next
-            q_lost = preset.value * model.hazard_lost
+            q_lost = preset.mean_value * model.hazard_lost
             q_lost = q_lost + np.einsum("szo,zo->s", to_lost, v_next)
-            q_won = preset.value * model.hazard_won[:, None]
+            q_won = preset.mean_value * model.hazard_won[:, None]
             q_won = q_won + np.einsum("sczo,zo->sc", to_won, v_next)
             advantage = q_won - q_lost[:, None]  # (S, C)
             gain = np.einsum("oc,sc,c->so", win, advantage, model.channel_share)

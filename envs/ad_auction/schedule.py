@@ -42,6 +42,7 @@ class Schedule:
         slots: of each campaign; a journey's end makes room for the user who comes next.
         state: `[E * slots]` rows.
         deliver: is told the rows of conversions that happen.
+        forget: is told the rows that others take.
 
     Attributes:
         hours: `[E]`, the clocks.
@@ -56,9 +57,10 @@ class Schedule:
         slots: int,
         state: UserState,
         deliver: Callable[[Ints], None],
+        forget: Callable[[Ints], None],
     ) -> None:
         self._preset, self._num_users, self._slots = preset, num_users, slots
-        self._state, self._deliver = state, deliver
+        self._state, self._deliver, self._forget = state, deliver, forget
         self._tick_hours = preset.users.traffic.tick_hours
         campaigns = len(state.number) // slots
         self.hours = np.zeros(campaigns)
@@ -67,7 +69,13 @@ class Schedule:
         self._seated = np.zeros(campaigns, np.int64)  # users who have had a slot
         self._log_to_come = np.zeros(campaigns)  # log share of arrivals after the last seated
         self._next_conversion = np.full(campaigns, np.inf)
-        self._queue = np.zeros((campaigns, slots), np.int32)
+        # Its length balances looking at everybody once against looking at the list at every tick.
+        gap = preset.users.traffic.mean_gap_hours / self._tick_hours
+        self._window = max(1, int(np.sqrt(gap)))
+        self._window_end = np.zeros(campaigns, np.int64)
+        self._soon = np.zeros((campaigns, slots), np.int64)
+        self._soon_size = np.zeros(campaigns, np.int64)
+        self._queue = np.zeros((campaigns, slots), np.int64)
         self._head = np.zeros(campaigns, np.int64)
         self._tail = np.zeros(campaigns, np.int64)
 
@@ -78,6 +86,8 @@ class Schedule:
         self._seated[campaigns] = 0
         self._log_to_come[campaigns] = 0.0
         self._next_conversion[campaigns] = np.inf
+        self._soon_size[campaigns] = 0
+        self._window_end[campaigns] = 0
         for campaign, seed in zip(campaigns.tolist(), seeds, strict=True):
             self.keys[:, campaign] = purpose_keys(seed, len(PURPOSES))
             self._seat(campaign, np.arange(self._slots))
@@ -86,10 +96,10 @@ class Schedule:
     def pending(self) -> Ints:
         """Rows whose requests are due now, in the order in which they are served."""
         if len(self.hours) == 1:
-            return self._queue[0, self._head[0] : self._tail[0]].astype(np.int64)
-        place = np.arange(self._slots)
-        due = (place >= self._head[:, None]) & (place < self._tail[:, None])
-        campaign, place = np.nonzero(due)
+            return self._queue[0, self._head[0] : self._tail[0]].copy()  # the next tick writes it
+        size = self._tail - self._head
+        campaign = np.repeat(np.arange(len(size)), size)
+        place = np.arange(len(campaign)) - np.repeat(np.cumsum(size) - self._tail, size)
         return campaign * self._slots + self._queue[campaign, place]
 
     def shown(self) -> Ints:
@@ -122,7 +132,7 @@ class Schedule:
         """Gives free slots to the users who come next."""
         state, model = self._state, self._preset.users
         rows = campaign * self._slots + slots
-        state.clear(rows)
+        self._forget(rows)
         state.next_tick[rows] = NEVER
         state.ended[rows] = True
         first = int(self._seated[campaign])
@@ -158,25 +168,48 @@ class Schedule:
 
     def _advance(self, campaigns: Ints) -> None:
         """Moves campaigns to the next tick that has requests; past the last, to the end."""
-        ticks = self._state.next_tick.reshape(len(self.hours), self._slots)
         while True:
             self._reseat(campaigns)
-            due_at = ticks[campaigns]
-            upcoming = due_at.min(axis=1)
+            slots, ticks = self._upcoming(campaigns)
+            upcoming = ticks.min(axis=1, initial=NEVER)
             over = upcoming == NEVER
             hour = np.where(over, self._preset.flight_hours, upcoming * self._tick_hours)
             # A conversion ends a journey and may make room for a user who comes before that hour.
             if not self._pay_out(campaigns, hour) or self._slots == self._num_users:
                 break
         self.ticks[campaigns] = np.where(over, self.ticks[campaigns], upcoming)
-        self.hours[campaigns] = np.where(over, self.hours[campaigns], hour)
-        due = (due_at == upcoming[:, None]) & ~over[:, None]
-        which, slot = np.nonzero(due)
-        count = due.sum(axis=1)
-        place = np.arange(len(which)) - (np.cumsum(count) - count)[which]
-        self._queue[campaigns[which], place] = slot
+        self.hours[campaigns] = np.where(np.isfinite(hour), hour, self.hours[campaigns])
+        due = (ticks == upcoming[:, None]) & ~over[:, None]
+        self._tail[campaigns] = _pack(self._queue, campaigns, slots, due)
         self._head[campaigns] = 0
-        self._tail[campaigns] = count
+
+    def _upcoming(self, campaigns: Ints) -> tuple[Ints, Ints]:
+        """The slots that are next and when, `[m, width]` each, in order; NEVER fills up.
+
+        To look at every user at every tick would cost more than the tick. So those who come in the
+        next window are listed, and all are looked at again when it has passed. Who is served in a
+        window is in its list already, and a new user opens a new one.
+        """
+        ticks = self._state.next_tick.reshape(len(self.hours), self._slots)
+        slots, upcoming = self._listed(campaigns, ticks)
+        passed = upcoming.min(axis=1, initial=NEVER) >= self._window_end[campaigns]
+        if passed.any():
+            which = campaigns[passed]
+            everybody = ticks[which]
+            first = everybody.min(axis=1)
+            self._window_end[which] = end = np.where(first == NEVER, NEVER, first + self._window)
+            each = np.broadcast_to(np.arange(self._slots), everybody.shape)
+            self._soon_size[which] = _pack(self._soon, which, each, everybody < end[:, None])
+            slots, upcoming = self._listed(campaigns, ticks)
+        return slots, upcoming
+
+    def _listed(self, campaigns: Ints, ticks: Ints) -> tuple[Ints, Ints]:
+        size = self._soon_size[campaigns]
+        slots = self._soon[campaigns, : size.max()]
+        upcoming = ticks[campaigns[:, None], slots]
+        if len(campaigns) > 1:
+            upcoming[np.arange(slots.shape[1]) >= size[:, None]] = NEVER
+        return slots, upcoming
 
     def _reseat(self, campaigns: Ints) -> None:
         """Gives the slots of ended journeys to the users who come next."""
@@ -187,6 +220,7 @@ class Schedule:
             free = np.flatnonzero(ended[campaign])
             if len(free):
                 self._seat(campaign, free)
+                self._soon_size[campaign] = 0
 
     def _pay_out(self, campaigns: Ints, until: Floats) -> bool:
         """Delivers the conversions that happen up to these hours; whether there were any."""
@@ -200,7 +234,17 @@ class Schedule:
         rows = campaigns[which] * self._slots + slot
         self._deliver(rows)
         state.conversion_hour[rows] = np.inf
-        state.ended[rows] = True
+        state.ended[rows] = state.next_tick[rows] == NEVER
         hours[which, slot] = np.inf
         self._next_conversion[campaigns] = hours.min(axis=1)
         return True
+
+
+def _pack(target: Ints, rows: Ints, slots: Ints, chosen: Bools) -> Ints:
+    """Writes the chosen slots to the left of `target[rows]`; how many there are, `[m]`."""
+    which, place = np.nonzero(chosen)
+    count = chosen.sum(axis=1)
+    target[rows[which], np.arange(len(which)) - (np.cumsum(count) - count)[which]] = slots[
+        which, place
+    ]
+    return count

@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.ad_auction import features
-from envs.ad_auction.campaign import Groups, Ledger, Ledgers
-from envs.ad_auction.draws import Seed, categorical, uniforms
+from envs.ad_auction.books import Books, exposure
+from envs.ad_auction.campaign import Groups, Ledger
+from envs.ad_auction.draws import Seed, uniforms
 from envs.ad_auction.market import AUCTIONS
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.schedule import OF_REQUESTS, PURPOSES, Schedule
-from envs.ad_auction.state import NEVER, UserState
-from envs.ad_auction.users import Draws, Reaction, Response, advance
-from envs.ad_auction.values import Regret
+from envs.ad_auction.signals import Signals
+from envs.ad_auction.state import NEVER, Served, UserState
+from envs.ad_auction.users import Draws, Response, advance
 
 __all__ = ["AuctionSimulator", "BidPolicy", "Outcome", "play"]
 
@@ -56,9 +57,15 @@ class AuctionSimulator:
     Args:
         config: the world and the experiment's choices.
         num_campaigns: how many run side by side (E); each as it would alone.
+        record: keep all events of the campaigns since the last reset.
 
     Attributes:
         hours: `[E]`, the campaigns' clocks.
+        flight_hours: how long a campaign takes; without an end of the flight about.
+        events: what is recorded, or None.
+
+    Raises:
+        ValueError: events are to be recorded where a reward makes chances of them.
 
     Example:
         >>> simulator = AuctionSimulator(AuctionConfig(num_users=3))
@@ -69,25 +76,46 @@ class AuctionSimulator:
         53.0
     """
 
-    def __init__(self, config: AuctionConfig, num_campaigns: int = 1) -> None:
+    def __init__(self, config: AuctionConfig, num_campaigns: int = 1, record: bool = False) -> None:
+        if record and config.reward != "sampled":
+            raise ValueError(
+                f"reward is {config.reward!r}; only reward='sampled' has events to record"
+            )
         self.config = config
         self.preset = config.build_preset()
         self.num_users = config.num_users
         self.num_campaigns = num_campaigns
         self.slots = config.num_slots
         model = self.preset.users
-        self.observation_space = features.observation_space(model.channels)
+        self.layout = config.build_layout(self.preset)
+        self.observation_space = features.observation_space(self.layout)
         self.state = UserState(num_campaigns * self.slots)
+        self._books = Books(
+            self.preset,
+            self.num_users,
+            config.reward,
+            self.state,
+            num_campaigns,
+            count=self.layout.kind == "full",
+            record=record,
+        )
+        self.ledgers, self.events = self._books.ledgers, self._books.events
+        self._schedule = Schedule(
+            self.preset,
+            self.num_users,
+            self.slots,
+            self.state,
+            self._books.deliver,
+            self._books.forget,
+        )
+        self.hours = self._schedule.hours
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
         self._nobody_leaves = config.reward != "sampled"
-        self._regret = Regret(self.preset) if config.reward == "regret" else None
         self._clear = AUCTIONS[self.preset.auction]
-        self._worth = self.preset.value * model.audience.value_factor  # (K,)
-        self._tick_hours = model.traffic.tick_hours
-        self._flight = self.preset.flight_hours
-        if np.isinf(self._flight):  # when most users are through
-            traffic = model.traffic
-            self._flight = traffic.arrival_hours + model.requests_per_user * traffic.mean_gap_hours
+        self.flight_hours = self.preset.flight_hours
+        if np.isinf(self.flight_hours):  # when most users are through
+            gap = model.traffic.mean_gap_hours
+            self.flight_hours = model.traffic.arrival_hours + model.requests_per_user * gap
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
         unused |= {"back"} if model.comes_back is None else set()
@@ -95,15 +123,7 @@ class AuctionSimulator:
         self._drawn_keys = np.array([PURPOSES.index(name) for name in self._drawn])
         # Of the channel, that of the next request is drawn; it is seen before it is served.
         self._ahead = np.array([[name == "channel"] for name in self._drawn], np.int64)
-        self._wears_out = model.effects_vary
-
-        budget = self.preset.budget_per_user * self.num_users
-        self.ledgers = Ledgers(num_campaigns, budget)
-        self._schedule = Schedule(
-            self.preset, self.num_users, self.slots, self.state, self._deliver
-        )
-        self.hours = self._schedule.hours
-        self._rewards = np.zeros(num_campaigns)
+        self._effects_vary = model.effects_vary
 
     def reset(self, seed: Seed | Sequence[Seed], campaigns: Ints | None = None) -> None:
         """Starts new campaigns; the same seed gives the same campaign.
@@ -118,8 +138,7 @@ class AuctionSimulator:
             raise ValueError(
                 f"got {len(seeds)} seeds for {len(which)} campaigns; give one for each"
             )
-        self.ledgers.clear(which)
-        self._rewards[which] = 0.0
+        self._books.clear(which)
         self._schedule.start(which, seeds)
 
     @property
@@ -140,6 +159,13 @@ class AuctionSimulator:
     def done(self) -> bool:
         """Whether every journey of every campaign has ended."""
         return bool(self.over.all())
+
+    @property
+    def bytes_per_user(self) -> int:
+        """Memory per slot: state, two queues and, if they are kept, counts."""
+        queues = 2 * np.dtype(np.int64).itemsize
+        tracker = self._books.tracker
+        return self.state.bytes_per_user + queues + (tracker.bytes_per_user if tracker else 0)
 
     @property
     def hour(self) -> float:
@@ -176,34 +202,40 @@ class AuctionSimulator:
 
         A function of what a bidder has seen of them.
         """
-        if not self._wears_out:
+        if not self._effects_vary:
             return None
         state, model = self.state, self.preset.users
         repeats = np.where(state.shown_creative[rows] == creatives, state.repeats[rows], 0)
         hour = self.hours[rows // self.slots]
         return model.response(
-            state.segment[rows], state.device[rows], creatives, self._exposure(rows, hour), repeats
+            state.segment[rows],
+            state.device[rows],
+            creatives,
+            exposure(state, self.preset, rows, hour),
+            repeats,
         )
-
-    def _exposure(self, rows: Ints, hour: Floats) -> Floats:
-        state, half_life = self.state, self.preset.users.creatives.half_life_hours
-        return state.exposure[rows] * np.exp2((state.shown_hour[rows] - hour) / half_life)
 
     def observe(self, rows: Ints) -> NDArray[np.float32]:
         """float32 `[n, D]`: what the bidder sees of the users' next requests."""
         state, campaign = self.state, rows // self.slots
-        paced = np.isfinite(self.ledgers.budget)
-        return features.build(
+        hour = self.hours[campaign]
+        flight_left = np.ones(len(rows))
+        if np.isfinite(self.ledgers.budget):
+            flight_left = np.maximum(0.0, 1.0 - hour / self.flight_hours)
+        counted = {}
+        if self._books.tracker is not None:
+            shown = exposure(state, self.preset, rows, hour)
+            counted = self._books.tracker.signals(state, rows, campaign, hour, shown)
+        signals = Signals(
             self.channel(rows),
             state.clicked[rows],
             state.visited[rows],
             state.last_profit[rows],
-            budget_left=self.ledgers.budget_left[campaign],
-            flight_left=np.maximum(0.0, 1.0 - self.hours[campaign] / self._flight)
-            if paced
-            else 1.0,
-            num_channels=len(self.preset.users.channels),
+            self.ledgers.budget_left[campaign],
+            flight_left,
+            **counted,
         )
+        return features.build(self.layout, signals)
 
     def take_rewards(self, rows: Ints) -> Floats:
         """`[n]`: what the users brought since it was last asked, by the config's `reward`."""
@@ -213,7 +245,8 @@ class AuctionSimulator:
 
     def take_campaign_rewards(self) -> Floats:
         """`[E]`: what the campaigns brought since it was last asked; apart from `take_rewards`."""
-        rewards, self._rewards = self._rewards, np.zeros(self.num_campaigns)
+        rewards = self._books.rewards.copy()
+        self._books.rewards[:] = 0.0
         return rewards
 
     def step(
@@ -242,37 +275,20 @@ class AuctionSimulator:
         if len(rows) == 0:
             nothing, never = np.zeros(0), np.zeros(0, np.bool_)
             return Outcome(never, nothing, never, never, never, never, nothing)
-        state, model = self.state, self.preset.users
-        if creatives is None:
-            creatives = np.zeros(len(rows), np.int64)
-        campaign = rows // self.slots
-        groups = Groups.of(campaign, self.num_campaigns)
-
-        words = uniforms(
-            self._schedule.keys[self._drawn_keys[:, None], campaign],
-            state.number[rows],
-            state.request[rows] + self._ahead,
-        )
-        drawn = dict(zip(self._drawn, words, strict=True))
-        price = self.preset.prices.ppf(drawn["price"])
-        won, paid = self._clear(bids, price, self.preset.floor)
-        presence = state.presence[rows]
-        made = self.ledgers.affordable(groups, presence * bids, presence * paid)
-        bids, won, paid = np.where(made, bids, 0.0), won & made, np.where(made, paid, 0.0)
-        reaction_draws = Draws(*(drawn[name] for name in Draws._fields))
+        served, drawn = self._serve(bids, creatives, rows)
+        draws = Draws(*(drawn[name] for name in Draws._fields))
         if self._nobody_leaves:
-            ones = np.ones(len(rows))
-            reaction_draws = reaction_draws._replace(conversion=ones, churn=ones)
-        response = self.response(rows, creatives)
-        stage, channel = state.stage[rows], state.channel[rows]
-        reaction = advance(model, stage, channel, won, reaction_draws, response)
-        self._book(rows, campaign, groups, bids, won, paid, reaction, response, drawn)
-        if self._wears_out:
-            self._wear_out(rows[won], creatives[won], campaign[won])
-        self._schedule.serve(groups)
+            draws = draws._replace(conversion=np.ones(len(rows)), churn=np.ones(len(rows)))
+        response = self.response(rows, served.creative)
+        model = self.preset.users
+        reaction = advance(model, served.stage, served.channel, served.won, draws, response)
+        tick = self._schedule.ticks[served.campaign]
+        happens = self._books.settle(served, reaction, response, drawn, tick)
+        self._schedule.expect(served.campaign, happens)
+        self._schedule.serve(served.groups)
         return Outcome(
-            won,
-            paid,
+            served.won,
+            served.paid,
             reaction.clicked,
             reaction.visited,
             reaction.converted,
@@ -280,106 +296,38 @@ class AuctionSimulator:
             reaction.conversion_probability,
         )
 
-    def _book(
-        self,
-        rows: Ints,
-        campaign: Ints,
-        groups: Groups,
-        bids: Floats,
-        won: Bools,
-        paid: Floats,
-        reaction: Reaction,
-        response: Response | None,
-        drawn: dict[str, Floats],
-    ) -> None:
-        """Writes one step's results into the users' state and the ledgers."""
-        state, preset, model = self.state, self.preset, self.preset.users
-        request, stage, channel = state.request[rows], state.stage[rows], state.channel[rows]
-        hour, worth = self.hours[campaign], self._worth[state.segment[rows]]
-        upcoming = model.traffic.next_tick(
-            self._schedule.ticks[campaign], drawn["gap"], drawn.get("session", drawn["gap"])
+    def _serve(
+        self, bids: Floats, creatives: Ints | None, rows: Ints
+    ) -> tuple[Served, dict[str, Floats]]:
+        """Clears the auctions; what was served, and all that is drawn for these requests."""
+        state, campaign = self.state, rows // self.slots
+        groups = Groups.of(campaign, self.num_campaigns)
+        request = state.request[rows]
+        words = uniforms(
+            self._schedule.keys[self._drawn_keys[:, None], campaign],
+            state.number[rows],
+            request + self._ahead,
         )
-        more = (request < model.requests_per_user - 1) & (
-            upcoming * self._tick_hours < preset.flight_hours
-        )
-        if model.comes_back is not None:
-            more &= drawn["back"] < model.comes_back[request]
-
-        # How much these users count: the probability that they are still there, if nobody leaves.
+        drawn = dict(zip(self._drawn, words, strict=True))
+        price = self.preset.prices.ppf(drawn["price"])
+        won, paid = self._clear(bids, price, self.preset.floor)
         presence = state.presence[rows]
-        remains = presence
-        if self._nobody_leaves:
-            remains = presence * (1.0 - reaction.departure_probability)
-            state.presence[rows] = remains
-        spend = presence * paid
-        cost = (1.0 + preset.shadow_price) * paid
-        in_flight: Floats = np.ones(1)
-        conversions: NDArray[np.generic]
-        censored: NDArray[np.generic]
-        if model.delay is not None:
-            in_flight = model.delay.cdf(preset.flight_hours - hour)
-        if self._nobody_leaves:
-            caused = presence * reaction.conversion_probability
-            conversions, censored = in_flight * caused, (1.0 - in_flight) * caused
-        elif model.delay is None:
-            conversions, censored = reaction.converted, np.zeros(len(rows))
-        else:
-            delay = model.delay.ppf(drawn["delay"])
-            happens = np.where(reaction.converted, hour + delay, np.inf)
-            late = reaction.converted & (happens > preset.flight_hours)
-            state.conversion_hour[rows] = happens = np.where(late, np.inf, happens)
-            self._schedule.expect(campaign, happens)
-            conversions, censored = np.zeros(len(rows)), late
-        value = worth * conversions.astype(np.float64)
-        if self._regret is not None:
-            segment = state.segment[rows]
-            reward = presence * self._regret(
-                bids, segment, request, stage, channel, more, in_flight, response
-            )
-        elif self._nobody_leaves:
-            reward = value - presence * cost
-        else:
-            reward = value - cost
-        state.reward[rows] += reward
-        self._rewards[groups.campaigns] += groups.sums(reward)
-        self.ledgers.add(
-            groups,
-            requests=presence,
-            wins=presence * won,
-            clicks=presence * reaction.clicked,
-            visits=remains * reaction.visited,  # of those who stayed
-            conversions=conversions,
-            censored=censored,
-            spend=spend,
-            value=value,
+        made = self.ledgers.affordable(groups, presence * bids, presence * paid)
+        served = Served(
+            rows=rows,
+            campaign=campaign,
+            groups=groups,
+            hour=self.hours[campaign],
+            request=request,
+            stage=state.stage[rows],
+            channel=state.channel[rows],
+            creative=np.zeros(len(rows), np.int64) if creatives is None else creatives,
+            bid=np.where(made, bids, 0.0),
+            market_price=price,
+            won=won & made,
+            paid=np.where(made, paid, 0.0),
         )
-
-        state.last_profit[rows] = -cost / preset.value
-        state.clicked[rows] = reaction.clicked
-        state.visited[rows] = reaction.visited
-        state.stage[rows] = reaction.stage
-        state.request[rows] = request + 1
-        state.channel[rows] = categorical(model.channel_share, drawn["channel"])
-        goes_on = more & ~(reaction.converted | reaction.churned)
-        state.next_tick[rows] = np.where(goes_on, upcoming, NEVER)
-        state.ended[rows] = ~goes_on & ~np.isfinite(state.conversion_hour[rows])
-
-    def _wear_out(self, rows: Ints, creatives: Ints, campaign: Ints) -> None:
-        """Counts impressions that have been shown."""
-        state, hour = self.state, self.hours[campaign]
-        state.exposure[rows] = self._exposure(rows, hour) + 1.0
-        state.shown_hour[rows] = hour
-        again = state.shown_creative[rows] == creatives
-        state.repeats[rows] = np.where(again, state.repeats[rows], 0) + 1
-        state.shown_creative[rows] = creatives
-
-    def _deliver(self, rows: Ints) -> None:
-        """Pays out conversions that happen now."""
-        groups = Groups.of(rows // self.slots, self.num_campaigns)
-        value = self._worth[self.state.segment[rows]]
-        self.ledgers.add(groups, conversions=np.ones(len(rows)), value=value)
-        self._rewards[groups.campaigns] += groups.sums(value)
-        self.state.reward[rows] += value
+        return served, drawn
 
 
 class BidPolicy(Protocol):

@@ -1,13 +1,19 @@
 """What the simulator remembers of each user: a struct of arrays.
 
 - `UserState`: one row per slot; a slot holds one user, and after his journey perhaps another.
+- `Served`: the requests of one step and how their auctions went.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-__all__ = ["NEVER", "UserState"]
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.ad_auction.campaign import Groups
+
+__all__ = ["NEVER", "Served", "UserState"]
 
 NEVER = np.iinfo(np.int64).max
 
@@ -68,3 +74,20 @@ class UserState:
             getattr(self, name)[rows] = False
         self.conversion_hour[rows] = np.inf
         self.shown_creative[rows] = -1
+
+
+class Served(NamedTuple):
+    """Requests that have been auctioned, each `[n]`, those of a campaign next to each other."""
+
+    rows: NDArray[np.int64]
+    campaign: NDArray[np.int64]
+    groups: Groups
+    hour: NDArray[np.float64]
+    request: NDArray[np.int64]
+    stage: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    creative: NDArray[np.int64]
+    bid: NDArray[np.float64]
+    market_price: NDArray[np.float64]
+    won: NDArray[np.bool_]
+    paid: NDArray[np.float64]

@@ -1,6 +1,7 @@
 """When users come and when they come back.
 
 - `Traffic`: arrivals, sessions, gaps and the curve of the week; one clock in whole ticks.
+- `load_week`: the curve of a real market.
 
 Between two sessions time runs as fast as the curve of the week says: a user who would come back
 after three average hours waits for them to pass, which takes longer at night.
@@ -8,13 +9,15 @@ after three average hours waits for them to pass, which takes longer at night.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOURS_PER_WEEK", "Traffic"]
+__all__ = ["HOURS_PER_WEEK", "Traffic", "load_week"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -113,3 +116,9 @@ def _wait(uniform: Floats, mean: float) -> Floats:
     if mean <= 1:
         return np.zeros_like(uniform)
     return np.log1p(-uniform) / np.log1p(-1 / mean)
+
+
+def load_week() -> Floats:
+    """`[168]`: traffic by hour of the week in a real market; its source: `data/traffic.json`."""
+    file = resources.files(__package__).joinpath("data/traffic.json")
+    return np.array(json.loads(file.read_text())["week"])

@@ -125,6 +125,26 @@ class JourneyModel:
     audience: Audience = Audience()
     creatives: Creatives = Creatives()
 
+    def __post_init__(self) -> None:
+        """Raises ValueError with one line that names the table and what is wrong with it."""
+        of_stage, of_both = len(self.stages), (len(self.stages), len(self.channels))
+        audience, requests = self.audience, (self.requests_per_user,)
+        segments, devices = len(audience.segments), len(audience.devices)
+        _check("initial_share", self.initial_share, (of_stage,), sums_to_one=True)
+        _check("channel_share", self.channel_share, of_both[1:], sums_to_one=True)
+        _check("segment_share", audience.segment_share, (segments,), sums_to_one=True)
+        _check("device_share", audience.device_share, (segments, devices), sums_to_one=True)
+        for name in ("move_up", "click"):
+            _check(name, getattr(self, name), of_both)
+        for name in ("move_down", "hazard_won", "hazard_lost", "churn", "visit"):
+            _check(name, getattr(self, name), (of_stage,))
+        if self.comes_back is not None:
+            _check("comes_back", self.comes_back, requests)
+        _check("value_factor", audience.value_factor, (segments,), most=np.inf)
+        _check("click_factor", audience.click_factor, (devices,), most=np.inf)
+        appeal = (segments, len(self.creatives.names))
+        _check("appeal", self.creatives.appeal, appeal, most=np.inf)
+
     @property
     def effects_vary(self) -> bool:
         """Whether an impression's effect depends on more than stage and channel."""
@@ -140,6 +160,21 @@ class JourneyModel:
         tired = creatives.frequency_fatigue * exposure + creatives.creative_fatigue * repeats
         move = creatives.appeal[segment, creative] * np.exp(-tired)
         return Response(move * self.audience.click_factor[device], move)
+
+
+def _check(
+    name: str,
+    table: Floats,
+    shape: tuple[int, ...],
+    most: float = 1.0,
+    sums_to_one: bool = False,
+) -> None:
+    if table.shape != shape:
+        raise ValueError(f"{name} has shape {table.shape}; give {shape}")
+    if not ((table >= 0) & (table <= most)).all():
+        raise ValueError(f"{name} is {table.tolist()}; give numbers from 0 to {most:g}")
+    if sums_to_one and not np.allclose(table.sum(axis=-1), 1.0):
+        raise ValueError(f"{name} is {table.tolist()}; give shares that sum to 1")
 
 
 class Response(NamedTuple):

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
+class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """E campaigns, each bit by bit what an `AdAuctionEnv` of its own would be.
 
     Seeds are those of `gymnasium.vector.SyncVectorEnv`: campaign `i` begins as
@@ -50,7 +50,7 @@ class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArr
         single = AdAuctionEnv(**config)
         self.num_envs = num_envs
         self.simulator = AuctionSimulator(AuctionConfig.from_dict(config), num_envs)
-        self.bid_levels = single.bid_levels
+        self.actions = single.actions
         self.single_observation_space = single.observation_space
         self.single_action_space = single.action_space
         self.observation_space = batch_space(single.observation_space, num_envs)
@@ -92,20 +92,21 @@ class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArr
         return self.simulator.observe(self.simulator.shown()), {}
 
     def step(
-        self, actions: NDArray[np.int64]
+        self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], Floats, Bools, Bools, dict[str, Any]]:
         """Bids on the current request of each campaign.
 
         Raises:
-            ValueError: if the actions are not bid levels, one for each campaign.
+            ValueError: if the actions are not in the space, one for each campaign.
         """
-        if not self.action_space.contains(np.asarray(actions)):
-            raise ValueError(f"actions are {actions!r}; give bid levels in {self.action_space}")
+        if len(actions) != self.num_envs:
+            raise ValueError(f"got {len(actions)} actions for {self.num_envs} campaigns")
         simulator, acts = self.simulator, ~self._over
         if self._over.any():
             self._start(self._over)
         rows = simulator.shown()[acts]
-        outcome = simulator.step(self.bid_levels[actions[acts]], rows=rows)
+        bids, creatives = self.actions.decode(actions[acts], simulator.state.segment[rows])
+        outcome = simulator.step(bids, creatives, rows)
         rewards = simulator.take_campaign_rewards()
         self._over = simulator.over.copy()
         infos: dict[str, Any] = {}

@@ -39,6 +39,15 @@ class Preset:
     num_bid_levels: int
     """Log-spaced positive bid levels; no bid comes on top."""
 
+    observation: str = "raw"
+    """What a bidder sees unless told otherwise, see `features`."""
+
+    @property
+    def mean_value(self) -> float:
+        """Mean value of a conversion over the segments."""
+        audience = self.users.audience
+        return self.value * float(audience.segment_share @ audience.value_factor)
+
     @property
     def bid_levels(self) -> NDArray[np.float64]:
         """`[num_bid_levels + 1]` bids in currency units; level 0 is no bid."""

@@ -91,7 +91,7 @@ class JourneySampler:
                 "remove slots from the env config"
             )
         self.simulator = AuctionSimulator(config, num_campaigns)
-        self.bid_levels = self.simulator.preset.bid_levels
+        self._actions = config.build_actions(self.simulator.preset)
         self.campaigns: list[Campaign] = []
         """Those that ended; whoever reads them empties the list."""
         self._rng = np.random.default_rng(seed)
@@ -154,7 +154,8 @@ class JourneySampler:
         acting = np.unique(rows // simulator.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
-        simulator.step(self.bid_levels[acts.actions], rows=rows)
+        bids, creatives = self._actions.decode(acts.actions, simulator.state.segment[rows])
+        simulator.step(bids, creatives, rows)
 
         over = np.flatnonzero(simulator.ended & self._open)
         completed.append(self._complete(over, simulator.take_rewards(over)))

@@ -18,9 +18,10 @@ def test_probabilities_are_probabilities(preset):
 def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
     for preset in PRESETS.values():
         levels = preset.bid_levels / preset.value
+        assert len(levels) == preset.num_bid_levels + 1
         assert levels[0] == 0
-        assert levels[1] == pytest.approx(0.004)
-        assert levels[-1] == pytest.approx(0.3)
+        assert levels[1] == pytest.approx(preset.lowest_bid)
+        assert levels[-1] == pytest.approx(preset.highest_bid)
         ratios = levels[2:] / levels[1:-1]
         assert ratios == pytest.approx(ratios[0])
 

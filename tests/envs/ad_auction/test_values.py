@@ -67,7 +67,10 @@ def test_regret_is_profit_against_full_information_with_little_luck(preset, poli
     best = full_information(world).value
     luck = totals["expected"] - totals["regret"]
     assert luck.mean() == pytest.approx(best, abs=4 * luck.std() / np.sqrt(USERS))
-    assert totals["regret"].std() < 0.6 * totals["expected"].std()
+    # Where more than stage and channel counts the potential takes out less of it.
+    assert (
+        totals["regret"].std() < (0.6 if preset == "journey" else 0.95) * totals["expected"].std()
+    )
 
 
 def test_the_full_information_policy_regrets_nothing_and_no_other_bid_is_better():

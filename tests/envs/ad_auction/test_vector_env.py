@@ -80,8 +80,10 @@ def test_seeds_and_masks_of_another_number_are_refused(seed, options):
 def test_actions_that_are_none_are_refused():
     envs = AdAuctionVectorEnv(2, num_users=2)
     envs.reset(seed=0)
-    with pytest.raises(ValueError, match="actions are .*17.*; give bid levels"):
+    with pytest.raises(ValueError, match="actions are .*17.*; give actions in"):
         envs.step(np.array([3, 17]))
+    with pytest.raises(ValueError, match="got 1 actions for 2 campaigns"):
+        envs.step(np.array([3]))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
