@@ -88,7 +88,7 @@ def test_pieces_join_to_what_the_environment_plays(fragment: int) -> None:
     assert len(joined) >= len(played) > 9
     for journey in played:
         assert journey in joined
-    returns = sum(campaign.profit for campaign in sampler.campaigns)
+    returns = sum(campaign.profit for campaign in sampler.campaigns[:2])
     assert returns == pytest.approx(sum(sum(r.expected for r in j[2]) for j in played))
 
 
