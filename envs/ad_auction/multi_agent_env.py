@@ -58,6 +58,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
             self._rng, _ = seeding.np_random(seed)
         self.simulator.reset(campaign_seed(self._rng))
         self._alive = ~self.simulator.ended
+        self._acted = np.zeros(self.simulator.num_users, np.bool_)
         self.agents = [self.possible_agents[u] for u in np.flatnonzero(self._alive)]
         return self._observe(self.simulator.pending), {}
 
@@ -75,10 +76,16 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
             odd = sorted(action_dict.keys() ^ set(names))
             raise ValueError(f"actions must be those of {names}; missing or too many: {odd}")
         actions = np.array([action_dict[name] for name in names])
+        self._acted[simulator.pending] = True
         segment = simulator.state.segment[simulator.pending]
         simulator.step(*self.actions.decode(actions, segment))
 
-        ended = np.flatnonzero(simulator.ended & self._alive)
+        over = simulator.ended & self._alive
+        ended = np.flatnonzero(over)
+        if not simulator.done and not (self._acted & self._alive & ~over).any():
+            # Once all agents that it has met are done, RLlib takes the episode for done: one of
+            # them waits for the users who come next.
+            ended = ended[:-1]
         self._alive[ended] = False
         if len(ended):
             self.agents = [self.possible_agents[u] for u in np.flatnonzero(self._alive)]

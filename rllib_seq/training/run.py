@@ -155,6 +155,10 @@ def _session(
     world = auction_config(config)
     console.print(f"run folder: {run.path}", soft_wrap=True, markup=False)
     start_ray(config.num_env_runners)
+    try:
+        config.validate()
+    except ValueError as error:  # RLlib's word for settings that do not fit each other
+        raise UserError(" ".join(str(error).split())) from error
     algorithm = config.build_algo()
     logdir = Path(algorithm.logdir)
     try:

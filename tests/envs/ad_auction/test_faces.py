@@ -97,3 +97,24 @@ def test_wrong_actions_are_refused():
     scalar.reset(seed=0)
     with pytest.raises(ValueError, match="actions are .17.; give actions in"):
         scalar.step(17)
+
+
+def test_the_campaign_outlives_the_users_who_came_first():
+    """RLlib ends an episode once all agents that it has met are done, whoever is still to come."""
+    waited = 0
+    env = MultiUserAdAuctionEnv({"num_users": 3, "preset": "journey"})
+    for seed in range(30):
+        observations, _ = env.reset(seed=seed)
+        met, over, done, early = set(observations), set(), False, 0
+        while not done:
+            actions = dict.fromkeys(env.possible_agents, 9)
+            pending = [env.possible_agents[u] for u in env.simulator.pending]
+            observations, rewards, terminateds, _, _ = env.step({n: actions[n] for n in pending})
+            done = terminateds.pop("__all__")
+            over |= terminateds.keys()
+            early += int(env.simulator.ended.sum() > len(over))
+            assert done or met - over
+            met |= observations.keys()
+        assert over == met == set(env.possible_agents)
+        waited += early
+    assert waited  # some did have to wait

@@ -66,6 +66,7 @@ def test_summary_compares_with_the_best_memoryless_policy(campaigns):
 
 def test_a_budget_grows_with_the_users_and_is_reported():
     world = AuctionConfig("display", num_users=100)
-    table = rows(evaluate(references(world.build_preset()), world, [1], 1))
-    assert all(row["budget"] == pytest.approx(10.5) for row in table)
+    preset = world.build_preset()
+    table = rows(evaluate(references(preset), world, [1], 1))
+    assert all(row["budget"] == pytest.approx(100 * preset.budget_per_user) for row in table)
     assert all(row["spend"] <= row["budget"] for row in table)

@@ -47,7 +47,7 @@ def played(actor, one_stream=False):
     """What every stream saw and did in the campaign, under evaluation."""
     bidder = Recorded(actor, one_stream)
     play(AuctionSimulator(WORLD), bidder, seed=CAMPAIGN)
-    assert len({action for steps in bidder.seen.values() for _, action in steps}) > 2
+    assert len({action for steps in bidder.seen.values() for _, action in steps}) > 1
     return sorted(bidder.seen.values())
 
 

@@ -4,7 +4,9 @@ from tune_configs.ppo import config
 
 config = config.copy(copy_frozen=False)
 config.environment(env_config={"preset": "journey", "num_users": 24, "reward": "regret"})
-config.env_runners(num_env_runners=1, rollout_fragment_length=256)
+config.env_runners(
+    num_env_runners=1, num_envs_per_env_runner=1, rollout_fragment_length=256, env_runner_cls=None
+)
 config.training(
     model={
         "custom_model": "lstm_transformer",
