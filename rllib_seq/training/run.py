@@ -19,6 +19,7 @@ from rich.console import Console
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
 from rllib_seq.training.evaluation import evaluate, references, rows, summarize
 from rllib_seq.training.experiment import (
@@ -155,7 +156,8 @@ def _session(
     world = auction_config(config)
     console.print(f"run folder: {run.path}", soft_wrap=True, markup=False)
     start_ray(config.num_env_runners)
-    algorithm = config.build_algo()
+    forget_errors()
+    algorithm = heed_workers(config.build_algo)
     logdir = Path(algorithm.logdir)
     try:
         if checkpoint is not None:

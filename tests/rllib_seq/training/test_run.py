@@ -228,7 +228,7 @@ config = ALGORITHM().environment("broken")
 )
 def test_a_nan_observation_stops_the_run_with_one_line(algorithm, workers, ray_session, tmp_path):
     """Also in a remote worker, whose death tells the driver nothing by itself."""
-    path = tmp_path / "nan_env.py"
+    path = tmp_path / f"nan_{algorithm}_{workers}.py"
     path.write_text(NAN_CONFIG.replace("ALGORITHM", algorithm))
     console, storage = Console(file=io.StringIO()), tmp_path / "runs"
     options, limits = Options(num_env_runners=workers), Limits(steps=10_000)
