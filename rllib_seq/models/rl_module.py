@@ -46,6 +46,7 @@ from rllib_seq.models.episode_windows import (
     STEPS_BEFORE,
     EpisodeWindows,
 )
+from rllib_seq.models.spaces import refuse_actions, refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
 
@@ -121,6 +122,7 @@ def _acting_connectors(
     settings: SequenceConfig, multi_agent: bool, env: Any, spaces: Any, device: Any
 ) -> list[ConnectorV2]:
     space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
+    refuse_shifted(space, "observations", "TransformObservation")
     flat = all(map(_is_flat, space.values() if multi_agent else [space]))
     # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
     flatten = [] if flat else [FlattenObservations(multi_agent=multi_agent)]
@@ -176,8 +178,8 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
         """Build the networks; RLlib calls this.
 
         Raises:
-            UserError: a setting is unknown or wrong, observations are not flat, or the previous
-                action is an input and its space cannot be encoded.
+            UserError: a setting is unknown or wrong, observations are not flat, or RLlib cannot act
+                in the action space.
         """
         settings = self.model_config.get(_CONFIG_KEY, {})
         self.config_of_sequence = SequenceConfig.from_dict(settings, where=_CONFIG_KEY)
@@ -185,8 +187,9 @@ class SequenceRLModule(TorchRLModule, ValueFunctionAPI, TargetNetworkAPI, Infere
         if not _is_flat(space):
             raise UserError(
                 f"the sequence module needs flat observations, not {space}; set it up by "
-                "use_sequence_module, which flattens them"
+                "use_sequence_module, which flattens them, and name no spaces in multi_agent"
             )
+        refuse_actions(self.action_space)
         self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
         if isinstance(self.action_space, MultiDiscrete):
             self.action_dist_cls = TorchMultiCategorical.get_partial_dist_cls(

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import ray
 from ray.experimental import internal_kv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -23,7 +24,8 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.models.step_inputs import refuse_bad_step
 
 __all__ = [
     "STEPS_SAMPLED",
@@ -69,7 +71,22 @@ class _Telling:
 
 
 class TellingRolloutWorker(_Telling, RolloutWorker):
-    """RLlib's rollout worker of the old API stack."""
+    """RLlib's rollout worker of the old API stack; names the stream that brought bad data."""
+
+    def sample(self, **kwargs: Any) -> Any:
+        """Samples a batch; see RLlib.
+
+        Raises:
+            NonFiniteInputError: an observation or a previous reward is NaN or infinite.
+        """
+        try:
+            return super().sample(**kwargs)
+        except NonFiniteInputError:
+            # The model sees rows of a batch; whose they are stands in RLlib's collectors.
+            for episode in self.sampler._env_runner_obj._active_episodes.values():
+                for agent, collector in episode._agent_collectors.items():
+                    _refuse_newest(f"agent {agent!r} of episode {episode.episode_id}", collector)
+            raise
 
 
 class TellingSingleAgentEnvRunner(_Telling, SingleAgentEnvRunner):
@@ -124,6 +141,14 @@ def forget_errors() -> None:
 def _is_news(record: logging.LogRecord) -> bool:
     """Whether what RLlib logs of its workers' ends is more than what they told."""
     return error_of_worker() is None
+
+
+def _refuse_newest(stream: str, collector: Any) -> None:
+    """Refuses what an agent's collector got last, if it is NaN or infinite."""
+    newest = [part[-1] for part in collector.buffers["obs"]]
+    reward = collector.buffers["rewards"][0][-1] if collector.agent_steps else 0.0
+    observation = np.concatenate([np.ravel(part) for part in newest])
+    refuse_bad_step(stream, collector.agent_steps, observation, reward)
 
 
 def _leave_note(worker_index: int, error: UserError) -> None:
