@@ -5,6 +5,7 @@
 - `episode_windows`: the connector that brings the windows to it
 - `stream_windows`: the same windows where there are no episodes
 - `step_inputs`: what both see of one step
+- `spaces`: what RLlib cannot serve
 """
 
 from rllib_seq.models.rl_module import SequenceRLModule, use_sequence_module

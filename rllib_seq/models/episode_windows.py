@@ -15,7 +15,6 @@ One step more than the window is long is looked back on, for the previous action
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import gymnasium as gym
@@ -25,7 +24,8 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.errors import UserError
+from rllib_seq.models.step_inputs import refuse_bad_step
 
 PREVIOUS_ACTIONS = "previous_actions"
 PREVIOUS_REWARDS = "previous_rewards"
@@ -72,7 +72,8 @@ class EpisodeWindows(ConnectorV2):
             episodes, agents_that_stepped_only=not self.as_learner_connector
         ):
             if not self.as_learner_connector:  # every step passes here once, the last one too
-                _refuse_non_finite(episode)
+                reward = episode.rewards[-1] if len(episode) else 0.0
+                refuse_bad_step(_stream(episode), episode.t, episode.observations[-1], reward)
             steps = len(episode)
             start, stop = (0, steps) if self.as_learner_connector else (steps, steps + 1)
             for column, rows in windows_of(episode, start, stop, self.config).items():
@@ -133,22 +134,6 @@ def windows_of(
         rewards = episode.get_rewards(previous, neg_index_as_lookback=True)
         columns[PREVIOUS_REWARDS] = _windows(np.asarray(rewards, np.float32), stop - start, length)
     return columns
-
-
-def _refuse_non_finite(episode: SingleAgentEpisode) -> None:
-    """Refuse NaN and infinity in the newest observation and reward, naming stream and step."""
-    observation = episode.observations[-1]
-    if not np.isfinite(observation).all():
-        feature = int(np.flatnonzero(~np.isfinite(observation))[0])
-        what, value = f"observation feature {feature}", np.ravel(observation)[feature]
-    elif len(episode) and not math.isfinite(episode.rewards[-1]):
-        what, value = "reward", episode.rewards[-1]
-    else:
-        return
-    raise NonFiniteInputError(
-        f"{_stream(episode)}, step {episode.t}: {what} is {value}; replace or clip non-finite "
-        "values in the environment"
-    )
 
 
 def _stream(episode: SingleAgentEpisode) -> str:

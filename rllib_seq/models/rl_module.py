@@ -31,6 +31,7 @@ from torch import Tensor
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.episode_windows import EpisodeWindows
+from rllib_seq.models.spaces import refuse_actions
 from rllib_seq.models.windowed import (
     SEQUENCE_CONFIG,
     WindowedRLModule,
@@ -93,6 +94,7 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
             UserError: see `WindowedRLModule.setup`.
         """
         super().setup()
+        refuse_actions(self.action_space)
         if isinstance(self.action_space, MultiDiscrete):
             self.action_dist_cls = TorchMultiCategorical.get_partial_dist_cls(
                 space=self.action_space, input_lens=self.action_space.nvec.tolist()

@@ -1,6 +1,7 @@
 """What the networks see of one step, put together alike on both API stacks.
 
 - `StepInputs`: observation, previous action and previous reward as one vector
+- `refuse_bad_step`: NaN and infinity, where the stream is known
 - `encode_action`, `action_width`: an action as numbers
 """
 
@@ -9,13 +10,16 @@ from __future__ import annotations
 import math
 
 import gymnasium as gym
+import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.models.spaces import refuse_shifted
 
 
 class StepInputs:
@@ -32,8 +36,10 @@ class StepInputs:
             config: says which parts there are.
 
         Raises:
-            UserError: the previous action is an input and its space cannot be encoded.
+            UserError: the previous action is an input and its space cannot be encoded, or actions
+                do not start at 0.
         """
+        refuse_shifted(action_space, "actions", "TransformAction")
         self.config = config
         self.action_space = action_space
         self.obs_dim = math.prod(obs_space.shape or ())
@@ -90,6 +96,31 @@ class StepInputs:
         )
 
 
+def refuse_bad_step(stream: str, step: int, observation: NDArray, reward: float = 0.0) -> None:
+    """Refuse NaN and infinity in a step of a stream whose name is known.
+
+    Args:
+        stream: how the user knows it.
+        step: of the stream.
+        observation: flat, `[obs_dim]`.
+        reward: that came with it.
+
+    Raises:
+        NonFiniteInputError: naming stream, step, part and value.
+    """
+    if not np.isfinite(observation).all():
+        feature = int(np.flatnonzero(~np.isfinite(observation))[0])
+        what, value = f"observation feature {feature}", np.ravel(observation)[feature]
+    elif not math.isfinite(reward):
+        what, value = "reward", reward
+    else:
+        return
+    raise NonFiniteInputError(
+        f"{stream}, step {step}: {what} is {value}; replace or clip non-finite values in the "
+        "environment"
+    )
+
+
 def action_width(space: gym.Space) -> int:
     """Return the width of an action of `space` as encoded by `encode_action`.
 
@@ -119,14 +150,12 @@ def encode_action(action: Tensor, space: gym.Space) -> Tensor:
         `[N, action_width(space)]`.
     """
     if isinstance(space, Discrete):
-        sizes, starts = [int(space.n)], [int(space.start)]
+        sizes = [int(space.n)]
     elif isinstance(space, MultiDiscrete):
-        sizes, starts = space.nvec.flatten().tolist(), space.start.flatten().tolist()
+        sizes = space.nvec.flatten().tolist()
     else:
         return action.reshape(len(action), -1).float()
-    # Where there was no action stands 0, which may be less than the first one.
-    indices = (action.reshape(len(action), -1).long() - action.new_tensor(starts).long()).clamp(0)
-    parts = indices.unbind(1)
+    parts = action.reshape(len(action), -1).long().unbind(1)
     return torch.cat(
         [functional.one_hot(part, size) for part, size in zip(parts, sizes, strict=True)], dim=1
     ).float()

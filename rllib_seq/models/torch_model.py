@@ -90,7 +90,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         # first step of a stream from a later one even if the window is the current step alone.
         self.state_rows = max(self.config.window_length - 1, 1)
 
-        self.policy = SequentialPolicyNetwork(self.input_dim, num_outputs, **settings)
+        # RLlib counts the outputs for Box actions in numpy's numbers.
+        self.policy = SequentialPolicyNetwork(self.input_dim, int(num_outputs), **settings)
         self.value = SequentialValueNetwork(self.input_dim, **settings)
         self._windows: tuple[Tensor, Tensor, Tensor] | None = None
 

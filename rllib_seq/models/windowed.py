@@ -38,6 +38,7 @@ from rllib_seq.models.episode_windows import (
     STEPS_BEFORE,
     EpisodeWindows,
 )
+from rllib_seq.models.spaces import refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs
 
 SEQUENCE_CONFIG = "sequence_config"
@@ -138,6 +139,7 @@ def _acting_connectors(
     set_up: Any,
 ) -> list[ConnectorV2]:
     space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
+    refuse_shifted(space, "observations", "TransformObservation")
     flat = all(map(_is_flat, space.values() if multi_agent else [space]))
     # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
     flatten = [] if flat else [FlattenObservations(multi_agent=multi_agent)]
@@ -196,7 +198,7 @@ class WindowedRLModule(TorchRLModule):
         if not _is_flat(space):
             raise UserError(
                 f"the sequence module needs flat observations, not {space}; set it up by "
-                "use_sequence_module, which flattens them"
+                "use_sequence_module, which flattens them, and name no spaces in multi_agent"
             )
         self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
 

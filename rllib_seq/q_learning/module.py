@@ -68,7 +68,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         """Return the best `actions`, `[N]`, of windows; no noise, no dropout."""
         with torch.no_grad():
             values = self.q(*self.windows(batch))
-        return {Columns.ACTIONS: values.argmax(1) + int(self.action_space.start)}
+        return {Columns.ACTIONS: values.argmax(1)}
 
     def _forward_exploration(self, batch: dict[str, Any], t: int, **kwargs: Any) -> dict[str, Any]:
         """Return `actions`, `[N]`, that explore.
@@ -90,7 +90,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         best = values.argmax(1)
         random = torch.rand(best.shape, device=best.device) < epsilon
         actions = torch.where(random, torch.randint_like(best, values.shape[1]), best)
-        return {Columns.ACTIONS: actions + int(self.action_space.start)}
+        return {Columns.ACTIONS: actions}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return what RLlib's DQN loss reads; only the values of the steps have gradients."""

@@ -88,7 +88,6 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
         self.shares = max(1, num_learners)
         self.rng = np.random.default_rng(seed)
         self.memories: dict[str, StepMemory] = {}
-        self._start: dict[str, Any] = {}  # first action of a module's space
         self._highest: dict[str, float] = {}  # priority that any step ever had
         self._drawn: dict[str, NDArray[np.int64]] = {}
 
@@ -112,7 +111,6 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
         steps = len(episode)
         if module not in self.memories:
             self.memories[module] = StepMemory(self.capacity, self.config.window_length)
-            self._start[module] = getattr(episode.action_space, "start", 0)
             self._highest[module] = 1.0
         space = episode.action_space
         self.memories[module].append(
@@ -160,7 +158,7 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
             columns = {
                 **self._columns(memory.windows(rows)),
                 **self._columns(memory.windows(returns.last), NEXT),
-                Columns.ACTIONS: memory.actions(rows) - self._start[module],
+                Columns.ACTIONS: memory.actions(rows),
                 Columns.REWARDS: returns.rewards.astype(np.float32),
                 Columns.TERMINATEDS: returns.terminated,
                 "n_step": returns.steps.astype(np.float32),
@@ -212,7 +210,6 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
         memories = {name: memory.get_state() for name, memory in self.memories.items()}
         return {
             "memories": memories,
-            "start": dict(self._start),
             "highest": dict(self._highest),
             "added": self._num_timesteps_added,
             "sampled": self.sampled_timesteps,
@@ -229,7 +226,7 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
         for name, memory in state["memories"].items():
             self.memories[name] = StepMemory(self.capacity, self.config.window_length)
             self.memories[name].set_state(memory)
-        self._start, self._highest = dict(state["start"]), dict(state["highest"])
+        self._highest = dict(state["highest"])
         self._num_timesteps_added = state["added"]
         self.sampled_timesteps = state["sampled"]
         self.rng.bit_generator.state = state["rng"]

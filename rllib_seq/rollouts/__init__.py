@@ -14,7 +14,8 @@ from rllib_seq.rollouts.worker import (
     TellingRolloutWorker,
     TellingSingleAgentEnvRunner,
     count_steps,
-    error_of_worker,
+    forget_errors,
+    heed_workers,
     telling_worker,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "TellingRolloutWorker",
     "TellingSingleAgentEnvRunner",
     "count_steps",
-    "error_of_worker",
+    "forget_errors",
+    "heed_workers",
     "telling_worker",
 ]

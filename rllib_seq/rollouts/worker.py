@@ -5,16 +5,18 @@ gone: bad data in a user's environment would look like a crash and be retried fo
 
 - `TellingRolloutWorker`, `TellingSingleAgentEnvRunner`, `TellingMultiAgentEnvRunner`: RLlib's own,
   of the old and of the new API stack; `telling_worker` picks one for a config
-- `error_of_worker`: what they told
+- `heed_workers`, `error_of_worker`, `forget_errors`: what they told
 - `count_steps`, `STEPS_SAMPLED`: the steps of the new stack, counted exactly
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import ray
 from ray.experimental import internal_kv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -22,7 +24,8 @@ from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.models.step_inputs import refuse_bad_step
 
 __all__ = [
     "STEPS_SAMPLED",
@@ -31,8 +34,12 @@ __all__ = [
     "TellingSingleAgentEnvRunner",
     "count_steps",
     "error_of_worker",
+    "forget_errors",
+    "heed_workers",
     "telling_worker",
 ]
+
+Result = TypeVar("Result")
 
 STEPS_SAMPLED = "steps_sampled_lifetime"
 """Key in the `env_runners` results of the new API stack that `count_steps` fills."""
@@ -41,7 +48,13 @@ STEPS_SAMPLED = "steps_sampled_lifetime"
 class _Telling:
     """Leaves a note for the driver if the user can mend what ended this worker."""
 
-    worker_index: int
+    def __init__(self, **kwargs: Any) -> None:
+        try:
+            super().__init__(**kwargs)
+        except UserError as error:
+            if kwargs.get("worker_index"):  # 0 is in the driver
+                _leave_note(kwargs["worker_index"], error)
+            raise
 
     def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs a function on this worker; RLlib asks remote workers for everything in this way."""
@@ -50,8 +63,7 @@ class _Telling:
             try:
                 return func(worker, *args, **kwargs)
             except UserError as error:
-                note = f"rollout worker {self.worker_index}: {error}"
-                internal_kv._internal_kv_put(_key(), note.encode())
+                _leave_note(worker.worker_index, error)
                 # RLlib would also end the process, but only after a minute's wait.
                 sys.exit(1)
 
@@ -59,7 +71,22 @@ class _Telling:
 
 
 class TellingRolloutWorker(_Telling, RolloutWorker):
-    """RLlib's rollout worker of the old API stack."""
+    """RLlib's rollout worker of the old API stack; names the stream that brought bad data."""
+
+    def sample(self, **kwargs: Any) -> Any:
+        """Samples a batch; see RLlib.
+
+        Raises:
+            NonFiniteInputError: an observation or a previous reward is NaN or infinite.
+        """
+        try:
+            return super().sample(**kwargs)
+        except NonFiniteInputError:
+            # The model sees rows of a batch; whose they are stands in RLlib's collectors.
+            for episode in self.sampler._env_runner_obj._active_episodes.values():
+                for agent, collector in episode._agent_collectors.items():
+                    _refuse_newest(f"agent {agent!r} of episode {episode.episode_id}", collector)
+            raise
 
 
 class TellingSingleAgentEnvRunner(_Telling, SingleAgentEnvRunner):
@@ -77,13 +104,55 @@ def telling_worker(config: AlgorithmConfig) -> type:
     return TellingMultiAgentEnvRunner if config.is_multi_agent else TellingSingleAgentEnvRunner
 
 
+def heed_workers(call: Callable[[], Result]) -> Result:
+    """Calls what makes workers work, and raises what a worker told instead of what it led to.
+
+    Raises:
+        UserError: a worker left a note.
+    """
+    for name in ("ray.rllib.utils.actor_manager", "ray.rllib.env.env_runner_group"):
+        logging.getLogger(name).addFilter(_is_news)
+    try:
+        result = call()
+    except UserError:  # of the driver itself
+        raise
+    except Exception as error:  # not everything can go on without workers
+        note = error_of_worker()
+        if note is None:
+            raise
+        raise UserError(note) from error
+    note = error_of_worker()
+    if note is not None:
+        raise UserError(note)
+    return result
+
+
 def error_of_worker() -> str | None:
-    """The note of a worker of this job that met a UserError, or None. Reading it removes it."""
+    """The note of a worker of this job that met a UserError, or None."""
     note = internal_kv._internal_kv_get(_key())
-    if note is None:
-        return None
+    return None if note is None else str(note.decode())
+
+
+def forget_errors() -> None:
+    """Removes what the workers of a former run of this job left."""
     internal_kv._internal_kv_del(_key())
-    return str(note.decode())
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether what RLlib logs of its workers' ends is more than what they told."""
+    return error_of_worker() is None
+
+
+def _refuse_newest(stream: str, collector: Any) -> None:
+    """Refuses what an agent's collector got last, if it is NaN or infinite."""
+    newest = [part[-1] for part in collector.buffers["obs"]]
+    reward = collector.buffers["rewards"][0][-1] if collector.agent_steps else 0.0
+    observation = np.concatenate([np.ravel(part) for part in newest])
+    refuse_bad_step(stream, collector.agent_steps, observation, reward)
+
+
+def _leave_note(worker_index: int, error: UserError) -> None:
+    internal_kv._internal_kv_put(_key(), f"rollout worker {worker_index}: {error}".encode())
 
 
 def count_steps(*, samples: Sequence[Any], metrics_logger: Any, **kwargs: Any) -> None:

@@ -106,12 +106,13 @@ def _load_file(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # Workers cannot import a loose file: what it defines travels to them by value. Environments
+    # that it registers are pickled on the spot, so this comes first.
+    cloudpickle.register_pickle_by_value(module)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
-    # Workers cannot import a loose file: what it defines travels to them by value.
-    cloudpickle.register_pickle_by_value(module)
     return module
 
 

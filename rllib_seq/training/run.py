@@ -19,6 +19,7 @@ from rich.console import Console
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
 from rllib_seq.training.evaluation import evaluate, references, rows, summarize
 from rllib_seq.training.experiment import (
@@ -159,7 +160,8 @@ def _session(
         config.validate()
     except ValueError as error:  # RLlib's word for settings that do not fit each other
         raise UserError(" ".join(str(error).split())) from error
-    algorithm = config.build_algo()
+    forget_errors()
+    algorithm = heed_workers(config.build_algo)
     logdir = Path(algorithm.logdir)
     try:
         if checkpoint is not None:

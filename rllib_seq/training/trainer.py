@@ -31,7 +31,7 @@ from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
 from envs.ad_auction.values import full_information
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import STEPS_SAMPLED, error_of_worker
+from rllib_seq.rollouts import STEPS_SAMPLED, heed_workers
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
 __all__ = ["Limits", "bayes_profit", "resumed_config", "start_ray", "train"]
@@ -149,7 +149,7 @@ def train(
         while limits.done(row, spent) < 1.0 and not stopped:
             began = time.monotonic()
             try:
-                result = _iterate(algorithm)
+                result: dict[str, Any] = heed_workers(algorithm.train)
             except UserError:
                 save()
                 raise
@@ -183,27 +183,6 @@ def train(
             )
         save()
         return bool(stopped) and limits.done(row) < 1.0
-
-
-def _iterate(algorithm: Algorithm) -> dict[str, Any]:
-    """One iteration of RLlib.
-
-    Raises:
-        UserError: the driver, or a worker that left a note, met data that only the user can mend.
-    """
-    try:
-        result: dict[str, Any] = algorithm.train()
-    except UserError:  # raised in the driver, if it samples itself
-        raise
-    except Exception as error:  # some algorithms cannot go on without workers
-        note = error_of_worker()
-        if note is None:
-            raise
-        raise UserError(note) from error
-    note = error_of_worker()
-    if note is not None:
-        raise UserError(note)
-    return result
 
 
 def _save(algorithm: Algorithm, path: Path) -> None:

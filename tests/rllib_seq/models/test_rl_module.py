@@ -173,7 +173,7 @@ def test_non_finite_inputs_are_named(column: str, message: str) -> None:
     ("observations", "actions", "message"),
     [
         (Discrete(3), ACTIONS, "use_sequence_module, which flattens"),
-        (OBS, Dict({"bid": Discrete(2)}), "prev_action=False"),
+        (OBS, Dict({"bid": Discrete(2)}), "cannot act in Dict"),
     ],
 )
 def test_construction_errors(observations: gym.Space, actions: gym.Space, message: str) -> None:

@@ -3,11 +3,9 @@
 import time
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
@@ -29,22 +27,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-class AnySpaces(gym.Env):
-    """Random observations and rewards; episodes of seven steps."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.observation_space, self.action_space = config["spaces"]
-        self.rng = np.random.default_rng(0)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        self.steps = 0
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> Any:
-        self.steps += 1
-        return self.observation_space.sample(), self.rng.normal(), self.steps == 7, False, {}
-
-
 def _cartpole(config: AlgorithmConfig) -> AlgorithmConfig:
     config.environment("CartPole-v1").env_runners(num_envs_per_env_runner=2)
     return config
@@ -54,12 +36,6 @@ def _auction(config: AlgorithmConfig) -> AlgorithmConfig:
     config.environment("multi_user_ad_auction", env_config={"num_users": 12})
     return config.multi_agent(
         policies={"bidder"}, policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder"
-    )
-
-
-def _spaces(observations: gym.Space, actions: gym.Space) -> Any:
-    return lambda config: config.environment(
-        AnySpaces, env_config={"spaces": (observations, actions)}
     )
 
 
@@ -76,16 +52,6 @@ def _logp(module: SequenceRLModule, batch: dict[str, Tensor]) -> Tensor:
         pytest.param(_cartpole, 1, id="cartpole-1"),
         pytest.param(_cartpole, 4, id="cartpole-4"),
         pytest.param(_auction, 4, id="auction"),
-        pytest.param(
-            _spaces(
-                Dict({"user": Discrete(3), "page": Dict({"size": Box(0, 1, (2, 2))})}),
-                MultiDiscrete([2, 3]),
-            ),
-            4,
-            id="nested-dict-to-multidiscrete",
-        ),
-        pytest.param(_spaces(Discrete(5), Box(-1, 1, (2,))), 4, id="discrete-to-box"),
-        pytest.param(_spaces(MultiBinary(3), Discrete(2)), 4, id="multibinary-to-discrete"),
     ],
 )
 @pytest.mark.usefixtures("ray_session")

@@ -105,16 +105,6 @@ def test_streams_with_one_noise_act_alike_and_differ_from_others() -> None:
     assert len(set(chosen)) > 1
 
 
-def test_actions_that_do_not_start_at_zero() -> None:
-    batch = _batch(200)
-    plain = _module().forward_inference(batch)["actions"]
-    moved = {**batch, PREVIOUS_ACTIONS: batch[PREVIOUS_ACTIONS] + 3}
-    shifted = _module(Discrete(4, start=3))
-    assert torch.equal(shifted.forward_inference(moved)["actions"], plain + 3)
-    explored = shifted.forward_exploration({**moved, EPSILON: torch.ones(200)}, t=0)["actions"]
-    assert set(explored.tolist()) == {3, 4, 5, 6}
-
-
 @pytest.mark.parametrize("double", [False, True])
 def test_the_loss_gets_values_of_both_networks(double: bool) -> None:
     module = _module(double_q=double, num_atoms=5)

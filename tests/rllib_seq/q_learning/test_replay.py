@@ -13,14 +13,14 @@ from rllib_seq.models.episode_windows import PREVIOUS_ACTIONS, PREVIOUS_REWARDS,
 from rllib_seq.q_learning import SequenceEpisodeReplayBuffer
 from rllib_seq.q_learning.replay import NEXT, SampledSteps, SampledStepsToBatch
 
-OBS, ACTIONS = Box(-np.inf, np.inf, (2,), np.float32), Discrete(4, start=1)
+OBS, ACTIONS = Box(-np.inf, np.inf, (2,), np.float32), Discrete(4)
 SEQUENCE: dict[str, Any] = {"window_length": 3}
 
 
 def _episode(steps: int, terminated: bool = True) -> SingleAgentEpisode:
     return SingleAgentEpisode(
         observations=[np.full(2, t, np.float32) for t in range(steps + 1)],
-        actions=[1 + t % 4 for t in range(steps)],
+        actions=[t % 4 for t in range(steps)],
         rewards=[float(t) for t in range(steps)],
         observation_space=OBS,
         action_space=ACTIONS,
@@ -39,7 +39,7 @@ def test_a_sample_is_a_train_batch() -> None:
     (sampled,) = buffer.sample(200, n_step=2, gamma=0.5)
     step = sampled.columns["obs"][:, -1, 0].astype(int)
     assert set(step) == set(range(6))
-    assert np.array_equal(sampled.columns["actions"], step % 4)  # counted from zero
+    assert np.array_equal(sampled.columns["actions"], step % 4)
     taken = np.where(step == 5, 1, 2)
     assert np.array_equal(sampled.columns["n_step"], taken)
     expected = step + np.where(step == 5, 0, 0.5 * (step + 1))
@@ -48,7 +48,7 @@ def test_a_sample_is_a_train_batch() -> None:
     assert np.array_equal(sampled.columns[NEXT + "obs"][:, -1, 0], step + taken)
     assert np.array_equal(sampled.columns[STEPS_BEFORE], np.minimum(step, 3))
     row = int(np.flatnonzero(step == 4)[0])
-    assert sampled.columns[PREVIOUS_ACTIONS][row].tolist() == [2, 3, 4]
+    assert sampled.columns[PREVIOUS_ACTIONS][row].tolist() == [1, 2, 3]
     assert sampled.columns[PREVIOUS_REWARDS][row].tolist() == [1.0, 2.0, 3.0]
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import STEPS_SAMPLED
+from rllib_seq.rollouts import STEPS_SAMPLED, worker
 from rllib_seq.training import trainer
 from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.trainer import Limits, train
@@ -38,7 +38,7 @@ def learned(loss):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "error_of_worker", lambda: None)
+    monkeypatch.setattr(worker, "error_of_worker", lambda: None)
     monkeypatch.setattr(trainer, "_PAUSE_SECONDS", 0.0)
     return RunFolder.create(tmp_path, "x", {})
 
@@ -89,7 +89,7 @@ def test_silence_ends_the_run(run, monkeypatch):
 def test_a_workers_note_ends_the_run_however_the_algorithm_takes_it(run, end, monkeypatch):
     """Some algorithms go on without workers, others do not."""
     notes = iter([None, "rollout worker 1: bad data"])
-    monkeypatch.setattr(trainer, "error_of_worker", lambda: next(notes))
+    monkeypatch.setattr(worker, "error_of_worker", lambda: next(notes))
     with pytest.raises(UserError, match="^rollout worker 1: bad data$"):
         train(Scripted(sampled(10), end), run, Limits(steps=20), lambda row: None, None)
     assert len(run.checkpoints()) == 1

@@ -1,0 +1,67 @@
+"""Spaces that RLlib takes and cannot serve, refused with one line before anything is learned.
+
+- `refuse_shifted`: numbers that do not start at 0
+- `refuse_actions`: actions that RLlib's new API stack has no distribution for
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+
+from rllib_seq.errors import UserError
+
+
+def refuse_shifted(space: gym.Space, what: str, wrapper: str) -> None:
+    """Refuse a space with Discrete or MultiDiscrete parts that do not start at 0.
+
+    RLlib 2.60 sends the environment actions from 0 on whatever the space says, and the new stack
+    flattens observations as if they started at 0.
+
+    Args:
+        space: of actions or observations, maybe nested.
+        what: "actions" or "observations".
+        wrapper: of Gymnasium, that mends it.
+
+    Raises:
+        UserError: naming the part.
+    """
+    for part in _parts(space):
+        if isinstance(part, Discrete | MultiDiscrete) and np.any(part.start):
+            raise UserError(
+                f"{what} of {part} start at {part.start}, and RLlib counts from 0; shift them in "
+                f"the environment, for example with gymnasium.wrappers.{wrapper}"
+            )
+
+
+def refuse_actions(space: gym.Space) -> None:
+    """Refuse actions that the new API stack cannot take.
+
+    Raises:
+        UserError: naming the space.
+    """
+    if isinstance(space, Discrete):
+        return
+    countable = isinstance(space, MultiDiscrete)
+    real = isinstance(space, Box) and np.issubdtype(space.dtype, np.floating)
+    if not (countable or real) or len(space.shape or ()) != 1:
+        raise UserError(
+            f"RLlib's new API stack cannot act in {_one_line(space)}; use Discrete, or "
+            "MultiDiscrete or a Box of real numbers with one dimension"
+        )
+
+
+def _parts(space: gym.Space) -> Iterator[gym.Space]:
+    """The spaces that a space is nested of, or itself."""
+    if isinstance(space, Dict | Tuple):
+        for child in space.values() if isinstance(space, Dict) else space:
+            yield from _parts(child)
+    else:
+        yield space
+
+
+def _one_line(space: gym.Space) -> str:
+    return " ".join(str(space).split())
