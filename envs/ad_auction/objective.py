@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.ad_auction.checks import check_above_zero
+
 __all__ = ["Goal", "score"]
 
 Floats = NDArray[np.float64]
@@ -37,11 +39,8 @@ class Goal:
                 f"target_cpa is {self.target_cpa} and target_roas {self.target_roas}; give one"
             )
         for name, target in (("target_cpa", self.target_cpa), ("target_roas", self.target_roas)):
-            if target is None:
-                continue
-            number = isinstance(target, int | float) and not isinstance(target, bool)
-            if not number or not 0 < target < math.inf:
-                raise ValueError(f"{name} is {target!r}; give a number above 0")
+            if target is not None:
+                check_above_zero(name, target)
 
     @property
     def price(self) -> float:
@@ -49,6 +48,11 @@ class Goal:
         if self.target_cpa is not None:
             return self.target_cpa
         return math.inf if self.target_roas is None else 1.0 / self.target_roas
+
+    @property
+    def unit(self) -> float:
+        """What one unit of what is counted is bid for at multiplier 1: `price`, or 1."""
+        return 1.0 if math.isinf(self.price) else self.price
 
     def count(self, conversions: Floats, value: Floats) -> Floats:
         """What is counted: conversions or their value, any shape."""

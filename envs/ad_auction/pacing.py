@@ -120,9 +120,10 @@ class PID(_Unlearned):
     """At the start."""
     highest: float = 1.0
     """Upper limit of the multiplier; above 1 it bids more than its value."""
-    kp: float = 0.3
-    ki: float = 0.15
-    kd: float = 0.05
+    kp: float = 0.1
+    ki: float = 0.1
+    kd: float = 0.0
+    """0 because the spend of single ticks is mostly noise."""
 
     def start(self, shape: tuple[int, ...]) -> Floats:
         """See `Pacing.start`; rows: multiplier, sum of e, last e."""
@@ -154,7 +155,7 @@ class OnlineDual(_Unlearned):
     """At the start: 1 / lambda."""
     highest: float = 1.0
     """Upper limit of the multiplier; above 1 it bids more than its value."""
-    step: float = 0.2
+    step: float = 0.1
 
     def start(self, shape: tuple[int, ...]) -> Floats:
         """See `Pacing.start`."""
