@@ -126,8 +126,8 @@ class Population:
         self._spent_before = np.zeros(self._shape)
         self._could_pay = np.zeros(self._shape)
         self._stopped = np.zeros(self._shape, np.bool_)
-        self._gains = {i: np.zeros((len(grid), num_campaigns)) for i, grid in self._grids.items()}
-        self._offered = np.zeros(self._shape)
+        self._gains = {i: np.zeros((num_campaigns, len(grid))) for i, grid in self._grids.items()}
+        self._offered = {i: np.zeros(num_campaigns) for i in self._grids}
         if self._regimes is not None:
             drawn = [self._regimes.draw(rng, len(self._planned) - 1, num_bidders) for rng in rngs]
             self._jumps = np.stack([ticks for ticks, _ in drawn])  # (E, changes)
@@ -147,13 +147,14 @@ class Population:
         if self._regimes is not None:
             regime = (self._jumps <= self._tick[:, None]).sum(axis=1)
             scale = scale * self._levels[np.arange(len(regime)), regime]
-        self._channel, self._campaign = channel, campaign
-        self._worth = self._values.draw(uniforms, channel) * self._rows(scale)
-        self._bids = self._worth * self._rows(np.where(self._stopped, 0.0, self.multiplier))
-        if np.isfinite(self._budget).any():
-            self._stop_before_broke()
+        self._channel, self._campaign, self._level = channel, campaign, scale
+        self._worth = self._values.draw(uniforms, channel)  # at level 1
+        multiplier = np.where(self._stopped, 0.0, self.multiplier)
+        self._bids = self._worth * self._rows(scale * multiplier)
         if self.num_slots == 1:
             self._top = top_two(self._bids)
+        if np.isfinite(self._budget).any():
+            self._stop_before_broke()
         return self._bids
 
     def observe(self, own_bids: Floats) -> None:
@@ -169,31 +170,32 @@ class Population:
         _, paid = self._auctions.clear(best, np.maximum(runner_up, own_bids), self._channel)
         self._pay(winner[:, None], np.where(best > own_bids, paid, 0.0)[:, None])
         for i, grid in self._grids.items():
-            others = np.maximum(np.where(winner == i, runner_up, best), own_bids)
-            worth = self._worth[:, i]
-            won, paid = self._auctions.clear(grid[:, None] * worth, others, self._channel)  # (K, n)
-            np.add.at(self._gains[i].T, self._campaign, (won * worth - paid).T)
-            np.add.at(self._offered[:, i], self._campaign, worth)
+            others = np.maximum(np.where(winner == i, runner_up, best), own_bids)[:, None]
+            worth = (self._worth[:, i] * self._rows(self._level)[:, i])[:, None]
+            won, paid = self._auctions.clear(worth * grid, others, self._channel[:, None])  # (n, K)
+            at = self._campaign[:, None] * len(grid) + np.arange(len(grid))
+            _add(self._gains[i], at, won * worth - paid)
+            _add(self._offered[i], self._campaign, worth)
 
     def _rows(self, table: Floats) -> Floats:
         """`[n, B]`, or what broadcasts to it, of a table `[E, B]`."""
         return table if len(table) == 1 else table[self._campaign]
 
     def _pay(self, bidder: Ints, paid: Floats) -> None:
-        """Books payments `[n, S]`, one after the other: sums do not depend on batches."""
-        np.add.at(self.spent, (self._campaign[:, None], bidder), paid)
+        """Books payments `[n, S]` by these bidders."""
+        _add(self.spent, self._campaign[:, None] * self._shape[1] + bidder, paid)
 
     def _stop_before_broke(self) -> None:
         """Takes back bids that could overspend, see the class; earlier requests come first."""
         left = self._budget - self._spent_before
         while True:
             if self.num_slots == 1:
-                holder = top_two(self._bids).winner[:, None]
+                holder, most = self._top.winner[:, None], self._top.best[:, None]
             else:
                 holder = np.argsort(-self._bids, axis=1)[:, : self.num_slots]
-            most = np.take_along_axis(self._bids, holder, axis=1)
+                most = np.take_along_axis(self._bids, holder, axis=1)
             could_pay = self._could_pay.copy()
-            np.add.at(could_pay, (self._campaign[:, None], holder), most)
+            _add(could_pay, self._campaign[:, None] * self._shape[1] + holder, most)
             over = np.argwhere(could_pay > left)
             if len(over) == 0:
                 self._could_pay = could_pay
@@ -204,6 +206,8 @@ class Population:
                 due[0] += self._could_pay[campaign, i]
                 self._bids[mine & (np.cumsum(due) > left[campaign, i]), i] = 0.0
                 self._stopped[campaign, i] = True
+            if self.num_slots == 1:
+                self._top = top_two(self._bids)
 
     def _close_books(self, tick: Ints) -> None:
         """Ends the tick of the campaigns whose clock has moved on; their bidders pace anew."""
@@ -218,16 +222,22 @@ class Population:
         planned = np.where(limited, left * share, np.inf)
         budget_left = np.where(limited, (left - spend) / budget, 1.0)
         for i, bidder in enumerate(self.bidders):
-            offered = np.where(self._offered[:, i] > 0, self._offered[:, i], 1.0)
-            gains = self._gains.get(i, np.empty((0, len(tick)))) / offered
+            gains = np.empty((0, len(tick)))
+            if i in self._grids:
+                offered = np.where(self._offered[i] > 0, self._offered[i], 1.0)
+                gains = self._gains[i].T / offered
+                self._gains[i][closing] = 0.0
+                self._offered[i][closing] = 0.0
             report = Report(spend[:, i], planned[:, i], budget_left[:, i], 1.0 - now, gains)
             state = self._states[i]
             self._states[i] = np.where(closing, bidder.pacing.following(state, report), state)
             self.multiplier[:, i] = self._states[i][0]
-        for gains in self._gains.values():
-            gains[:, closing] = 0.0
-        self._offered[closing] = 0.0
         self._could_pay[closing] = 0.0
         self._stopped[closing] = False
         self._spent_before[closing] = self.spent[closing]
         self._tick = np.where(closing, tick, self._tick)
+
+
+def _add(sums: Floats, at: Ints, what: Floats) -> None:
+    """Adds to the flat indices of an array one after the other: sums do not depend on batches."""
+    np.add.at(sums.reshape(-1), at.ravel(), what.ravel())

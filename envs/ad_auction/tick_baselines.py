@@ -121,9 +121,9 @@ class DualBids:
         bid = count * (1 + nu * P) / (mu + nu) = worth * (1 + nu') / (mu' + nu'),
 
     mu' = mu * P and nu' = nu * P. Each price moves by exp(step * excess), the excess of the spend
-    relative to the tick's plan, or to P times what was counted. Without nu it is `OnlineDual`. Feng,
-    Padmanabhan and Wang, Online bidding algorithms for return-on-spend constrained advertisers
-    (2023).
+    relative to the tick's plan, or to P times what was counted. Without nu it is `OnlineDual`.
+    Feng, Padmanabhan and Wang, Online bidding algorithms for return-on-spend constrained
+    advertisers (2023).
 
     Args:
         step: of both descents.

@@ -67,9 +67,10 @@ class LognormalValues:
     def draw(self, uniforms: Floats, channel: Ints) -> Floats:
         """See `ValueModel.draw`."""
         z = special.ndtri(uniforms)
-        own = math.sqrt(1.0 - self.correlation) * z[:, 1:]
-        common = math.sqrt(self.correlation) * z[:, :1]
-        return np.asarray(self.median)[channel][:, None] * np.exp(self.spread * (own + common))
+        common = self.spread * math.sqrt(self.correlation) * z[:, 0]
+        values = self.spread * math.sqrt(1.0 - self.correlation) * z[:, 1:]
+        values += (np.log(self.median)[channel] + common)[:, None]
+        return np.exp(values, out=values)
 
 
 @dataclass(frozen=True)
