@@ -3,7 +3,8 @@
 Importing this package names to RLlib, if it is installed:
 
 - the custom model `"lstm_transformer"`
-- the environment `"multi_user_ad_auction"`
+- the environments `"multi_user_ad_auction"` (agents are users) and `"shared_market_auction"`
+  (agents are advertisers)
 
 `rllib_seq.nn` works without Ray.
 """
@@ -24,12 +25,14 @@ def register() -> None:
     from ray.rllib.models import ModelCatalog
     from ray.tune.registry import register_env
 
-    import envs.ad_auction  # noqa: F401, names "AdAuction-v0" to Gymnasium
+    import envs.ad_auction  # noqa: F401, names its environments to Gymnasium
     from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+    from envs.ad_auction.self_play_env import SharedMarketEnv
     from rllib_seq.models import LSTMTransformerModel
 
     ModelCatalog.register_custom_model("lstm_transformer", LSTMTransformerModel)
     register_env("multi_user_ad_auction", MultiUserAdAuctionEnv)
+    register_env("shared_market_auction", SharedMarketEnv)
 
 
 if find_spec("ray") is not None:

@@ -1,14 +1,17 @@
 """The multi-user ad auction.
 
 - `AdAuctionEnv`: Gymnasium, `gym.make("AdAuction-v0")`, one request per step.
-- `envs.ad_auction.multi_agent_env.MultiUserAdAuctionEnv`: RLlib, agents are users. Not imported
-  here: everything else in this package works without Ray.
+- `AdCampaignEnv`: Gymnasium, `gym.make("AdCampaign-v0")`, thousands of requests per step.
+- `envs.ad_auction.multi_agent_env.MultiUserAdAuctionEnv`: RLlib, agents are users; and
+  `envs.ad_auction.self_play_env.SharedMarketEnv`: agents are advertisers. Not imported here:
+  everything else in this package works without Ray.
 - `AuctionSimulator`, `AuctionConfig`, `PRESETS`: the world under both.
 - `baselines`, `oracles`: whom to compare with.
 """
 
 import gymnasium as gym
 
+from envs.ad_auction.campaign_env import AdCampaignEnv
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.presets import PRESETS, AuctionConfig, Preset
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
@@ -16,6 +19,7 @@ from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
 __all__ = [
     "PRESETS",
     "AdAuctionEnv",
+    "AdCampaignEnv",
     "AuctionConfig",
     "AuctionSimulator",
     "BidPolicy",
@@ -30,3 +34,5 @@ if "AdAuction-v0" not in gym.registry:
         entry_point="envs.ad_auction.gym_env:AdAuctionEnv",
         vector_entry_point="envs.ad_auction.vector_env:AdAuctionVectorEnv",
     )
+if "AdCampaign-v0" not in gym.registry:
+    gym.register("AdCampaign-v0", entry_point="envs.ad_auction.campaign_env:AdCampaignEnv")

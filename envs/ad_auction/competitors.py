@@ -1,17 +1,29 @@
-"""Who sets the market price: distributions of the highest competing bid.
+"""Who sets the market price.
 
-- `GammaPrices`: the smooth body that fits most public landscapes.
+- `Competitors`: what a simulator asks of them, whoever they are. Competitors that have values,
+  budgets and pacing of their own are in `bidders`.
+- `Stationary`: the simplest competitors, prices that are drawn from a distribution:
+- `GammaPrices`: the smooth body that fits most public landscapes; `LognormalPrices`.
 - `QuantilePrices`: a measured landscape, from quantiles and atoms (prices paid again and again).
 - `load_landscape`: the landscape of a real campaign that ships with the package.
 
-Prices are drawn by inverse transform from uniforms that the simulator draws before it sees any
-bid, so no competitor can react to our bid of the same request.
+How a simulator plugs competitors in:
+
+    competitors.reset([np.random.default_rng(seed_of_campaign)])  # one generator per campaign
+    while requests are pending:
+        uniforms = ...  # [n, competitors.num_draws], drawn by the simulator
+        market_prices = competitors.prices(uniforms, channel, campaign, tick)[:, 0]
+        won, paid = auctions.clear(bids, market_prices, channel)
+        competitors.observe(bids_made)
+
+Prices come from uniforms that the simulator draws before it sees any bid, so no competitor can
+react to our bid of the same request. What `observe` tells them they use from the next tick on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Protocol
@@ -20,9 +32,51 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-__all__ = ["GammaPrices", "MarketPrices", "QuantilePrices", "load_landscape"]
+__all__ = [
+    "Competitors",
+    "GammaPrices",
+    "LognormalPrices",
+    "MarketPrices",
+    "QuantilePrices",
+    "Stationary",
+    "load_landscape",
+]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Competitors(Protocol):
+    """Everyone else in the market, for E campaigns in lockstep; see the module for the order."""
+
+    num_draws: int
+    """Uniforms that one request needs."""
+    num_slots: int
+    """S: how many of their bids count."""
+
+    def reset(self, rngs: Sequence[np.random.Generator]) -> None:
+        """Starts E flights.
+
+        Args:
+            rngs: one generator per campaign, so that a campaign is the same in any company.
+        """
+
+    def prices(self, uniforms: Floats, channel: Ints, campaign: Ints, tick: Ints) -> Floats:
+        """The highest competing bids of n requests, `[n, S]`, highest first; 0 for none.
+
+        Args:
+            uniforms: `[n, num_draws]` in `[0, 1)`.
+            channel: `[n]`, index of each request's channel.
+            campaign: `[n]`, index below E of each request's campaign, in the order of time.
+            tick: `[E]`, the tick of each campaign's flight; never decreases.
+        """
+
+    def observe(self, own_bids: Floats) -> None:
+        """How the requests of the last `prices` went.
+
+        Args:
+            own_bids: `[n]`, the bids that we made; 0 for none.
+        """
 
 
 class MarketPrices(Protocol):
@@ -64,6 +118,38 @@ class GammaPrices:
         """See `MarketPrices.mean_below`."""
         mean = self.shape * self.scale
         return mean * special.gammainc(self.shape + 1.0, np.maximum(price, 0.0) / self.scale)
+
+
+@dataclass(frozen=True)
+class LognormalPrices:
+    """Lognormal market prices.
+
+    >>> float(LognormalPrices(median=60.0, spread=0.85).cdf(60.0))
+    0.5
+    """
+
+    median: float
+    """In currency units."""
+    spread: float
+    """Standard deviation of the logarithm."""
+
+    def ppf(self, probability: ArrayLike) -> Floats:
+        """See `MarketPrices.ppf`."""
+        z = special.ndtri(np.asarray(probability, np.float64))
+        return self.median * np.exp(self.spread * z)
+
+    def cdf(self, price: ArrayLike) -> Floats:
+        """See `MarketPrices.cdf`."""
+        return special.ndtr(self._z(price))
+
+    def mean_below(self, price: ArrayLike) -> Floats:
+        """See `MarketPrices.mean_below`."""
+        mean = self.median * np.exp(self.spread**2 / 2)
+        return mean * special.ndtr(self._z(price) - self.spread)
+
+    def _z(self, price: ArrayLike) -> Floats:
+        with np.errstate(divide="ignore"):  # log(0) = -inf is right
+            return np.log(np.maximum(price, 0.0) / self.median) / self.spread
 
 
 class QuantilePrices:
@@ -112,6 +198,30 @@ class QuantilePrices:
         p = self.cdf(price)
         left = np.clip(np.searchsorted(self._p, p, side="right") - 1, 0, len(self._p) - 2)
         return self._area[left] + (p - self._p[left]) * (self._x[left] + self.ppf(p)) / 2
+
+
+class Stationary:
+    """Competitors without memory: every request's market price is drawn from one distribution.
+
+    Args:
+        distribution: of the highest competing bid.
+    """
+
+    num_draws = 1
+    num_slots = 1
+
+    def __init__(self, distribution: MarketPrices) -> None:
+        self.distribution = distribution
+
+    def reset(self, rngs: Sequence[np.random.Generator]) -> None:
+        """See `Competitors.reset`."""
+
+    def prices(self, uniforms: Floats, channel: Ints, campaign: Ints, tick: Ints) -> Floats:
+        """See `Competitors.prices`."""
+        return self.distribution.ppf(uniforms)
+
+    def observe(self, own_bids: Floats) -> None:
+        """They remember nothing."""
 
 
 def _mass_below(

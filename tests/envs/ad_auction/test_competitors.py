@@ -3,10 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
+from envs.ad_auction.competitors import (
+    GammaPrices,
+    LognormalPrices,
+    QuantilePrices,
+    Stationary,
+    load_landscape,
+)
 
 LANDSCAPES = {
     "gamma": GammaPrices(1.4, 0.04),
+    "lognormal": LognormalPrices(60.0, 0.85),
     "real": load_landscape("2259"),
     "uniform": QuantilePrices({}, {}, cap=1.0),
 }
@@ -51,3 +58,16 @@ def test_unit_scales_prices():
 def test_unknown_landscape_is_named():
     with pytest.raises(ValueError, match="'42'.*2259"):
         load_landscape("42")
+
+
+def test_stationary_competitors_draw_every_price_from_their_distribution():
+    landscape = LANDSCAPES["gamma"]
+    competitors = Stationary(landscape)
+    competitors.reset([np.random.default_rng(0)])
+    uniforms = UNIFORMS[:1000, None]
+    zero = np.zeros(1000, np.int64)
+    prices = competitors.prices(uniforms, zero, zero, zero[:1])
+    assert prices.shape == (1000, competitors.num_slots)
+    assert (prices == landscape.ppf(uniforms)).all()
+    competitors.observe(np.ones(1000))
+    assert (competitors.prices(uniforms, zero, zero, zero[:1]) == prices).all()
