@@ -2,16 +2,48 @@
 
 - `SequenceConfig`: what `custom_model_config` may hold under RLlib, and the keyword arguments of
   every network in `rllib_seq.nn`
+- `AuxiliaryHead`: one prediction that is learned beside the policy
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rllib_seq.errors import UserError
+
+_Settings = TypeVar("_Settings", "SequenceConfig", "AuxiliaryHead")
+
+
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryHead:
+    """A prediction from the policy's encoder: how likely an event of the stream is.
+
+    Raises:
+        UserError: a value is of the wrong type or out of range.
+    """
+
+    horizon: int = 1
+    """The event counts if it happens within so many steps of the stream, this one included."""
+
+    given_action: bool = False
+    """Predict for the action that is taken. Without it, for whatever the policy may do."""
+
+    weight: float = 0.1
+    """Of its cross-entropy (nats per step) in the loss. Policy and heads share the encoder and its
+    gradients: too high a weight makes the policy worse."""
+
+    def __post_init__(self) -> None:
+        """Check every value; raises UserError."""
+        if type(self.horizon) is not int or self.horizon < 1:
+            _refuse(self, "horizon", "must be an int of at least 1")
+        if not isinstance(self.given_action, bool):
+            _refuse(self, "given_action", "must be True or False")
+        if type(self.weight) not in (int, float) or not 0 < self.weight < math.inf:
+            _refuse(self, "weight", "must be a number above 0; leave the head out to switch it off")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +93,30 @@ class SequenceConfig:
     prev_reward: bool = True
     """Append the previous reward to the observation: it tells what the last action brought."""
 
+    auxiliary: Mapping[str, AuxiliaryHead] = dataclasses.field(default_factory=dict)
+    """Predictions learned beside the policy: name of an event in the environment's infos to the
+    fields of `AuxiliaryHead`, for example `{"won": {"given_action": True}}`. None by default: they
+    cost time, and whether they help the policy is to be measured."""
+
     def __post_init__(self) -> None:
         """Check every value.
 
         Raises:
             UserError: naming the key, the value and how to mend it.
         """
+        object.__setattr__(self, "auxiliary", _heads(self.auxiliary))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, bool):
                 if not isinstance(value, bool):
-                    _refuse(field, value, "must be True or False")
+                    _refuse(self, field.name, "must be True or False")
             elif isinstance(field.default, int):
                 if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                    _refuse(field, value, "must be an int of at least 1")
-            # A NaN fails every comparison, so it is refused here too.
-            elif type(value) not in (int, float) or not 0 <= value < 1:
-                _refuse(field, value, "must be a number in [0, 1)")
+                    _refuse(self, field.name, "must be an int of at least 1")
+            elif isinstance(field.default, float):
+                # A NaN fails every comparison, so it is refused here too.
+                if type(value) not in (int, float) or not 0 <= value < 1:
+                    _refuse(self, field.name, "must be a number in [0, 1)")
         if self.d_model % 2:
             raise UserError(
                 f"d_model={self.d_model} must be even, one half for each direction of the LSTM; "
@@ -102,19 +141,43 @@ class SequenceConfig:
         Raises:
             UserError: a key is unknown, or a value is wrong.
         """
-        valid = [field.name for field in dataclasses.fields(cls)]
-        for key in mapping:
-            if key not in valid:
-                close = difflib.get_close_matches(str(key), valid, n=1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise UserError(
-                    f"unknown key {key!r} in {where}; {hint}Valid keys: {', '.join(valid)}"
-                )
-        return cls(**mapping)
+        return _from_dict(cls, mapping, where)
 
 
-def _refuse(field: dataclasses.Field[Any], value: object, rule: str) -> None:
-    raise UserError(f"{field.name}={value!r} {rule}; the default is {field.default!r}")
+def _from_dict(cls: type[_Settings], mapping: Mapping[str, Any], where: str) -> _Settings:
+    valid = [field.name for field in dataclasses.fields(cls)]
+    for key in mapping:
+        if key not in valid:
+            close = difflib.get_close_matches(str(key), valid, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UserError(f"unknown key {key!r} in {where}; {hint}Valid keys: {', '.join(valid)}")
+    return cls(**mapping)
+
+
+def _heads(auxiliary: object) -> dict[str, AuxiliaryHead]:
+    """The heads by name, from settings as a user writes them."""
+    if not isinstance(auxiliary, Mapping):
+        raise UserError(
+            f"auxiliary={auxiliary!r} must map names of events to settings, for example "
+            '{"won": {"given_action": True}}'
+        )
+    heads = {}
+    for name, head in auxiliary.items():
+        where = f"auxiliary[{name!r}]"
+        # They become names of weights and of columns.
+        if not isinstance(name, str) or not name.isidentifier():
+            raise UserError(f"{where}: an event's name is letters, digits and underscores")
+        if not isinstance(head, AuxiliaryHead | Mapping):
+            raise UserError(f"{where}={head!r} must be a dict of settings; {{}} takes the defaults")
+        if isinstance(head, Mapping):
+            head = _from_dict(AuxiliaryHead, head, where)
+        heads[name] = head
+    return heads
+
+
+def _refuse(settings: SequenceConfig | AuxiliaryHead, name: str, rule: str) -> None:
+    default = type(settings).__dataclass_fields__[name].default
+    raise UserError(f"{name}={getattr(settings, name)!r} {rule}; the default is {default!r}")
 
 
 def _next_width(config: SequenceConfig) -> int:

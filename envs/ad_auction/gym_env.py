@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.ad_auction.infos import campaign_infos
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.render import RENDER_FPS, Window, draw
 from envs.ad_auction.simulator import AuctionSimulator
@@ -21,7 +22,8 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
     Observation: float32 `[D]`, see `features.fields`. Action: a bid level, 0 is no bid, or what the
     config's `actions` says, see `actions.Actions`. Reward: value of the conversions that have
     happened since the last step minus (1 + shadow price) * what was paid, in currency units. The
-    episode terminates with the last journey.
+    episode terminates with the last journey. Infos: what the request brought, see
+    `infos.campaign_infos`.
 
     Args:
         render_mode: "rgb_array": `render` gives a picture of the campaign, uint8 `[600, 720, 3]`;
@@ -70,11 +72,8 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
         bids, creatives = self.actions.decode(np.asarray(action)[None], segment)
         outcome = simulator.step(bids, creatives)
         reward = float(simulator.take_campaign_rewards()[0])
-        info = {
-            "won": bool(outcome.won[0]),
-            "paid": float(outcome.paid[0]),
-            "clicked": bool(outcome.clicked[0]),
-        }
+        brought = campaign_infos(outcome, simulator.config)
+        info = {name: rows[0].item() for name, rows in brought.items()}
         self._show()
         return self._observe(), reward, simulator.done, False, info
 

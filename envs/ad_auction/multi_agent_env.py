@@ -10,6 +10,7 @@ from gymnasium.utils import seeding
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from envs.ad_auction.gym_env import campaign_seed
+from envs.ad_auction.infos import journey_infos
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator
 
@@ -22,6 +23,9 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
     Spaces per agent as in `AdAuctionEnv`. A user's reward for a bid comes with his next
     observation: his next request, or the end of his journey (conversion, churn, no more requests),
     when he terminates. The campaign ends with its last user.
+
+    Infos come with the observations and say what a user's last request brought, see
+    `infos.journey_infos`. They may be learned from (auxiliary heads) and must not be observed.
 
     Args:
         config: keys of `AuctionConfig`; RLlib's env config.
@@ -59,6 +63,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         self.simulator.reset(campaign_seed(self._rng))
         self._alive = ~self.simulator.ended
         self._acted = np.zeros(self.simulator.num_users, np.bool_)
+        self._brought: dict[str, np.ndarray] = {}
         self.agents = [self.possible_agents[u] for u in np.flatnonzero(self._alive)]
         return self._observe(self.simulator.pending), {}
 
@@ -76,9 +81,10 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
             odd = sorted(action_dict.keys() ^ set(names))
             raise ValueError(f"actions must be those of {names}; missing or too many: {odd}")
         actions = np.array([action_dict[name] for name in names])
-        self._acted[simulator.pending] = True
-        segment = simulator.state.segment[simulator.pending]
-        simulator.step(*self.actions.decode(actions, segment))
+        who = simulator.pending
+        self._acted[who] = True
+        outcome = simulator.step(*self.actions.decode(actions, simulator.state.segment[who]))
+        self._note(who, journey_infos(outcome, simulator.config))
 
         over = simulator.ended & self._alive
         ended = np.flatnonzero(over)
@@ -94,7 +100,20 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         rewards = dict(zip(observations, simulator.take_rewards(shown).tolist(), strict=True))
         terminateds = {self.possible_agents[u]: True for u in ended}
         terminateds["__all__"] = simulator.done
-        return observations, rewards, terminateds, {"__all__": False}, {}
+        rows = zip(*(brought[shown].tolist() for brought in self._brought.values()), strict=True)
+        infos = {
+            agent: dict(zip(self._brought, row, strict=True))
+            for agent, row in zip(observations, rows, strict=True)
+        }
+        return observations, rewards, terminateds, {"__all__": False}, infos
+
+    def _note(self, who: np.ndarray, brought: dict[str, np.ndarray]) -> None:
+        """Keeps the infos of requests until their users are observed again."""
+        for name, rows in brought.items():
+            if name not in self._brought:
+                before = 1.0 if name == "presence" else 0.0
+                self._brought[name] = np.full(len(self._alive), before, rows.dtype)
+            self._brought[name][who] = rows
 
     def _observe(self, users: np.ndarray) -> dict[str, Any]:
         rows = self.simulator.observe(users)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from envs.ad_auction import features
 from envs.ad_auction.books import Books, exposure
 from envs.ad_auction.campaign import Groups, Ledger
-from envs.ad_auction.draws import Seed, uniforms
+from envs.ad_auction.draws import Seed, purpose_keys, uniforms
 from envs.ad_auction.market import AUCTIONS
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.schedule import OF_REQUESTS, PURPOSES, Schedule
@@ -47,6 +47,11 @@ class Outcome(NamedTuple):
     churned: Bools
     conversion_probability: Floats
     """Given the hidden stage; for rewards and calibration, never for an observation."""
+    departure_probability: Floats
+    """Likewise that the journey ends with the request, by conversion or churn."""
+    presence: Floats
+    """How much the request counts: the probability that its user is still there, if nobody leaves
+    (see `AuctionConfig.reward`); else 1."""
 
 
 class AuctionSimulator:
@@ -140,6 +145,13 @@ class AuctionSimulator:
             )
         self._books.clear(which)
         self._schedule.start(which, seeds)
+
+    def redraw(self, seed: Seed) -> None:
+        """Draws anew, in all campaigns, what nobody can know yet: the same present, another future.
+
+        When and on which channel the next request of a user comes stays as it is.
+        """
+        self._schedule.keys[:] = purpose_keys(seed, len(PURPOSES))[:, None]
 
     @property
     def pending(self) -> Ints:
@@ -274,13 +286,13 @@ class AuctionSimulator:
             raise ValueError(f"a bid is {bad}; bids are numbers of at least 0")
         if len(rows) == 0:
             nothing, never = np.zeros(0), np.zeros(0, np.bool_)
-            return Outcome(never, nothing, never, never, never, never, nothing)
+            return Outcome(never, nothing, never, never, never, never, nothing, nothing, nothing)
         served, drawn = self._serve(bids, creatives, rows)
         draws = Draws(*(drawn[name] for name in Draws._fields))
         if self._nobody_leaves:
             draws = draws._replace(conversion=np.ones(len(rows)), churn=np.ones(len(rows)))
         response = self.response(rows, served.creative)
-        model = self.preset.users
+        presence, model = self.state.presence[rows], self.preset.users
         reaction = advance(model, served.stage, served.channel, served.won, draws, response)
         tick = self._schedule.ticks[served.campaign]
         happens = self._books.settle(served, reaction, response, drawn, tick)
@@ -294,6 +306,8 @@ class AuctionSimulator:
             reaction.converted,
             reaction.churned,
             reaction.conversion_probability,
+            reaction.departure_probability,
+            presence,
         )
 
     def _serve(

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from envs.ad_auction.gym_env import AdAuctionEnv, campaign_seed
+from envs.ad_auction.infos import campaign_infos
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator
 
@@ -110,8 +111,8 @@ class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         rewards = simulator.take_campaign_rewards()
         self._over = simulator.over.copy()
         infos: dict[str, Any] = {}
-        for name in ("won", "paid", "clicked") if acts.any() else ():
-            values = getattr(outcome, name)
+        brought = campaign_infos(outcome, simulator.config) if acts.any() else {}
+        for name, values in brought.items():
             infos[name] = np.zeros(self.num_envs, values.dtype)
             infos[name][acts] = values
             infos[f"_{name}"] = acts

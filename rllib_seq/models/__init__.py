@@ -6,9 +6,18 @@
 - `stream_windows`: the same windows where there are no episodes
 - `step_inputs`: what both see of one step
 - `spaces`: what RLlib cannot serve
+- `event_labels`, `auxiliary`, `auxiliary_learners`: what auxiliary heads learn from, and how
 """
 
+from rllib_seq.models.auxiliary import AuxiliaryLabels
+from rllib_seq.models.auxiliary_learners import AuxiliaryLossMixin
 from rllib_seq.models.rl_module import SequenceRLModule, use_sequence_module
 from rllib_seq.models.torch_model import LSTMTransformerModel
 
-__all__ = ["LSTMTransformerModel", "SequenceRLModule", "use_sequence_module"]
+__all__ = [
+    "AuxiliaryLabels",
+    "AuxiliaryLossMixin",
+    "LSTMTransformerModel",
+    "SequenceRLModule",
+    "use_sequence_module",
+]

@@ -30,8 +30,11 @@ from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models.auxiliary import AUXILIARY_LOGITS, EpisodeLabels, auxiliary_heads
+from rllib_seq.models.auxiliary_learners import auxiliary_learner
 from rllib_seq.models.episode_windows import EpisodeWindows
 from rllib_seq.models.spaces import refuse_actions
+from rllib_seq.models.step_inputs import encode_action
 from rllib_seq.models.windowed import (
     SEQUENCE_CONFIG,
     WindowedRLModule,
@@ -39,6 +42,7 @@ from rllib_seq.models.windowed import (
     refuse_what_windows_exclude,
 )
 from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
+from rllib_seq.nn.auxiliary import event_probability
 
 
 def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> AlgorithmConfig:
@@ -70,13 +74,16 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
         )
     act_on_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
     settings = SequenceConfig.from_dict(sequence_config)
-    return config.learners(learner_connector=functools.partial(_learner_connector, settings))
+    if settings.auxiliary:
+        config.learners(learner_class=auxiliary_learner(config))
+    return config.learners(learner_connector=functools.partial(_learner_connectors, settings))
 
 
-def _learner_connector(
+def _learner_connectors(
     settings: SequenceConfig, observation_space: Any, action_space: Any
-) -> ConnectorV2:
-    return EpisodeWindows(config=settings, as_learner_connector=True)
+) -> list[ConnectorV2]:
+    labels = [EpisodeLabels(heads=settings.auxiliary)] if settings.auxiliary else []
+    return [EpisodeWindows(config=settings, as_learner_connector=True), *labels]
 
 
 class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):
@@ -104,6 +111,7 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         settings = self.model_config.get(SEQUENCE_CONFIG, {})
         self.policy = SequentialPolicyNetwork(self.step_inputs.width, num_outputs, **settings)
         self.value = SequentialValueNetwork(self.step_inputs.width, **settings)
+        self.auxiliary = auxiliary_heads(self.config_of_sequence, self.action_space)
         self.eval()
 
     def train(self, mode: bool = True) -> SequenceRLModule:
@@ -131,13 +139,39 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         """
         return {Columns.ACTION_DIST_INPUTS: self.policy(*self.windows(batch))}
 
+    def auxiliary_probabilities(self, batch: dict[str, Any], actions: Tensor) -> dict[str, Tensor]:
+        """Return how likely the events of the auxiliary heads are.
+
+        Args:
+            batch: as for `_forward`.
+            actions: taken in its steps, `[N]` (or `[N, ...]`).
+
+        Returns:
+            by name of the event, `[N]`.
+        """
+        logits = self._auxiliary_logits(self.policy.encoder(*self.windows(batch)), actions)
+        return {name: event_probability(rows) for name, rows in logits.items()}
+
+    def _auxiliary_logits(self, features: Tensor, actions: Tensor) -> dict[str, Tensor]:
+        heads = self.auxiliary
+        encoded = encode_action(actions, self.action_space) if heads.need_action else None
+        return heads(features, encoded)
+
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Return what `_forward` does, and the values `[N]` with dropout, for the loss."""
+        """Return what the loss needs.
+
+        That is what `_forward` returns, the values `[N]` with dropout, and the logits of the
+        auxiliary heads by name.
+        """
         windows = self.windows(batch)
-        return {
-            Columns.ACTION_DIST_INPUTS: self.policy(*windows),
+        features = self.policy.encoder(*windows)  # (N, d_model)
+        outputs = {
+            Columns.ACTION_DIST_INPUTS: self.policy.head(features),
             Columns.EMBEDDINGS: self.value(*windows).squeeze(1),
         }
+        if self.auxiliary.heads:
+            outputs[AUXILIARY_LOGITS] = self._auxiliary_logits(features, batch[Columns.ACTIONS])
+        return outputs
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Return the values of the steps of a batch.
@@ -177,4 +211,4 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
 
     def get_non_inference_attributes(self) -> list[str]:
         """Return what acting does not need."""
-        return ["value", "old_policy"]
+        return ["value", "old_policy", "auxiliary"]

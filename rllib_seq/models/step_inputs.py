@@ -134,8 +134,8 @@ def action_width(space: gym.Space) -> int:
     if isinstance(space, Box):
         return math.prod(space.shape)
     raise UserError(
-        f"a previous action of {space} cannot be encoded; use Discrete, MultiDiscrete or Box, or "
-        "set prev_action=False"
+        f"an action of {space} cannot be an input; use Discrete, MultiDiscrete or Box, or set "
+        "prev_action=False, and no given_action=True in auxiliary"
     )
 
 

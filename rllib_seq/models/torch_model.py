@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.step_inputs import StepInputs
+from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
+from rllib_seq.models.step_inputs import StepInputs, encode_action
 from rllib_seq.nn import (
     SequentialPolicyNetwork,
     SequentialValueNetwork,
     next_state,
     sequence_windows,
 )
+from rllib_seq.nn.auxiliary import event_probability
 
 
 class LSTMTransformerModel(TorchModelV2, nn.Module):
@@ -93,7 +95,10 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         # RLlib counts the outputs for Box actions in numpy's numbers.
         self.policy = SequentialPolicyNetwork(self.input_dim, int(num_outputs), **settings)
         self.value = SequentialValueNetwork(self.input_dim, **settings)
+        self.auxiliary = auxiliary_heads(self.config, action_space)
         self._windows: tuple[Tensor, Tensor, Tensor] | None = None
+        self._features: Tensor | None = None
+        self._auxiliary_losses: dict[str, Tensor] = {}
 
         if self.config.prev_action:
             self.view_requirements[SampleBatch.PREV_ACTIONS] = ViewRequirement(
@@ -158,7 +163,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         slots = self.config.window_length  # one less than `sequence_windows` makes, if it is 1
         # Padded rows are most of a ragged batch, and would cost as much as real ones.
         self._windows = windows[real][:, -slots:], valid[real][:, -slots:], real
-        outputs = self._spread(self.policy(*self._windows[:2]))
+        self._features = self.policy.encoder(*self._windows[:2])  # (N, d_model)
+        outputs = self._spread(self.policy.head(self._features))
         past, length = next_state(past, length, inputs, seq_lens)
         return outputs, [past, length[:, None].float()]
 
@@ -171,6 +177,56 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         if self._windows is None:
             raise RuntimeError("value_function() needs a forward() before it")
         return self._spread(self.value(*self._windows[:2])).squeeze(1)
+
+    def auxiliary_probabilities(self, actions: Tensor) -> dict[str, Tensor]:
+        """Return how likely the events of the auxiliary heads are, for the last `forward`.
+
+        Args:
+            actions: taken in its real steps, `[N]` (or `[N, ...]`).
+
+        Returns:
+            by name of the event, `[N]`.
+        """
+        logits = self._auxiliary_logits(actions)
+        return {name: event_probability(rows) for name, rows in logits.items()}
+
+    def custom_loss(
+        self, policy_loss: list[Tensor], loss_inputs: Mapping[str, Any]
+    ) -> list[Tensor]:
+        """Add the losses of the auxiliary heads to the loss of the policy; RLlib calls this.
+
+        Args:
+            policy_loss: one loss per optimizer; the first is the policy's.
+            loss_inputs: the train batch of the last `forward`.
+
+        Raises:
+            UserError: the batch has no labels.
+        """
+        if not self.auxiliary.heads:
+            return policy_loss
+        assert self._windows is not None
+        real = self._windows[2].flatten()  # (B*T)
+        try:
+            labels = {name: loss_inputs[label_column(name)][real] for name in self.auxiliary.heads}
+        except KeyError:
+            raise UserError(
+                "auxiliary heads have no labels to learn from; add .callbacks(AuxiliaryLabels) "
+                "from rllib_seq.models to the config"
+            ) from None
+        logits = self._auxiliary_logits(loss_inputs[SampleBatch.ACTIONS][real])
+        total, self._auxiliary_losses = auxiliary_losses(
+            self.auxiliary.heads, logits, labels, int(real.sum())
+        )
+        return [policy_loss[0] + total, *policy_loss[1:]]
+
+    def metrics(self) -> dict[str, float]:
+        """Return the auxiliary losses of the last update, in nats per step; RLlib reports them."""
+        return {name: loss.item() for name, loss in self._auxiliary_losses.items()}
+
+    def _auxiliary_logits(self, actions: Tensor) -> dict[str, Tensor]:
+        heads = self.auxiliary
+        encoded = encode_action(actions, self.action_space) if heads.need_action else None
+        return heads(self._features, encoded)
 
     def _spread(self, encoded: Tensor) -> Tensor:
         """Put rows of real steps `[N, K]` back among the padded ones: `[B*T, K]`."""

@@ -61,6 +61,11 @@ def use_sequence_q_learning(
         raise UserError(
             "noisy=True explores by noise and epsilon_ladder by random actions; give one of them"
         )
+    if sequence_config.get("auxiliary"):
+        raise UserError(
+            "auxiliary heads learn from the steps just sampled, and DQN's replay keeps no infos; "
+            "remove auxiliary, or use PPO, APPO or IMPALA"
+        )
     if config.burn_in_len:
         raise UserError(
             f"burn_in_len is {config.burn_in_len}, but windows are exact from the first step on; "

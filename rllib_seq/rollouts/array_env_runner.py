@@ -76,6 +76,8 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
         self._name, self._env = names[0], env
         seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
         self._sampler = JourneySampler(env.simulator.config, self.num_envs, seed)
+        settings = sequence_settings(self.module[names[0]])
+        self._sampler.with_infos = settings is not None and bool(settings.auxiliary)
         rows = self.num_envs * self._sampler.simulator.slots
         drawn = [piece for piece in self._env_to_module if isinstance(piece, StreamColumns)]
         self._bidder = _ModuleBidder(self.module[self._name], rows, drawn)
@@ -149,7 +151,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
                     observations=_buffer(seen, self._env.observation_spaces[agent]),
                     actions=_buffer(actions[steps], self._env.action_spaces[agent]),
                     rewards=_buffer(rewards[steps]),
-                    infos=[{}] * len(seen),
+                    infos=_infos(journeys, steps),
                     extra_model_outputs={
                         name: _buffer(column[steps]) for name, column in columns.items()
                     },
@@ -184,6 +186,15 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
         }.items():
             self.metrics.log_value((now, who), steps, reduce="sum")
             self.metrics.log_value((lifetime, who), steps, reduce="lifetime_sum")
+
+
+def _infos(journeys: Journeys, steps: slice) -> list[dict[str, Any]]:
+    """Those of an episode: none with the first observation, then what each step brought."""
+    infos = journeys.infos
+    brought = [infos[name][steps].tolist() for name in infos]
+    if not brought:
+        return [{}] * (steps.stop - steps.start + 1)
+    return [{}, *(dict(zip(infos, row, strict=True)) for row in zip(*brought, strict=True))]
 
 
 def _buffer(rows: Array, space: Any = None) -> InfiniteLookbackBuffer:

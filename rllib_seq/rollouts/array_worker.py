@@ -22,6 +22,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
+from rllib_seq.models.auxiliary import label_column
+from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
 from rllib_seq.rollouts.worker import TellingRolloutWorker
 
@@ -96,6 +98,7 @@ class _JourneyReader(InputReader):
                 "remove env_runner_cls from the config"
             )
         self._name, self._policy, self._sampler = name, policy, sampler
+        sampler.with_infos = bool(policy.model.config.auxiliary)
         self._steps = worker.total_rollout_fragment_length
         self._bidder = _WindowBidder(policy, len(sampler.simulator.state.stage))
         self._unroll = 0
@@ -126,6 +129,7 @@ class _JourneyReader(InputReader):
     def _columns(self, journeys: Journeys) -> dict[str, Array]:
         config, columns = self._policy.config, dict(journeys.columns)
         values = columns.pop("values")
+        columns |= self._labels(journeys)
         pieces = len(journeys.lengths)
         piece = np.repeat(np.arange(pieces), journeys.lengths)
         ends = np.cumsum(journeys.lengths)
@@ -158,6 +162,25 @@ class _JourneyReader(InputReader):
             columns[Postprocessing.ADVANTAGES] = advantages.astype(np.float32)
             columns[Postprocessing.VALUE_TARGETS] = targets.astype(np.float32)
         return columns
+
+    def _labels(self, journeys: Journeys) -> dict[str, Array]:
+        """Labels of the auxiliary heads, by column."""
+        labels, infos = {}, journeys.infos
+        for name, head in self._bidder.model.config.auxiliary.items():
+            if name not in infos:
+                raise UserError(
+                    f"auxiliary head {name!r} names no event of the ad auction; choose from "
+                    f"{', '.join(sorted(infos.keys() - {'present', 'presence'}))}"
+                )
+            labels[label_column(name)] = event_labels(
+                infos[name].astype(np.float64),
+                infos["present"],
+                infos["presence"],
+                journeys.lengths,
+                journeys.terminated,
+                head.horizon,
+            )
+        return labels
 
     def _sequences(self, journeys: Journeys, inputs: Array, past: Array) -> dict[str, Array]:
         """Sequences of at most `max_seq_len` steps and the states in which they begin.

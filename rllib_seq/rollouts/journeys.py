@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.ad_auction.gym_env import campaign_seed
+from envs.ad_auction.infos import journey_infos
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator
 from rllib_seq.errors import UserError
@@ -22,6 +23,8 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+_INFO = "info "  # in front of their names, among the columns of steps
 
 
 class Acts(NamedTuple):
@@ -57,6 +60,9 @@ class Journeys(NamedTuple):
     """`[P, D]`: what is seen after the piece."""
     ticks: int
     """Steps of all campaigns; in a step, all their users with a request act."""
+    infos: dict[str, Array]
+    """`[N]` by name, if they are asked for: what the steps brought, see `envs.ad_auction.infos`,
+    and how much of the journey was there before (`present`) and after (`presence`)."""
 
 
 class Campaign(NamedTuple):
@@ -94,6 +100,8 @@ class JourneySampler:
         self._actions = config.build_actions(self.simulator.preset)
         self.campaigns: list[Campaign] = []
         """Those that ended; whoever reads them empties the list."""
+        self.with_infos = False
+        """Whether journeys hold infos. To be set before the first is played."""
         self._rng = np.random.default_rng(seed)
         rows = num_campaigns * self.simulator.slots
         self._open = np.zeros(rows, np.bool_)  # acted, and its reward is not yet known
@@ -141,21 +149,17 @@ class JourneySampler:
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
         columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
-        columns |= acts.columns
-        if not self._last:
-            total = len(self._open)
-            self._last = {
-                name: np.zeros((total, *column.shape[1:]), column.dtype)
-                for name, column in columns.items()
-            }
-        for name, column in columns.items():
-            self._last[name][rows] = column
+        self._store(rows, columns | acts.columns)
         self._open[rows] = True
         acting = np.unique(rows // simulator.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
         bids, creatives = self._actions.decode(acts.actions, simulator.state.segment[rows])
-        simulator.step(bids, creatives, rows)
+        outcome = simulator.step(bids, creatives, rows)
+        if self.with_infos:
+            infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
+            infos |= journey_infos(outcome, simulator.config)
+            self._store(rows, {_INFO + name: info for name, info in infos.items()})
 
         over = np.flatnonzero(simulator.ended & self._open)
         completed.append(self._complete(over, simulator.take_rewards(over)))
@@ -168,6 +172,14 @@ class JourneySampler:
             if go_on:
                 self._begin(done)
         return completed
+
+    def _store(self, rows: Ints, columns: dict[str, Array]) -> None:
+        """Keeps columns of open steps until the steps are complete."""
+        for name, column in columns.items():
+            if name not in self._last:
+                shape = (len(self._open), *column.shape[1:])
+                self._last[name] = np.zeros(shape, column.dtype)
+            self._last[name][rows] = column
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
         """The open steps of these rows, with their rewards; the piece of each and the columns."""
@@ -191,6 +203,11 @@ class JourneySampler:
         order = np.argsort(piece, kind="stable")
         full = [columns for who, columns in log if len(who)]
         columns = {name: np.concatenate([part[name] for part in full])[order] for name in full[0]}
+        infos = {
+            name.removeprefix(_INFO): columns.pop(name)
+            for name in list(columns)
+            if name.startswith(_INFO)
+        }
         rows = np.concatenate(self._pieces)
         # A journey that goes on has acted again, or its last step would not be complete.
         observations = self._last["obs"][rows]
@@ -208,6 +225,7 @@ class JourneySampler:
             next_values=np.where(terminated, 0.0, values),
             next_observations=observations,
             ticks=ticks,
+            infos=infos,
         )
 
     def _finish(self, campaigns: Ints) -> None:

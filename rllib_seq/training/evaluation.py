@@ -104,9 +104,14 @@ def _play(
     episode: int,
     on_campaign: Callable[[], None],
 ) -> Ledger:
-    ledger = play(simulator, policy, np.random.SeedSequence(seed, spawn_key=(_BRANCH, episode)))
+    ledger = play(simulator, policy, campaign_seed(seed, episode))
     on_campaign()
     return ledger
+
+
+def campaign_seed(seed: int, episode: int) -> np.random.SeedSequence:
+    """The seed of one campaign of an evaluation seed."""
+    return np.random.SeedSequence(seed, spawn_key=(_BRANCH, episode))
 
 
 def rows(campaigns: Campaigns) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models.auxiliary import label_trajectories
 from rllib_seq.models.windowed import (
     change_sequence_settings,
     has_own_connectors,
@@ -129,6 +130,9 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
     _apply(config, options)
     _check_model(config)
     _check_environment(config)
+    settings = model_settings(config)
+    if settings is not None and settings.auxiliary and not config.enable_rl_module_and_learner:
+        label_trajectories(config)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
         config.env_runners(env_runner_cls=telling_worker(config))
     if config.enable_env_runner_and_connector_v2:

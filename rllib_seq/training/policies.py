@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +23,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.policy import Policy
 
 from envs.ad_auction.simulator import AuctionSimulator, Outcome
+from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models.stream_windows import StreamWindows
 from rllib_seq.models.windowed import sequence_settings
@@ -53,6 +56,16 @@ class Actor(Protocol):
             Actions, `[N]`.
         """
 
+    @property
+    def heads(self) -> Mapping[str, AuxiliaryHead]:
+        """Its auxiliary heads, by name of the event."""
+
+    def forecasts(self) -> dict[str, Floats]:
+        """What the heads say of the last `act`: probabilities, `[N]`, by name of the event."""
+
+    def fork(self) -> Actor:
+        """A copy that remembers the same."""
+
 
 class OldStackActor:
     """A policy of the old API stack, see `Actor`."""
@@ -78,8 +91,25 @@ class OldStackActor:
         )
         for part, new in zip(self._state, state, strict=True):
             part[streams] = new
-        self._action[streams] = actions
-        return np.asarray(actions)
+        self._action[streams] = self._taken = np.asarray(actions)
+        return self._taken
+
+    @property
+    def heads(self) -> Mapping[str, AuxiliaryHead]:
+        """See `Actor.heads`."""
+        return getattr(getattr(self._policy.model, "auxiliary", None), "heads", {})
+
+    def forecasts(self) -> dict[str, Floats]:
+        """See `Actor.forecasts`."""
+        with torch.no_grad():
+            said = self._policy.model.auxiliary_probabilities(torch.as_tensor(self._taken))
+        return _numbers(said)
+
+    def fork(self) -> OldStackActor:
+        """See `Actor.fork`."""
+        other = copy.copy(self)
+        other._state, other._action = copy.deepcopy((self._state, self._action))
+        return other
 
 
 class NewStackActor:
@@ -115,6 +145,7 @@ class NewStackActor:
             batch = {Columns.OBS: observations[:, None], Columns.STATE_IN: state}
         else:
             batch = {Columns.OBS: observations}
+        self._batch = batch
         with torch.no_grad():
             outputs = self._module.forward_inference(tree.map_structure(torch.as_tensor, batch))
         if self._state:
@@ -123,8 +154,26 @@ class NewStackActor:
             ):
                 part[streams] = new
         actions = self._greedy(outputs).reshape(len(streams))
-        self._action[streams] = actions
+        self._action[streams] = self._taken = actions
         return actions
+
+    @property
+    def heads(self) -> Mapping[str, AuxiliaryHead]:
+        """See `Actor.heads`."""
+        return getattr(getattr(self._module, "auxiliary", None), "heads", {})
+
+    def forecasts(self) -> dict[str, Floats]:
+        """See `Actor.forecasts`."""
+        batch, actions = tree.map_structure(torch.as_tensor, (self._batch, self._taken))
+        with torch.no_grad():
+            return _numbers(self._module.auxiliary_probabilities(batch, actions))
+
+    def fork(self) -> NewStackActor:
+        """See `Actor.fork`."""
+        other = copy.copy(self)
+        memory = self._windows, self._state, self._action
+        other._windows, other._state, other._action = copy.deepcopy(memory)
+        return other
 
     def _greedy(self, outputs: dict[str, Any]) -> Ints:
         if Columns.ACTIONS in outputs:  # of Q networks
@@ -205,6 +254,21 @@ class TrainedBids:
     def update(self, users: Ints, outcome: Outcome) -> None:
         """The next observation tells."""
 
+    @property
+    def heads(self) -> Mapping[str, AuxiliaryHead]:
+        """The auxiliary heads of the policy, by name of the event."""
+        return self._actor.heads
+
+    def forecasts(self) -> dict[str, Floats]:
+        """What the heads say of the last `bids`: probabilities, `[n]`, by name of the event."""
+        return self._actor.forecasts()
+
+    def fork(self, simulator: AuctionSimulator) -> TrainedBids:
+        """A copy that remembers the same of every user, to go on in a copy of the simulator."""
+        other = copy.copy(self)
+        other._simulator, other._actor = simulator, self._actor.fork()
+        return other
+
 
 def _load_module(folder: Path) -> RLModule:
     # RLlib only warns about a class that it cannot import, and builds a module without networks.
@@ -213,6 +277,10 @@ def _load_module(folder: Path) -> RLModule:
     assert type(module) is saved, f"{folder} holds a {saved}, and RLlib made a {type(module)} of it"
     module.eval()
     return module
+
+
+def _numbers(said: dict[str, torch.Tensor]) -> dict[str, Floats]:
+    return {name: rows.numpy().astype(np.float64) for name, rows in said.items()}
 
 
 def _repeated(part: Any, streams: int) -> NDArray[Any]:

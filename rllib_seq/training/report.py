@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from rllib_seq.errors import UserError
 from rllib_seq.html import GREY, figure_html, page
+from rllib_seq.training.calibration_view import calibration_html
 from rllib_seq.training.run_folder import Row, RunFolder, read_json
 
 __all__ = ["write_report"]
@@ -33,6 +34,8 @@ def write_report(run: RunFolder) -> Path:
     parts = [f"<h1>{html.escape(run.path.name)}</h1>"]
     if evaluation is not None:
         parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
+        if "calibration" in evaluation:
+            parts += calibration_html(evaluation["calibration"])
     if progress:
         parts.append(figure_html(_learning_curve(progress)))
     parts.append(f"<h2>Config</h2><pre>{html.escape(json.dumps(run.config, indent=2))}</pre>")

@@ -20,6 +20,7 @@ from rich.console import Console
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import forget_errors, heed_workers
+from rllib_seq.training.calibration_view import calibration_table
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
 from rllib_seq.training.evaluation import evaluate, references, rows, summarize
 from rllib_seq.training.experiment import (
@@ -30,6 +31,7 @@ from rllib_seq.training.experiment import (
     plays_one_stream,
     prepare,
 )
+from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, read_json, write_json
@@ -210,12 +212,13 @@ def run_evaluation(
     num_users = trained_in.num_users if one_stream and trained_in else protocol.num_users
     world = world.with_users(num_users)
     bidder = TrainedBids.from_checkpoint(checkpoint, one_stream)
-    policies = [bidder, *references(world.build_preset())]
+    recorded = RecordedBids(bidder) if bidder.heads else None
+    policies = [recorded or bidder, *references(world.build_preset())]
     seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
     total = len(policies) * len(seeds) * protocol.episodes
     with counting(console, "evaluating", total) as count:
         campaigns = evaluate(policies, world, seeds, protocol.episodes, count)
-    evaluation = {
+    evaluation: dict[str, Any] = {
         "preset": world.preset,
         "checkpoint": str(checkpoint),
         "seeds": seeds,
@@ -225,6 +228,10 @@ def run_evaluation(
         "summary": summarize(campaigns),
     }
     console.print(comparison_table(evaluation))
+    if recorded is not None:
+        with counting(console, "calibrating", futures_in_all(recorded, seeds)) as count:
+            evaluation["calibration"] = calibrate(recorded, world, seeds, count)
+        console.print(calibration_table(evaluation["calibration"]))
     return evaluation
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rllib_seq.config import SequenceConfig
+from rllib_seq.config import AuxiliaryHead, SequenceConfig
 from rllib_seq.errors import UserError
 
 
@@ -26,9 +26,23 @@ def test_is_frozen() -> None:
         SequenceConfig().d_model = 32  # type: ignore[misc]
 
 
-def test_every_field_has_a_docstring() -> None:
-    source = inspect.getsource(SequenceConfig)
-    for field in dataclasses.fields(SequenceConfig):
+def test_auxiliary_heads_are_read_from_settings() -> None:
+    assert SequenceConfig().auxiliary == {}
+    settings = {"won": {"given_action": True}, "bought": {}, "left": AuxiliaryHead(3)}
+    heads = SequenceConfig.from_dict({"auxiliary": settings}).auxiliary
+    assert heads == {
+        "won": AuxiliaryHead(given_action=True),
+        "bought": AuxiliaryHead(),
+        "left": AuxiliaryHead(horizon=3),
+    }
+    config = SequenceConfig(auxiliary=heads)
+    assert SequenceConfig.from_dict(dataclasses.asdict(config)) == config
+
+
+@pytest.mark.parametrize("settings", [SequenceConfig, AuxiliaryHead])
+def test_every_field_has_a_docstring(settings: type) -> None:
+    source = inspect.getsource(settings)
+    for field in dataclasses.fields(settings):
         after = source.split(f"\n    {field.name}: ", 1)[1].splitlines()[1]
         assert after.strip().startswith('"""'), field.name
 
@@ -58,6 +72,19 @@ def test_every_field_has_a_docstring() -> None:
         ({"dropout": False}, ["dropout=False"]),
         ({"prev_action": 1}, ["prev_action=1", "True or False"]),
         ({"prev_reward": "no"}, ["prev_reward='no'"]),
+        ({"auxiliary": ["won"]}, ["auxiliary=['won']", "must map", '{"won": {']),
+        ({"auxiliary": {"won": 3}}, ["auxiliary['won']=3", "{} takes the defaults"]),
+        ({"auxiliary": {"a.b": {}}}, ["auxiliary['a.b']", "letters, digits"]),
+        (
+            {"auxiliary": {"won": {"horizn": 3}}},
+            ["unknown key 'horizn' in auxiliary['won']", "did you mean 'horizon'"],
+        ),
+        ({"auxiliary": {"won": {"horizon": 0}}}, ["horizon=0", "at least 1", "default is 1"]),
+        ({"auxiliary": {"won": {"horizon": True}}}, ["horizon=True"]),
+        ({"auxiliary": {"won": {"given_action": 1}}}, ["given_action=1", "True or False"]),
+        ({"auxiliary": {"won": {"weight": 0}}}, ["weight=0", "leave the head out"]),
+        ({"auxiliary": {"won": {"weight": math.nan}}}, ["weight=nan"]),
+        ({"auxiliary": {"won": {"weight": math.inf}}}, ["weight=inf"]),
     ],
 )
 def test_mistakes_are_named_in_one_line(settings: dict, parts: list[str]) -> None:

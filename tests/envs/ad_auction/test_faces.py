@@ -118,3 +118,53 @@ def test_the_campaign_outlives_the_users_who_came_first():
         assert over == met == set(env.possible_agents)
         waited += early
     assert waited  # some did have to wait
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("reward", ["sampled", "expected"])
+def test_infos_say_what_the_last_request_brought(preset, reward):
+    """Against the next observation, and in sum against the campaign's ledger."""
+    env = MultiUserAdAuctionEnv({"preset": preset, "num_users": 150, "reward": reward})
+    channels = len(env.simulator.preset.users.channels)
+    rng = np.random.default_rng(2)
+    observations, infos = env.reset(seed=9)
+    assert infos == {}
+    acted, over, caused, wins = set(), set(), 0.0, 0
+    presence = dict.fromkeys(env.possible_agents, 1.0)
+    while True:
+        acting = {agent for agent in observations if agent not in over}
+        acted |= acting
+        actions = {agent: int(rng.integers(8, 17)) for agent in sorted(acting)}
+        observations, _, terminateds, _, infos = env.step(actions)
+        assert infos.keys() == observations.keys()
+        over |= {agent for agent, end in terminateds.items() if end}
+        for agent, info in infos.items():
+            clicked, _, profit = observations[agent][channels : channels + 3]
+            assert (info["won"], info["clicked"]) == (profit < 0, clicked == 1)
+            if agent in acted:
+                wins += presence[agent] * info["won"]
+                caused += presence[agent] * info["converted"]
+                left = info.get("presence", 1.0)
+                if reward == "expected":
+                    assert 0 <= left <= presence[agent] * (1 - info["converted"]) + 1e-9
+                presence[agent] = left
+        if terminateds["__all__"]:
+            break
+    ledger = env.simulator.ledger
+    assert wins == pytest.approx(ledger.wins) and wins > 9
+    assert caused == pytest.approx(ledger.conversions + ledger.censored) and caused > 0
+    assert ("presence" in info) == (reward != "sampled")
+    assert (min(presence.values()) < 1) == (reward != "sampled")
+
+
+@pytest.mark.parametrize("reward", ["sampled", "regret"])
+def test_infos_of_the_campaign_add_up_to_its_ledger(reward):
+    env = AdAuctionEnv(num_users=40, reward=reward)
+    env.reset(seed=3)
+    caused, done = 0.0, False
+    while not done:
+        _, _, done, _, info = env.step(10)
+        assert info["won"] == (info["paid"] > 0)
+        caused += info["converted"]
+    ledger = env.simulator.ledger
+    assert caused == pytest.approx(ledger.conversions + ledger.censored) and caused > 0

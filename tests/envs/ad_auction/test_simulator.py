@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import tracemalloc
 
@@ -257,3 +258,62 @@ def test_too_few_slots_are_named():
     simulator = AuctionSimulator(AuctionConfig(num_users=1000, slots=10))
     with pytest.raises(ValueError, match="slots is 10; at hour .* give more slots"):
         play(simulator, fixed(0.05), 0)
+
+
+def half_played(preset):
+    """A simulator in the middle of its campaign."""
+    simulator = AuctionSimulator(AuctionConfig(preset=preset, num_users=60))
+    simulator.reset(5)
+    for _ in range(12):
+        simulator.step(np.full(len(simulator.pending), simulator.preset.bid_levels[12]))
+    return simulator
+
+
+def futures(simulator, seeds):
+    """The rest of the campaign, drawn anew with every seed."""
+    rest = []
+    for seed in seeds:
+        copied = copy.deepcopy(simulator)
+        copied.redraw(seed)
+        bid = copied.preset.bid_levels[12]
+        outcomes = [
+            copied.step(np.full(len(copied.pending), bid)) for _ in range(30) if not copied.done
+        ]
+        rest.append([np.concatenate(each) for each in zip(*outcomes, strict=True)])
+    return rest
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_redraw_keeps_the_present_and_changes_the_future(preset):
+    simulator = half_played(preset)
+    redrawn = copy.deepcopy(simulator)
+    redrawn.redraw(7)
+    everyone = np.arange(60)
+    np.testing.assert_array_equal(redrawn.pending, simulator.pending)
+    np.testing.assert_array_equal(redrawn.observe(everyone), simulator.observe(everyone))
+    np.testing.assert_array_equal(redrawn.stage, simulator.stage)
+    assert redrawn.ledger == simulator.ledger and redrawn.hour == simulator.hour
+    first, again, other = futures(simulator, (7, 7, 8))
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    length = min(len(first[0]), len(other[0]))
+    assert (first[0][:length] != other[0][:length]).any()  # won
+
+
+def test_futures_follow_the_worlds_probabilities():
+    """Of the pending requests alone, whose stages are the same in every future."""
+    simulator = half_played("journey")
+    who, model = simulator.pending, simulator.preset.users
+    won, converted = np.zeros(len(who)), np.zeros(len(who))
+    for seed in range(300):
+        copied = copy.deepcopy(simulator)
+        copied.redraw(seed)
+        outcome = copied.step(np.full(len(who), 0.05))
+        won += outcome.won / 300
+        converted += outcome.conversion_probability / 300
+    win = float(simulator.preset.prices.cdf(0.05))
+    np.testing.assert_allclose(won, win, atol=0.12)  # 4 standard errors of a single user
+    assert won.mean() == pytest.approx(win, abs=0.12 / np.sqrt(len(who)))
+    stage = simulator.stage[who]
+    hazard = win * model.hazard_won[stage] + (1 - win) * model.hazard_lost[stage]
+    np.testing.assert_allclose(converted, hazard, atol=0.03)

@@ -13,8 +13,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.examples.envs.classes.multi_agent import MultiAgentCartPole
 
 import rllib_seq  # noqa: F401, names the environment
+from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
+from rllib_seq.models.event_labels import labels_from_infos
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
 from rllib_seq.rollouts import ArrayEnvRunner, TellingMultiAgentEnvRunner
 
@@ -90,6 +92,42 @@ def test_episodes_are_those_of_rllibs_runner(monkeypatch: pytest.MonkeyPatch) ->
         assert arrays[agent][-1] == pytest.approx(journey[-1], abs=1e-6)
     assert len(played[0]) == len(played[1])  # ticks
     assert played[0].agent_steps() == played[1].agent_steps()
+
+
+@pytest.mark.parametrize("reward", ["sampled", "regret"])
+@pytest.mark.usefixtures("ray_session")
+def test_labels_of_auxiliary_heads_are_those_of_rllibs_runner(
+    reward: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for face in ("envs.ad_auction.multi_agent_env", "rllib_seq.rollouts.journeys"):
+        monkeypatch.setattr(f"{face}.campaign_seed", lambda rng: 123)
+    heads = {"won": AuxiliaryHead(), "converted": AuxiliaryHead(3)}
+    world = {"num_users": 12, "preset": "display", "reward": reward}
+    labels = []
+    for runner in (ArrayEnvRunner, TellingMultiAgentEnvRunner):
+        config = _config(PPOConfig, runner).environment(env_config=world)
+        # The greedy bid of a fresh network: weights are of one seed.
+        algo = use_sequence_module(config, **SMALL, auxiliary=heads).build_algo()
+        try:
+            episode = algo.env_runner.sample(num_episodes=1, explore=False)[0]
+            if runner is ArrayEnvRunner:
+                learned = algo.train()["learners"]["bidder"]
+                assert np.isfinite(learned["auxiliary_converted_loss"])
+        finally:
+            algo.stop()
+        labels.append(
+            {
+                agent: labels_from_infos(part.get_infos(), part.is_terminated, heads)
+                for agent, part in episode.agent_episodes.items()
+                if len(part)
+            }
+        )
+    arrays, stock = labels
+    assert arrays.keys() == stock.keys()
+    for agent, wanted in stock.items():
+        for name in heads:
+            np.testing.assert_allclose(arrays[agent][name], wanted[name], atol=1e-6)
+    assert any(wanted["won"][:, 0, 0].any() for wanted in stock.values())
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -15,6 +15,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 
 import rllib_seq  # noqa: F401, names model and environment
 from rllib_seq.errors import UserError
+from rllib_seq.models import AuxiliaryLabels
+from rllib_seq.models.auxiliary import label_column
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
 from rllib_seq.rollouts.worker import TellingRolloutWorker
 
@@ -138,6 +140,50 @@ def test_it_trains(algorithm: Any, remote: int) -> None:
             time.sleep(0.02)  # leave the core to the runner
         assert np.isfinite(learned["total_loss"])
         assert result["num_agent_steps_sampled_lifetime"] > 40
+    finally:
+        algo.stop()
+
+
+HEADS = {"won": {"given_action": True}, "converted": {"horizon": 3}}
+
+
+@pytest.mark.parametrize("reward", ["sampled", "regret"])
+@pytest.mark.parametrize("worker", [ArrayRolloutWorker, TellingRolloutWorker])
+@pytest.mark.usefixtures("ray_session")
+def test_labels_of_auxiliary_heads_say_what_happened(worker: Any, reward: str) -> None:
+    """Winning costs, which the next observation tells; and a step's next step is the next one's."""
+    config = _config(PPOConfig, worker, auxiliary=HEADS, prev_reward=False)
+    config.environment(env_config={"num_users": 12, "preset": "display", "reward": reward})
+    config.callbacks(AuxiliaryLabels).env_runners(rollout_fragment_length=200)
+    algo = config.training(train_batch_size=400).build_algo()
+    try:
+        batch = algo.env_runner.sample().policy_batches["bidder"]
+        learned = algo.train()["info"]["learner"]["bidder"]["model"]
+    finally:
+        algo.stop()
+    assert learned.keys() == {"auxiliary_won_loss", "auxiliary_converted_loss"}
+    won, converted = (batch[label_column(name)] for name in ("won", "converted"))
+    assert won.shape[1:] == (1, 3) and converted.shape[1:] == (3, 3)
+    stream = np.stack([batch["eps_id"], batch["agent_index"]])
+    now = np.flatnonzero((stream[:, 1:] == stream[:, :-1]).all(0))
+    paid = batch["obs"][now + 1, 5] < 0
+    np.testing.assert_array_equal(won[now, 0, 0] > 0, paid)
+    assert 0 < paid.sum() < len(paid)
+    presence = won.sum((1, 2))
+    np.testing.assert_allclose(converted[:, 0].sum(1), presence, rtol=1e-6)
+    assert (presence[batch["t"] == 0] == 1).all() and (presence.min() < 1) == (reward == "regret")
+    on = converted[now, 0, 2] / presence[now + 1]
+    np.testing.assert_allclose(converted[now, 1], on[:, None] * converted[now + 1, 0], atol=1e-6)
+    last = batch["terminateds"]
+    assert not converted[last, 0, 2].any() and not converted[last, 1:].any() and last.any()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_heads_for_what_the_auction_does_not_tell_are_refused() -> None:
+    algo = _config(PPOConfig, auxiliary={"bought": {}}).build_algo()
+    try:
+        with pytest.raises(UserError, match="'bought' names no event .* won, clicked, converted"):
+            algo.env_runner.sample()
     finally:
         algo.stop()
 

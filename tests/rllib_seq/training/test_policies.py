@@ -1,5 +1,6 @@
 """Evaluation bids exactly as RLlib's workers do on the same campaign, whatever the policy."""
 
+import copy
 import pickle
 from collections import defaultdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 
 from envs.ad_auction import AuctionConfig, AuctionSimulator, play
 from rllib_seq.errors import UserError
-from rllib_seq.models import use_sequence_module
+from rllib_seq.models import SequenceRLModule, use_sequence_module
 from rllib_seq.training.experiment import Options, load_config, prepare
 from rllib_seq.training.policies import NewStackActor, OldStackActor, TrainedBids
 
@@ -149,6 +150,52 @@ def test_a_module_that_returns_actions_bids_them():
     spread(module)
     once = played(NewStackActor(module))
     assert once == played(NewStackActor(module))  # greedy: nothing is drawn
+
+
+def test_forks_go_on_alike_and_apart():
+    """Also what the heads forecast; a fork's campaign leaves the first one's memory alone."""
+    simulator = AuctionSimulator(WORLD)
+    torch.manual_seed(0)
+    module = SequenceRLModule(
+        observation_space=simulator.observation_space,
+        action_space=Discrete(len(simulator.preset.bid_levels)),
+        model_config={
+            "sequence_config": {
+                **SMALL,
+                "auxiliary": {"won": {"given_action": True}, "converted": {"horizon": 3}},
+            }
+        },
+    )
+    spread(module)
+    bidder = TrainedBids(NewStackActor(module))
+    simulator.reset(CAMPAIGN)
+    bidder.start(simulator)
+    for _ in range(20):
+        simulator.step(bidder.bids(simulator.pending))
+    forks = []
+    for _ in range(2):
+        copied = copy.deepcopy(simulator)
+        forks.append((bidder.fork(copied), copied))
+    said = []
+    for each, world in [*forks, (bidder, simulator)]:
+        for _ in range(10):
+            who = world.pending
+            bids = each.bids(who)
+            forecasts = each.forecasts()
+            world.step(bids)
+        said.append((bids, forecasts))
+    assert bidder.heads.keys() == forecasts.keys() == {"won", "converted"}
+    for bids, forecasts in said[1:]:
+        np.testing.assert_array_equal(bids, said[0][0])
+        for name, probabilities in forecasts.items():
+            np.testing.assert_array_equal(probabilities, said[0][1][name])
+            assert probabilities.shape == who.shape
+            assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert len(np.unique(forecasts["converted"])) > 1
+
+
+def test_a_policy_without_heads_has_none():
+    assert TrainedBids(NewStackActor(q_network(8))).heads == {}
 
 
 def test_other_spaces_are_refused():

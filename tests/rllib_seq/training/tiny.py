@@ -17,6 +17,7 @@ config.training(
             "transformer_layers": 1,
             "lstm_layers": 1,
             "prev_reward": False,
+            "auxiliary": {"won": {"given_action": True}, "converted": {"horizon": 8}},
         },
         "max_seq_len": 24,
     },

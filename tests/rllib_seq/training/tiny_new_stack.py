@@ -32,4 +32,5 @@ use_sequence_module(
     transformer_layers=1,
     lstm_layers=1,
     prev_reward=False,
+    auxiliary={"won": {"given_action": True}, "converted": {"horizon": 8}},
 )
