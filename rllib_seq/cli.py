@@ -7,6 +7,7 @@ means that the user can mend it, 130 that a signal stopped it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import math
 import os
@@ -207,19 +208,30 @@ def discover(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="What to measure: a file of tests/benchmarks.")],
+    only: Annotated[
+        list[str] | None, typer.Argument(help="Parts of it, if it has any [default: all].")
+    ] = None,
     json_file: Json = None,
 ) -> None:
-    """Measure speed or memory; needs the source checkout. Exit code 1: a limit was missed.
+    """Measure speed, or what is learned. Exit code 1: a limit was missed.
 
-    Example: `rllib-seq bench discover`
+    Needs the source checkout.
+
+    Example: `rllib-seq bench discover`, `rllib-seq bench memory cartpole`
     """
     folder = Path(__file__).parents[1] / "tests" / "benchmarks"
     known = sorted(path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py"))
     if name not in known:
         raise UserError(f"no benchmark {name!r}; choose one of: {', '.join(known) or 'none here'}")
     sys.path.insert(0, str(folder))
-    result = importlib.import_module(f"bench_{name}").run()
-    typer.echo(json.dumps(result))
+    benchmark = importlib.import_module(f"bench_{name}")
+    if only and "only" not in inspect.signature(benchmark.run).parameters:
+        raise UserError(f"benchmark {name!r} has no parts; leave out {' '.join(only)!r}")
+    result = benchmark.run(only) if only else benchmark.run()
+    if hasattr(benchmark, "show"):
+        benchmark.show(result)
+    else:
+        typer.echo(json.dumps(result))
     _write(json_file, result)
     if not result["passed"]:
         raise typer.Exit(1)
