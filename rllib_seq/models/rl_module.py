@@ -100,8 +100,8 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         Raises:
             UserError: see `WindowedRLModule.setup`.
         """
-        super().setup()
         refuse_actions(self.action_space)
+        super().setup()
         if isinstance(self.action_space, MultiDiscrete):
             self.action_dist_cls = TorchMultiCategorical.get_partial_dist_cls(
                 space=self.action_space, input_lens=self.action_space.nvec.tolist()

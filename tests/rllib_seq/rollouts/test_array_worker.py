@@ -182,7 +182,7 @@ def test_labels_of_auxiliary_heads_say_what_happened(worker: Any, reward: str) -
 def test_heads_for_what_the_auction_does_not_tell_are_refused() -> None:
     algo = _config(PPOConfig, auxiliary={"bought": {}}).build_algo()
     try:
-        with pytest.raises(UserError, match="'bought' names no event .* won, clicked, converted"):
+        with pytest.raises(UserError, match="'bought' names no event .* clicked, converted, won"):
             algo.env_runner.sample()
     finally:
         algo.stop()
