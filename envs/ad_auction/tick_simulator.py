@@ -74,14 +74,14 @@ class TickSimulator:
         >>> while not simulator.done:
         ...     outcome = simulator.step(0.5 * simulator.requests.worth)
         >>> simulator.ledger.requests, simulator.ledger.spend < simulator.ledger.budget
-        (4571, True)
+        (4595, True)
     """
 
     def __init__(self, config: TickConfig) -> None:
         self.config = config
         self.world = world = config.build_world()
         self.num_ticks = config.days * TICKS_PER_DAY
-        plan = np.tile(world.plan, config.days) / config.days
+        plan = world.plan(config.days)
         self.planned = np.concatenate([[0.0], np.cumsum(plan)])
         self._mean_requests = plan * config.requests
         self._rivals = Population(
