@@ -177,6 +177,10 @@ def test_play_asks_for_every_tick():
     ledger = play_ticks(sim, FixedBid(0.1), seed=4)
     assert ledger is sim.ledger
     assert sim.done and sim.tick == 48 and len(sim.requests.worth) == 0
+    with pytest.raises(ValueError, match="the flight is over; reset it first"):
+        sim.step(np.zeros(0))
+    sim.reset(4)
+    assert (sim.hindsight().score, sim.hindsight().spend) == (0.0, 0.0)  # nothing happened yet
 
 
 def test_bad_bids_are_named():
