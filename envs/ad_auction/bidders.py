@@ -115,23 +115,22 @@ class Population:
                 "another rule"
             )
 
-    def reset(self, rngs: Sequence[np.random.Generator]) -> None:
+    def reset(self, rngs: Sequence[np.random.Generator], campaigns: Ints | None = None) -> None:
         """See `Competitors.reset`."""
-        num_campaigns, num_bidders = self._shape = len(rngs), len(self.bidders)
-        self.spent = np.zeros(self._shape)
-        self._tick = np.zeros(num_campaigns, np.int64)
-        self._states = [bidder.pacing.start((num_campaigns,)) for bidder in self.bidders]
-        self.multiplier = np.stack([state[0] for state in self._states], axis=1)
-        # Of the current tick:
-        self._spent_before = np.zeros(self._shape)
-        self._could_pay = np.zeros(self._shape)
-        self._stopped = np.zeros(self._shape, np.bool_)
-        self._gains = {i: np.zeros((num_campaigns, len(grid))) for i, grid in self._grids.items()}
-        self._offered = {i: np.zeros(num_campaigns) for i in self._grids}
+        if campaigns is None:
+            campaigns = np.arange(len(rngs))
+            self._allocate(len(rngs))
+        of_tick = (self._spent_before, self._could_pay, self._stopped)
+        of_learners = (*self._gains.values(), *self._offered.values())
+        for books in (self.spent, self._tick, *of_tick, *of_learners):
+            books[campaigns] = 0
+        for i, bidder in enumerate(self.bidders):
+            self._states[i][:, campaigns] = bidder.pacing.start((len(campaigns),))
+            self.multiplier[campaigns, i] = self._states[i][0, campaigns]
         if self._regimes is not None:
-            drawn = [self._regimes.draw(rng, len(self._planned) - 1, num_bidders) for rng in rngs]
-            self._jumps = np.stack([ticks for ticks, _ in drawn])  # (E, changes)
-            self._levels = np.stack([levels for _, levels in drawn])  # (E, changes + 1, B)
+            for campaign, rng in zip(campaigns, rngs, strict=True):
+                ticks, levels = self._regimes.draw(rng, len(self._planned) - 1, len(self.bidders))
+                self._jumps[campaign], self._levels[campaign] = ticks, levels
 
     def prices(self, uniforms: Floats, channel: Ints, campaign: Ints, tick: Ints) -> Floats:
         """See `Competitors.prices`."""
@@ -176,6 +175,20 @@ class Population:
             at = self._campaign[:, None] * len(grid) + np.arange(len(grid))
             _add(self._gains[i], at, won * worth - paid)
             _add(self._offered[i], self._campaign, worth)
+
+    def _allocate(self, num_campaigns: int) -> None:
+        self._shape = shape = num_campaigns, len(self.bidders)
+        self.spent, self.multiplier = np.zeros(shape), np.zeros(shape)
+        self._tick = np.zeros(num_campaigns, np.int64)
+        self._states = [bidder.pacing.start((num_campaigns,)) for bidder in self.bidders]
+        # Of the current tick:
+        self._spent_before, self._could_pay = np.zeros(shape), np.zeros(shape)
+        self._stopped = np.zeros(shape, np.bool_)
+        self._gains = {i: np.zeros((num_campaigns, len(grid))) for i, grid in self._grids.items()}
+        self._offered = {i: np.zeros(num_campaigns) for i in self._grids}
+        if self._regimes is not None:
+            self._jumps = np.zeros((num_campaigns, self._regimes.changes), np.int64)
+            self._levels = np.zeros((num_campaigns, self._regimes.changes + 1, shape[1]))
 
     def _rows(self, table: Floats) -> Floats:
         """`[n, B]`, or what broadcasts to it, of a table `[E, B]`."""

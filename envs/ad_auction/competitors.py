@@ -54,11 +54,12 @@ class Competitors(Protocol):
     num_slots: int
     """S: how many of their bids count."""
 
-    def reset(self, rngs: Sequence[np.random.Generator]) -> None:
-        """Starts E flights.
+    def reset(self, rngs: Sequence[np.random.Generator], campaigns: Ints | None = None) -> None:
+        """Starts flights.
 
         Args:
             rngs: one generator per campaign, so that a campaign is the same in any company.
+            campaigns: which of the E start again; None: E new ones, as many as generators.
         """
 
     def prices(self, uniforms: Floats, channel: Ints, campaign: Ints, tick: Ints) -> Floats:
@@ -68,7 +69,7 @@ class Competitors(Protocol):
             uniforms: `[n, num_draws]` in `[0, 1)`.
             channel: `[n]`, index of each request's channel.
             campaign: `[n]`, index below E of each request's campaign, in the order of time.
-            tick: `[E]`, the tick of each campaign's flight; never decreases.
+            tick: `[E]`, the tick of each campaign's flight; never decreases in a flight.
         """
 
     def observe(self, own_bids: Floats) -> None:
@@ -213,7 +214,7 @@ class Stationary:
     def __init__(self, distribution: MarketPrices) -> None:
         self.distribution = distribution
 
-    def reset(self, rngs: Sequence[np.random.Generator]) -> None:
+    def reset(self, rngs: Sequence[np.random.Generator], campaigns: Ints | None = None) -> None:
         """See `Competitors.reset`."""
 
     def prices(self, uniforms: Floats, channel: Ints, campaign: Ints, tick: Ints) -> Floats:

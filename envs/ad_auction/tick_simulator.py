@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from envs.ad_auction.bidders import Population
 from envs.ad_auction.campaign import Ledger, affordable
+from envs.ad_auction.competitors import Competitors
 from envs.ad_auction.hindsight import Optimum, optimum
 from envs.ad_auction.market import own_slot
 from envs.ad_auction.objective import score
@@ -74,17 +75,17 @@ class TickSimulator:
         >>> while not simulator.done:
         ...     outcome = simulator.step(0.5 * simulator.requests.worth)
         >>> simulator.ledger.requests, simulator.ledger.spend < simulator.ledger.budget
-        (4571, True)
+        (4595, True)
     """
 
     def __init__(self, config: TickConfig) -> None:
         self.config = config
         self.world = world = config.build_world()
         self.num_ticks = config.days * TICKS_PER_DAY
-        plan = np.tile(world.plan, config.days) / config.days
+        plan = world.plan(config.days)
         self.planned = np.concatenate([[0.0], np.cumsum(plan)])
         self._mean_requests = plan * config.requests
-        self._rivals = Population(
+        self._rivals: Competitors = Population(
             world.rivals,
             world.rival_values,
             world.auctions,
@@ -111,7 +112,8 @@ class TickSimulator:
         self._rivals.reset([self._rng["regimes"]])
         self.ledger = Ledger(budget=self.world.budget * self.config.requests)
         self.tick = -1
-        self._past: list[tuple[Floats, Floats]] = []
+        nothing = np.zeros((0, len(self.world.exposure)))
+        self._past = [(nothing, nothing)]
         self._next_tick()
 
     @property
@@ -133,8 +135,11 @@ class TickSimulator:
             bids: `[n]`, currency units per impression; 0 means no bid.
 
         Raises:
-            ValueError: if there is not one number of at least 0 for each request.
+            ValueError: if there is not one number of at least 0 for each request, or the flight is
+                over.
         """
+        if self.done:
+            raise ValueError("the flight is over; reset it first")
         bids = np.asarray(bids, np.float64)
         requests, world, ledger = self.requests, self.world, self.ledger
         if bids.shape != requests.worth.shape:

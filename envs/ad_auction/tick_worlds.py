@@ -8,7 +8,7 @@
 - `TickConfig`: a world plus the choices of an experiment, validated.
 
 The levels (values, shares, spreads) are made up for a market in which eight competitors are our
-equals; the traffic of the day is measured.
+equals; the traffic of the week is that of a real market, see `traffic.load_week`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,12 @@ from envs.ad_auction.checks import check_above_zero, check_choice, check_keys, c
 from envs.ad_auction.market import FIRST_PRICE, SECOND_PRICE, ChannelAuctions
 from envs.ad_auction.objective import Goal
 from envs.ad_auction.pacing import PID, Constant, Hedge, OnlineDual, Proportional
+from envs.ad_auction.traffic import load_week
 from envs.ad_auction.valuations import LognormalValues, Regimes
 
 __all__ = ["TICKS_PER_DAY", "TICK_WORLDS", "TickConfig", "TickWorld"]
 
 TICKS_PER_DAY = 48
-
-# Share of a day's requests by hour: avito.tech traffic shares, all regions and days (MIT licence).
-_HOURS = np.array(
-    [1.63, 1.09, 0.90, 0.95, 1.17, 1.60, 2.29, 3.33, 4.98, 6.85, 8.04, 8.35]
-    + [8.29, 8.15, 7.90, 7.59, 7.17, 6.65, 6.15, 5.62, 4.97, 4.28, 3.50, 2.53]
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +61,11 @@ class TickWorld:
     highest_multiplier: float = 8.0
     """See `multiplier`."""
 
-    @property
-    def plan(self) -> NDArray[np.float64]:
-        """`[48]`, expected share of a day's requests in each tick."""
-        hours = _HOURS / _HOURS.sum()
-        return np.repeat(hours / 2, 2)
+    def plan(self, days: int) -> NDArray[np.float64]:
+        """`[48 * days]`: expected share of a flight's requests in each tick, from a Monday on."""
+        by_hour = np.resize(load_week(), days * 24)
+        by_tick = np.repeat(by_hour, TICKS_PER_DAY // 24)
+        return by_tick / by_tick.sum()
 
     def multiplier(self, action: NDArray[np.floating]) -> NDArray[np.float64]:
         """Multipliers of actions in [-1, 1]: 1 / highest, 1 at action 0, up to the highest."""

@@ -128,6 +128,33 @@ def test_campaigns_in_lockstep_are_the_campaigns_alone():
         assert (alone.multiplier[0] == together.multiplier[e]).all()
 
 
+@pytest.mark.parametrize("exposure", [(1.0,), (1.0, 0.5)])
+def test_a_campaign_that_starts_again_is_a_new_one_and_the_others_go_on(exposure):
+    bidders, n = PACED[:4] if len(exposure) > 1 else PACED, 30
+    rng = np.random.default_rng(0)
+    both = population(bidders, regimes=REGIMES, exposure=exposure)
+    alone = [population(bidders, regimes=REGIMES, exposure=exposure) for _ in range(2)]
+    both.reset([np.random.default_rng(seed) for seed in (1, 2)])
+    for seed, market in zip((1, 2), alone, strict=True):
+        market.reset([np.random.default_rng(seed)])
+    campaign, zero = np.repeat([0, 1], n), np.zeros(n, np.int64)
+    for tick in range(8):
+        clock = np.array([tick, tick % 4])
+        if tick == 4:
+            both.reset([np.random.default_rng(3)], campaigns=np.array([1]))
+            alone[1].reset([np.random.default_rng(3)])
+        uniforms, own = rng.random((2 * n, both.num_draws)), rng.random(2 * n)
+        channel = rng.integers(0, 2, 2 * n)
+        prices = both.prices(uniforms, channel, campaign, clock)
+        both.observe(own)
+        for e, market in enumerate(alone):
+            mine = campaign == e
+            expected = market.prices(uniforms[mine], channel[mine], zero, clock[[e]])
+            assert (prices[mine] == expected).all()
+            market.observe(own[mine])
+    assert (both.spent == np.concatenate([market.spent for market in alone])).all()
+
+
 def test_spend_by_hand():
     """Channel 0 first price, channel 1 second price with floor .2; ties are ours."""
     rivals = population([Bidder(), Bidder()], values=UniformValues())

@@ -1,4 +1,5 @@
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +12,8 @@ from envs.ad_auction import AdCampaignEnv
 from envs.ad_auction.campaign_env import fields
 from envs.ad_auction.tick_simulator import TickSimulator
 from envs.ad_auction.tick_worlds import TICK_WORLDS, TickConfig
+
+PAGE = Path(__file__).parents[3] / "docs" / "auctions.md"
 
 
 def run(env, seed, actions):
@@ -152,3 +155,12 @@ def test_wrong_actions_are_refused():
             env.step(bad)
     with pytest.raises(ValueError, match="unknown world 'x'"):
         gym.make("AdCampaign-v0", world="x")
+
+
+def test_the_field_table_of_the_docs_is_up_to_date():
+    rows = ["| field | meaning |", "| --- | --- |"]
+    rows += [f"| `{name}` | {meaning} |" for name, meaning in fields(["CHANNEL"])]
+    table = "\n".join(rows)
+    text = PAGE.read_text()
+    shown = text[text.index("<!-- fields -->") + 15 : text.index("<!-- end -->")].strip()
+    assert shown == table, f"put this into {PAGE.name}:\n{table}"
