@@ -15,8 +15,8 @@ from rllib_seq.models import use_sequence_module
 from rllib_seq.models.windowed import sequence_settings
 from rllib_seq.q_learning.exploration import StreamExploration
 from rllib_seq.rollouts import (
+    ArrayRolloutWorker,
     TellingMultiAgentEnvRunner,
-    TellingRolloutWorker,
     TellingSingleAgentEnvRunner,
     count_steps,
 )
@@ -36,7 +36,7 @@ def test_options_reach_the_config_and_the_module_stays_as_it_was():
     assert config.model["custom_model_config"]["window_length"] == 5
     assert config.num_env_runners == 1
     assert config.seed == 7
-    assert config.env_runner_cls is TellingRolloutWorker
+    assert config.env_runner_cls is ArrayRolloutWorker  # as the module says
     again = ppo()
     assert again.env_config["preset"] == "journey"
     assert again.model["custom_model_config"]["window_length"] != 5
