@@ -31,8 +31,8 @@ class EpsilonLadder:
     """Rungs `base ** (1 + alpha * i / (rungs - 1))`; every stream draws one and keeps it.
 
     Example:
-        >>> EpsilonLadder(rungs=3).epsilons().round(5)
-        array([4.0e-01, 1.0e-02, 6.6e-04])
+        >>> [round(float(epsilon), 3) for epsilon in EpsilonLadder(rungs=3).epsilons()]
+        [0.4, 0.016, 0.001]
     """
 
     base: float = 0.4
