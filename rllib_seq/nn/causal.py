@@ -51,22 +51,26 @@ class CausalState(NamedTuple):
     """Filled slots of the cache, integers in 0..L-1, `[B]`."""
 
 
-def age_bias(bias: Tensor, block: int) -> Tensor:
-    """Return what is added to the scores of `block` queries in a row.
+def age_bias(bias: Tensor, before: int, steps: int) -> Tensor:
+    """Return what is added to the scores of `steps` queries in a row.
 
-    The keys are the L-1 tokens before the first query and the queries' own, so that key j has, for
-    query i, the age `i + L - 1 - j`. Outside 0..L-1 it is not seen.
+    The keys are `before` tokens before the first query and the queries' own, so that key j has, for
+    query i, the age `i + before - j`. Outside 0..L-1 it is not seen.
 
     Args:
         bias: by age, `[heads, L]`.
-        block: number of queries C, at least 1.
+        before: P, any number of at least 0.
+        steps: T, at least 1.
 
     Returns:
-        `[heads, C, L-1+C]`, minus infinity where a key is not seen.
+        `[heads, T, P+T]`, minus infinity where a key is not seen.
     """
-    # Every row is the one above it, moved on by one: cut them all out of one long row.
-    line = functional.pad(bias.flip(1), (block - 1, block - 1), value=-math.inf)
-    return line.unfold(1, bias.shape[1] - 1 + block, 1).flip(1)
+    length = bias.shape[1]
+    # Every row is the one above it, moved on by one: cut them all out of one long row, in which the
+    # oldest age that the last query can meet, P + T - 1, comes first.
+    line = bias.flip(1)[:, max(0, length - before - steps) :]
+    line = functional.pad(line, (max(0, before + steps - length), steps - 1), value=-math.inf)
+    return line.unfold(1, before + steps, 1).flip(1)
 
 
 class BandedAttention(nn.Module):
@@ -90,41 +94,48 @@ class BandedAttention(nn.Module):
     def forward(self, queries: Tensor, key_values: Tensor, empty: Tensor | None) -> Tensor:
         """Let steps look back.
 
-        Queries are taken in blocks, each with the keys in its reach, so that the work grows with
-        T * L and not with T * T.
+        Long sequences are taken in blocks of C >= L queries, each with its own block of keys and
+        the one before it, so that the work grows with T * L and not with T * T.
 
         Args:
             queries: `[B, T, d_model]`, projected.
-            key_values: of L-1 slots before the sequence and of the sequence,
-                `[B, L-1+T, 2 * d_model]`.
-            empty: bool `[B, L-1+T]`, True where nothing stands; None: all slots are filled.
+            key_values: of P < L slots before the sequence and of the sequence,
+                `[B, P+T, 2 * d_model]`.
+            empty: bool `[B, P]`, True where nothing stands; None: all slots are filled.
 
         Returns:
             `[B, T, d_model]`, to be projected by `output`.
         """
         batch, steps, width = queries.shape
-        before = self.bias.shape[1] - 1
-        block = min(steps, max(before + 1, _LEAST_BLOCK))
+        before = key_values.shape[1] - steps
+        block = max(self.bias.shape[1], _LEAST_BLOCK)
         blocks = -(-steps // block)
-        keys, extra = before + block, blocks * block - steps
-        if extra:
+        if blocks == 1:
+            block, reach = steps, key_values
+        else:
+            extra = blocks * block - steps
             queries = functional.pad(queries, (0, 0, 0, extra))
-            key_values = functional.pad(key_values, (0, 0, 0, extra))
+            key_values = functional.pad(key_values, (0, 0, block - before, extra))
+            pieces = key_values.view(batch, blocks + 1, block, -1)
+            reach = torch.cat([pieces[:, :-1], pieces[:, 1:]], dim=2)
+            nothing = (
+                empty if empty is not None else queries.new_zeros(batch, before, dtype=torch.bool)
+            )
+            empty = functional.pad(nothing, (block - before, 0), value=True)
+            before = block
         query = queries.view(batch, blocks, block, self.heads, -1).transpose(2, 3)
-        reach = key_values.unfold(1, keys, block)  # (B, blocks, 2 * d_model, keys)
-        key, value = reach.view(batch, blocks, 2 * self.heads, -1, keys).chunk(2, dim=2)
-        scale = (width // self.heads) ** -0.5
-        score = (query * scale) @ key + age_bias(
-            self.bias, block
-        )  # (B, blocks, heads, block, keys)
-        if empty is not None:
-            seen = functional.pad(empty, (0, extra)).unfold(1, keys, block)  # (B, blocks, keys)
-            score = score.masked_fill(seen[:, :, None, None], -math.inf)
-        mixed = torch.softmax(score, dim=-1) @ value.transpose(-1, -2)
+        reach = reach.view(batch, blocks, before + block, 2 * self.heads, -1).transpose(2, 3)
+        key, value = reach.chunk(2, dim=2)  # (B, blocks, heads, P+C, size)
+        score = (query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)
+        score = score + age_bias(self.bias, before, block)  # (B, blocks, heads, C, P+C)
+        if empty is not None:  # which slots are, if any, stand before the first block
+            empty = functional.pad(empty, (0, block))[:, None, None]
+            score[:, 0].masked_fill_(empty, -math.inf)
+        mixed = torch.softmax(score, dim=-1) @ value
         return mixed.transpose(2, 3).reshape(batch, blocks * block, width)[:, :steps]
 
 
-# Below it, the blocks' overlap costs less than their number.
+# Fewer queries at once cost more in calls than they save in keys.
 _LEAST_BLOCK = 16
 
 
@@ -152,23 +163,30 @@ class CausalBlock(nn.Module):
 class _Look:
     """Looks back, one attention after the other, and collects what the next fragment needs."""
 
-    def __init__(self, state: CausalState, real: Tensor | None, steps: int) -> None:
+    def __init__(self, state: CausalState | None, real: Tensor | None, shape: torch.Size) -> None:
         self.real = real
-        self.shape = len(state.length), steps
-        slots = torch.arange(state.cache.shape[1], device=state.length.device)
-        blank = slots < state.cache.shape[1] - state.length[:, None]  # (B, L-1)
-        self.cache = state.cache.masked_fill(blank[..., None], 0.0)
-        self.empty = functional.pad(blank, (0, steps)) if bool(blank.any()) else None
+        self.shape = shape[:2]  # B, T
         self.key_values: list[Tensor] = []
+        self.cache: Tensor | None = None
+        self.empty: Tensor | None = None
+        if state is not None and (filled := int(state.length.max())):
+            self.cache = state.cache[:, state.cache.shape[1] - filled :]
+            empty = (
+                torch.arange(filled, device=state.length.device) < filled - state.length[:, None]
+            )
+            if bool(empty.any()):
+                self.empty = empty
+                self.cache = self.cache.masked_fill(empty[..., None], 0.0)
 
     def __call__(self, attention: BandedAttention, queries: Tensor, tokens: Tensor) -> Tensor:
         """What queries `[N, d_model]` find in tokens `[N, d_model]` and in the cache."""
         key_values = self.spread(attention.key_value(tokens))  # (B, T, 2 * d_model)
-        width = key_values.shape[2]
-        cached = self.cache.narrow(2, width * len(self.key_values), width)
+        width, place = key_values.shape[2], len(self.key_values)
         self.key_values.append(key_values)
-        query = self.spread(attention.query(queries))
-        found = attention(query, torch.cat([cached, key_values], dim=1), self.empty)
+        if self.cache is not None:
+            cached = self.cache[..., width * place : width * (place + 1)]
+            key_values = torch.cat([cached, key_values], dim=1)
+        found = attention(self.spread(attention.query(queries)), key_values, self.empty)
         return attention.output(self.pack(found))
 
     def pack(self, padded: Tensor) -> Tensor:
@@ -263,16 +281,10 @@ class CausalEncoder(nn.Module):
                 real = None
             else:
                 inputs = inputs.masked_fill(~real[..., None], 0.0)
-        look = _Look(state, real, inputs.shape[1])
-        tokens, hidden, cell = self._read(state, inputs, seq_lens if real is not None else None)
-        tokens = look.pack(tokens)  # (N, d_model): padding costs nothing but in attention
-        for block in self.blocks:
-            tokens = block(tokens, look)
-        tokens = self.token_norm(tokens)
-        answer = look(self.pool, tokens, tokens)
-        outputs = look.spread(self.head(self.pool_norm(tokens + answer)))
+        look = _Look(state, real, inputs.shape)
+        outputs, (hidden, cell) = self._read(state, inputs, seq_lens, look)
         new = torch.cat(look.key_values, dim=2)  # (B, T, width of the cache)
-        cache, length = next_state(look.cache, state.length, new, seq_lens)
+        cache, length = next_state(state.cache, state.length, new, seq_lens)
         return outputs, CausalState(hidden, cell, cache, length)
 
     def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
@@ -290,35 +302,44 @@ class CausalEncoder(nn.Module):
         """
         check_windows(inputs, valid, self.input_dim)
         # A stream begins at its first slot: valid ones first, in their order, whatever the mask.
+        # What comes after the newest of them cannot reach it.
         order = (~valid).long().argsort(dim=1, stable=True)[..., None]  # (B, T, 1)
-        seq_lens = valid.sum(1)
+        inputs = inputs.masked_fill(~valid[..., None], 0.0)
         streams = inputs.gather(1, order.expand_as(inputs))
-        outputs, _ = self.sequence(self.initial_state(len(inputs)), streams, seq_lens)
-        newest = (seq_lens - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
+        outputs, _ = self._read(None, streams, None, _Look(None, None, streams.shape))
+        newest = (valid.sum(1) - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
         return outputs.gather(1, newest).squeeze(1)
 
     def _read(
-        self, state: CausalState, inputs: Tensor, seq_lens: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens `[B, T, d_model]`, and the LSTM's state after the sequences."""
-        goes_on = (state.length > 0)[:, None, None]
-        before = tuple(
-            part.where(goes_on, 0.0).transpose(0, 1).contiguous()
-            for part in (state.hidden, state.cell)
-        )  # (layers, B, d_model) each
-        tokens = self.project(inputs)
-        if seq_lens is None:
+        self, state: CausalState | None, inputs: Tensor, seq_lens: Tensor | None, look: _Look
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Outputs `[B, T, outputs]`, and the LSTM's state after the sequences."""
+        before = None
+        if state is not None:
+            goes_on = (state.length > 0)[:, None, None]
+            hidden, cell = (
+                part.where(goes_on, 0.0).transpose(0, 1).contiguous() for part in state[:2]
+            )
+            before = hidden, cell  # (layers, B, d_model) each
+        tokens = self.project(inputs)  # (B, T, d_model)
+        if look.real is None:
             read, after = self.lstm(tokens, before)
         else:
+            assert seq_lens is not None and before is not None
             lengths = seq_lens.clamp(min=1)  # it takes no empty sequences
             packed = pack_padded_sequence(tokens, lengths.cpu(), True, enforce_sorted=False)
             read, after = self.lstm(packed, before)
             read, _ = pad_packed_sequence(read, True, total_length=inputs.shape[1])
             none = (seq_lens == 0)[None, :, None]
             after = tuple(old.where(none, new) for old, new in zip(before, after, strict=True))
-        hidden, cell = (part.transpose(0, 1) for part in after)
         # Residual: what a step says reaches the blocks undamped by the gates of the LSTM.
-        return tokens + read, hidden, cell
+        tokens = look.pack(tokens + read)  # (N, d_model): padding costs nothing but in attention
+        for block in self.blocks:
+            tokens = block(tokens, look)
+        tokens = self.token_norm(tokens)
+        answer = look(self.pool, tokens, tokens)
+        outputs = look.spread(self.head(self.pool_norm(tokens + answer)))
+        return outputs, (after[0].transpose(0, 1), after[1].transpose(0, 1))
 
     def _check(self, state: CausalState, inputs: Tensor, seq_lens: Tensor | None) -> None:
         if inputs.dim() != 3 or inputs.shape[2] != self.input_dim:

@@ -175,7 +175,9 @@ def test_banded_attention_is_attention_with_a_band_as_its_mask() -> None:
 def test_picture_of_the_ages() -> None:
     bias = torch.tensor([[10.0, 11.0, 12.0]])  # of ages 0, 1, 2
     hidden = -math.inf
-    assert age_bias(bias, 2).tolist() == [[[12, 11, 10, hidden], [hidden, 12, 11, 10]]]
+    assert age_bias(bias, 2, 2).tolist() == [[[12, 11, 10, hidden], [hidden, 12, 11, 10]]]
+    assert age_bias(bias, 0, 2).tolist() == [[[10, hidden], [11, 10]]]
+    assert age_bias(bias, 4, 1).tolist() == [[[hidden, hidden, 12, 11, 10]]]
 
 
 def _networks() -> list[nn.Module]:
