@@ -2,7 +2,7 @@
 
 - `CARRIED`: their names, in the order in which RLlib's old API stack numbers them
 - `initial_parts`: of a stream that has no steps
-- `read_on`: policy and value read the next steps of streams
+- `read_on`: policy and value read the next steps of streams; `read_part`: one of them alone
 
 A part is one tensor per stream, float, because RLlib's old stack carries nothing else. With H =
 `lstm_layers`, K = `transformer_layers`, L = `window_length` and d = `d_model`:
@@ -24,7 +24,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rllib_seq.nn import CausalState, SequentialPolicyNetwork, SequentialValueNetwork
+from rllib_seq.nn import (
+    CausalEncoder,
+    CausalState,
+    SequentialPolicyNetwork,
+    SequentialValueNetwork,
+)
 
 CARRIED = (
     "policy_hidden",
@@ -65,16 +70,24 @@ def read_on(
         features of the policy `[B, T, d_model]` and values `[B, T]`, zero in padding, and the parts
         after the real steps.
     """
+    features, after = read_part("policy", policy.encoder.causal, parts, inputs, seq_lens)
+    values, value_after = read_part("value", value.causal, parts, inputs, seq_lens)
+    after |= value_after
+    return features, values.squeeze(2), {name: after[name] for name in CARRIED}
+
+
+def read_part(
+    name: str,
+    encoder: CausalEncoder,
+    parts: Mapping[str, Tensor],
+    inputs: Tensor,
+    seq_lens: Tensor | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """As `read_on`, but one network alone, "policy" or "value", and its own parts."""
     length = parts["length"].reshape(len(inputs)).round().long()
-    encoders = {"policy": policy.encoder.causal, "value": value.causal}
-    read: list[Tensor] = []
-    after: dict[str, Tensor] = {}
-    for prefix, encoder in encoders.items():
-        names = [f"{prefix}_{field}" for field in ("hidden", "cell", "cache")]
-        hidden, cell, cache = (parts[name] for name in names)
-        state = CausalState(hidden, cell, cache, length)
-        outputs, state = encoder.sequence(state, inputs, seq_lens)
-        read.append(outputs)
-        after |= zip(names, state[:3], strict=True)
-    after["length"] = state.length[:, None].float()
-    return read[0], read[1].squeeze(2), after
+    names = [f"{name}_{part}" for part in ("hidden", "cell", "cache")]
+    hidden, cell, cache = (parts[part] for part in names)
+    state = CausalState(hidden, cell, cache, length)
+    outputs, state = encoder.sequence(state, inputs, seq_lens)
+    after = dict(zip(names, state[:3], strict=True))
+    return outputs, after | {"length": state.length[:, None].float()}

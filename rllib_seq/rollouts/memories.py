@@ -2,12 +2,14 @@
 
 - `WindowMemory`: his last step inputs
 - `CausalMemory`: what the causal encoder carries
+- `CarriedStates`: what streams carry, whatever it is
 
 Both read the next step of some users at once, and give the states that a batch of sequences needs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +25,10 @@ Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 _INPUTS = "inputs"
-_SNAPSHOT = "snapshot"
+COPY = "number_of_copy"
+"""Column of steps: number of the copy that `CarriedStates` made before it, or -1."""
+OF_MEMORY = (_INPUTS, COPY)
+"""Columns of steps that memories alone read."""
 
 
 class Memory(Protocol):
@@ -132,18 +137,14 @@ class CarriedStates:
         longest: most steps of a sequence: after so many in a row, the next one begins.
     """
 
-    def __init__(self, initial: dict[str, Tensor], rows: int, longest: int) -> None:
+    def __init__(self, initial: Mapping[str, Tensor], rows: int, longest: int) -> None:
         self._parts = {name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()}
-        self._count = np.zeros(rows, np.int64)
+        self._in_sequence = np.zeros(rows, np.int64)  # steps since it began
         self._longest = longest
-        self.forget_copies()
-
-    def forget_copies(self) -> None:
-        """Starts numbering copies anew."""
         self._copies: list[dict[str, Tensor]] = []
         self._copied = 0
 
-    def of(self, rows: Tensor, first: Tensor) -> tuple[dict[str, Tensor], Ints]:
+    def before(self, rows: Tensor, first: Tensor) -> tuple[dict[str, Tensor], Ints]:
         """Return the parts `[n, ...]` of rows `[n]` before their next step.
 
         Args:
@@ -151,43 +152,53 @@ class CarriedStates:
             first: which of them begin a stream, `[n]`; whatever was there is forgotten.
 
         Returns:
-            the parts, and numbers `[n]`: of the copy that was made of them, or -1.
+            the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1.
         """
         parts = {name: part[rows] for name, part in self._parts.items()}
-        parts["length"].masked_fill_(first[:, None], 0.0)  # nothing else is read of a new stream
+        parts["length"].masked_fill_(first[:, None], 0.0)  # of a new stream nothing else is read
         who = rows.numpy()
-        self._count[who[first.numpy()]] = 0
-        due = self._count[who] % self._longest == 0
-        self._count[who] += 1
+        self._in_sequence[who[first.numpy()]] = 0
+        begins = self._in_sequence[who] % self._longest == 0
+        self._in_sequence[who] += 1
         numbers = np.full(len(who), -1)
-        numbers[due] = self.copy(
-            {name: part[torch.from_numpy(due)] for name, part in parts.items()}
-        )
+        numbers[begins] = self._copy(parts, torch.from_numpy(begins))
         return parts, numbers
 
-    def set(self, rows: Tensor, parts: dict[str, Tensor]) -> None:
+    def set(self, rows: Tensor, parts: Mapping[str, Tensor]) -> None:
         """Keep the parts `[n, ...]` of rows `[n]`."""
         for name, part in parts.items():
             self._parts[name][rows] = part
 
-    def copy(self, parts: dict[str, Tensor]) -> Ints:
-        """Keep copies `[n, ...]` and return their numbers `[n]`."""
-        numbers = self._copied + np.arange(len(parts["length"]))
-        self._copies.append(parts)
-        self._copied += len(numbers)
-        return numbers
-
-    def copies(self, numbers: Ints) -> dict[str, Tensor]:
+    def copies(self, numbers: Ints) -> dict[str, Array]:
         """Return the copies `[S, ...]` with these numbers `[S]`."""
-        chosen = torch.from_numpy(numbers)
         return {
-            name: torch.cat([parts[name] for parts in self._copies])[chosen] for name in self._parts
+            name: torch.cat([parts[name] for parts in self._copies]).numpy()[numbers]
+            for name in self._parts
         }
 
-    def recount(self, rows: Ints) -> None:
-        """Let sequences of rows `[n]` begin at the step before the next one, of all others anew."""
-        self._count[:] = 0
-        self._count[rows] = 1
+    def restart(self) -> None:
+        """Forget all copies; sequences begin with the next step of every row."""
+        self._in_sequence[:] = 0
+        self._copies, self._copied = [], 0
+
+    def reopen(self, rows: Ints, parts: Mapping[str, Tensor]) -> Ints:
+        """Let sequences of some rows begin one step ago.
+
+        Args:
+            rows: which, `[n]`.
+            parts: before that step, `[n, ...]`.
+
+        Returns:
+            the numbers of their copies, `[n]`.
+        """
+        self._in_sequence[rows] = 1
+        return self._copy(parts, torch.ones(len(rows), dtype=torch.bool))
+
+    def _copy(self, parts: Mapping[str, Tensor], chosen: Tensor) -> Ints:
+        self._copies.append({name: part[chosen] for name, part in parts.items()})
+        numbers = self._copied + np.arange(int(chosen.sum()))
+        self._copied += len(numbers)
+        return numbers
 
 
 class CausalMemory:
@@ -200,33 +211,31 @@ class CausalMemory:
         initial = initial_parts(model.policy, model.value)
         self._model = model
         self._carried = CarriedStates(initial, rows, longest)
-        # A batch begins with the last step of the batch before it, whose reward was not yet known.
-        self._before_last = CarriedStates(initial, rows, longest)
+        # A batch opens with the last step of the one before it, whose reward was not yet known.
+        self._earlier = {
+            name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()
+        }
 
     def begin(self, open_rows: Ints) -> dict[str, Array]:
         """See `Memory.begin`."""
-        rows = torch.from_numpy(open_rows)
-        parts = {name: part[rows] for name, part in self._before_last._parts.items()}
-        self._carried.forget_copies()
-        self._carried.recount(open_rows)
-        return {_SNAPSHOT: self._carried.copy(parts)}
+        parts = {name: part[open_rows] for name, part in self._earlier.items()}
+        self._carried.restart()
+        return {COPY: self._carried.reopen(open_rows, parts)}
 
     def read(
         self, rows: Tensor, first: Tensor, inputs: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Array]]:
         """See `Memory.read`."""
-        parts, numbers = self._carried.of(rows, first)
-        self._before_last.set(rows, parts)
-        features, values, after = read_on(
-            self._model.policy, self._model.value, parts, inputs[:, None]
-        )
+        model = self._model
+        parts, numbers = self._carried.before(rows, first)
+        for name, part in parts.items():
+            self._earlier[name][rows] = part
+        features, values, after = read_on(model.policy, model.value, parts, inputs[:, None])
         self._carried.set(rows, after)
-        outputs = self._model.policy.head(features[:, 0])
-        return outputs, values[:, 0], {_SNAPSHOT: numbers}
+        return model.policy.head(features[:, 0]), values[:, 0], {COPY: numbers}
 
     def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
         offset = np.cumsum(journeys.lengths) - journeys.lengths
-        numbers = journeys.columns[_SNAPSHOT][offset[piece] + begin]
-        copies = self._carried.copies(numbers)
-        return [copies[name].numpy() for name in CARRIED]
+        copies = self._carried.copies(journeys.columns[COPY][offset[piece] + begin])
+        return [copies[name] for name in CARRIED]
