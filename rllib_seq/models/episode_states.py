@@ -82,29 +82,17 @@ class StatesOut(ConnectorV2):
         self.max_seq_len = max_seq_len
 
     def __call__(
-        self,
-        *,
-        batch: dict[str, Any],
-        episodes: list[Any],
-        shared_data: dict[str, Any],
-        **kwargs: Any,
+        self, *, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
     ) -> dict[str, Any]:
         """Move the column to the episodes; RLlib calls this."""
         every = self.single_agent_episode_iterator(episodes, agents_that_stepped_only=False)
         going = {(e.multi_agent_episode_id or e.id_, e.agent_id): e for e in every}
-        order = shared_data["memorized_map_structure"]
-        if isinstance(order, list):  # single-agent
-            parts = [(batch, [(stream, None) for stream in order])]
-        else:
-            parts = [(batch[name], streams) for name, streams in order.items()]
-        for outputs, streams in parts:
-            after = tree.map_structure(
-                lambda part: part.cpu().numpy(), outputs.pop(Columns.STATE_OUT)
-            )
-            for row, stream in enumerate(streams):
-                # An episode that is over is acted for once more, and nothing comes of it.
-                if stream in going:
-                    self._move_on(going[stream], {name: part[row] for name, part in after.items()})
+        # Keys are (episode,) or (episode, agent, module), with one item each.
+        for key, (after,) in batch.pop(Columns.STATE_OUT).items():
+            episode = going.get((key + (None,))[:2])
+            # An episode that is over is acted for once more, and nothing comes of it.
+            if episode is not None:
+                self._move_on(episode, after)
         return batch
 
     def _move_on(self, episode: SingleAgentEpisode, after: State) -> None:
