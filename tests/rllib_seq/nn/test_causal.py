@@ -100,11 +100,13 @@ def test_padding_leaves_no_trace(lens: list[int], before: int, garbage: float) -
     for row, real in enumerate(lens):
         inputs[row, real:] = garbage
     outputs, after = encoder.sequence(state, inputs, torch.tensor(lens))
+    alone = encoder.outputs(state, inputs, torch.tensor(lens))
+    assert torch.allclose(alone, outputs, atol=1e-5)
     for row, real in enumerate(lens):
-        alone = CausalState(*(part[row : row + 1] for part in state))
-        end = alone
+        one = CausalState(*(part[row : row + 1] for part in state))
+        end = one
         if real:
-            expected, end = encoder.sequence(alone, inputs[row : row + 1, :real])
+            expected, end = encoder.sequence(one, inputs[row : row + 1, :real])
             assert torch.allclose(outputs[row, :real], expected[0], atol=1e-5)
         assert not outputs[row, real:].any()
         assert _same(CausalState(*(part[row : row + 1] for part in after)), end)
