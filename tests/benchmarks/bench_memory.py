@@ -41,7 +41,7 @@ from rllib_seq.training.console import make_console
 from rllib_seq.training.trainer import start_ray
 
 SEEDS = (1000, 1001, 1002)
-ENVS = 16
+ENVS = 8
 GAMES = 20  # fresh episodes at a point of the curve
 ROUNDS = 5  # times as many after training
 RECENT = 100  # training episodes
