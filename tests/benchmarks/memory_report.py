@@ -2,8 +2,8 @@
 
     python tests/benchmarks/memory_report.py docs/memory.svg docs/results/memory.json runs/*.json
 
-Joins the files of single runs, writes their curves as a picture and their numbers as one small JSON
-with a line per run, and prints the table. Without new runs it draws and prints what it wrote before:
+Joins the files of single runs, writes their curves as a picture and their numbers as a small JSON
+with a line per run, and prints the table. Without new runs it does the same with what it wrote:
 
     python tests/benchmarks/memory_report.py docs/memory.svg docs/results/memory.json \
         docs/results/memory.json

@@ -76,7 +76,7 @@ def test_cartpole_hides_velocities_and_scales_rewards_for_learning_alone() -> No
     seen, whole = env.reset(seed=3)[0], plain.reset(seed=3)[0]
     over = False
     while not over:
-        assert np.allclose(seen, whole[[0, 2]] / memory_tasks.POLE_UNITS, rtol=1e-6)
+        assert np.allclose(seen, whole[[0, 2]] / [0.5, 0.05], rtol=1e-6)
         seen, reward, over, _, info = env.step(1)
         whole = plain.step(1)[0]
         assert reward == memory_tasks.TASKS["cartpole"].reward_scale
