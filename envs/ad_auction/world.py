@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.ad_auction.competitors import MarketPrices
+from envs.ad_auction.rivals import RivalMarket
 from envs.ad_auction.users import JourneyModel
 
 __all__ = ["Preset"]
@@ -22,6 +23,7 @@ class Preset:
 
     users: JourneyModel
     prices: MarketPrices
+    """Distribution of the market price; where there are `rivals`, over all hours of theirs."""
     auction: str
     """A key of `market.AUCTIONS`."""
     floor: float
@@ -41,6 +43,8 @@ class Preset:
 
     observation: str = "raw"
     """What a bidder sees unless told otherwise, see `features`."""
+    rivals: RivalMarket | None = None
+    """Who makes the market price; None: it is drawn from `prices`."""
 
     @property
     def mean_value(self) -> float:

@@ -37,6 +37,11 @@ def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
         ({"num_users": True}, "num_users is True"),
         ({"reward": "hoped"}, "unknown reward 'hoped'"),
         ({"auction": "dutch"}, "unknown auction 'dutch'"),
+        ({"competitors": "truthfull"}, "unknown competitors 'truthfull'; did you mean 'truthful'"),
+        (
+            {"competitors": "rivalry", "reward": "regret"},
+            "reward 'regret' knows .* not the hour's competitors, 'rivalry'; give reward=",
+        ),
         ({"num_user": 3}, "unknown env config key 'num_user'; did you mean 'num_users'"),
     ],
 )
