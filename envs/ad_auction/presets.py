@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from envs.ad_auction.actions import ACTIONS, BID_UNITS, Actions
 from envs.ad_auction.bidders import Bidder
+from envs.ad_auction.checks import check_choice, check_keys, check_whole
 from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
 from envs.ad_auction.features import KINDS
 from envs.ad_auction.market import AUCTIONS
@@ -243,23 +243,22 @@ class AuctionConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
-        _choice("preset", self.preset, PRESETS)
-        _choice("reward", self.reward, REWARDS)
+        check_choice("preset", self.preset, PRESETS)
+        check_choice("reward", self.reward, REWARDS)
         if self.auction is not None:
-            _choice("auction", self.auction, AUCTIONS)
+            check_choice("auction", self.auction, AUCTIONS)
         if self.competitors is not None:
-            _choice("competitors", self.competitors, COMPETITORS)
+            check_choice("competitors", self.competitors, COMPETITORS)
             if self.reward == "regret":
                 raise ValueError(
                     "reward 'regret' knows the distribution of prices and not the hour's "
                     f"competitors, {self.competitors!r}; give reward='expected' or 'sampled'"
                 )
-        _choice("actions", self.actions, ACTIONS)
-        _choice("bid_unit", self.bid_unit, BID_UNITS)
+        check_choice("actions", self.actions, ACTIONS)
+        check_choice("bid_unit", self.bid_unit, BID_UNITS)
         if self.observation is not None:
-            _choice("observation", self.observation, KINDS)
-        if type(self.num_users) is not int or self.num_users < 1:
-            raise ValueError(f"num_users is {self.num_users!r}; give a whole number of at least 1")
+            check_choice("observation", self.observation, KINDS)
+        check_whole("num_users", self.num_users, 1)
         if self.slots is not None and not (
             type(self.slots) is int and 1 <= self.slots <= self.num_users
         ):
@@ -282,10 +281,7 @@ class AuctionConfig:
         Raises:
             ValueError: on an unknown key or a bad value.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in config:
-            if key not in known:
-                raise ValueError(f"unknown env config key {key!r}; {_suggest(key, known)}")
+        check_keys(config, [field.name for field in dataclasses.fields(cls)])
         return cls(**config)
 
     @property
@@ -338,14 +334,3 @@ class AuctionConfig:
             COMPETITORS[self.competitors], preset.auction, preset.floor, preset.value, share
         )
         return dataclasses.replace(preset, rivals=rivals, prices=rivals.prices)
-
-
-def _choice(name: str, value: object, known: Mapping[str, Any] | tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; {_suggest(str(value), list(known))}")
-
-
-def _suggest(value: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}choose one of: {', '.join(known)}"
