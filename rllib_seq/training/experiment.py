@@ -33,11 +33,14 @@ from rllib_seq.models.windowed import (
     sequence_settings,
 )
 from rllib_seq.rollouts import count_steps, telling_worker
+from rllib_seq.training.auction_logs import replay_world
 
-__all__ = ["Options", "auction_config", "load_config", "plays_one_stream", "prepare"]
+__all__ = ["REPLAY_ENV", "Options", "auction_config", "load_config", "plays_one_stream", "prepare"]
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 _AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
+REPLAY_ENV = "auction_log"
+_REPLAY_OPTIONS = ("log", "budget_ratio", "episode_requests", "held_out_days", "stream")
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 _MOST_ENV_RUNNERS = 1000
 _MODEL = "lstm_transformer"
@@ -57,6 +60,14 @@ class Options:
     """Remote rollout workers; 0 samples in the driver."""
     seed: int | None = None
     """Of weights, exploration and campaigns."""
+    auction: str | None = None
+    """Mechanism: first_price or second_price."""
+    log: tuple[str, ...] | None = None
+    """Files of preset log; likewise the following, see `auction_log.ReplayConfig`."""
+    budget_ratio: float | None = None
+    episode_requests: int | None = None
+    held_out_days: int | None = None
+    stream: str | None = None
 
 
 def load_config(module: str) -> AlgorithmConfig:
@@ -153,19 +164,43 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
         if not 0 <= options.seed < 2**31:
             raise UserError(f"seed is {options.seed}; give a whole number from 0 to 2147483647")
         config.debugging(seed=options.seed)
-    changes = {"preset": options.preset, "budget": options.budget}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    _change_world(config, options)
+    if options.window_length is not None:
+        _set_window_length(config, options.window_length)
+    elif sequence_settings(config) is not None:
+        change_sequence_settings(config)  # what was set up may depend on the options above
+
+
+def _change_world(config: AlgorithmConfig, options: Options) -> None:
+    simulated = {"preset": options.preset, "budget": options.budget, "auction": options.auction}
+    replayed = {name: getattr(options, name) for name in ("auction", *_REPLAY_OPTIONS)}
+    in_log = config.env == REPLAY_ENV
+    if in_log and options.preset == "log":
+        simulated.pop("preset")
+    changes = _given(replayed if in_log else simulated)
+    odd = _given(simulated if in_log else replayed).keys() - changes.keys()
+    if options.preset == "log" and not in_log:
+        raise UserError(
+            f"preset 'log' is another environment, {REPLAY_ENV!r}, and this config's is "
+            f"{config.env!r}; leave the config out, or give tune_configs.ppo_log"
+        )
+    if odd:
+        name = sorted(odd)[0]
+        place = "simulated presets" if in_log else "preset log"
+        raise UserError(
+            f"{name.replace('_', '-')} can be set for {place} only; leave it out, or give --preset"
+        )
     if changes:
-        if config.env not in _AUCTION_ENVS:
+        if config.env not in (*_AUCTION_ENVS, REPLAY_ENV):
             raise UserError(
                 f"{', '.join(changes)} can be set for the ad auction only; this config's "
                 f"environment is {config.env!r}"
             )
         config.environment(env_config={**config.env_config, **changes})
-    if options.window_length is not None:
-        _set_window_length(config, options.window_length)
-    elif sequence_settings(config) is not None:
-        change_sequence_settings(config)  # what was set up may depend on the options above
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _set_window_length(config: AlgorithmConfig, window_length: int) -> None:
@@ -271,7 +306,24 @@ def plays_one_stream(config: AlgorithmConfig) -> bool:
     return config.env in _ONE_STREAM_ENVS
 
 
+def _check_replay(config: AlgorithmConfig) -> None:
+    """Reads the log before any worker does; users as streams are agents."""
+    world = replay_world(config.env_config)
+    if world.config.stream == "user" and not config.is_multi_agent:
+        config.multi_agent(
+            policies={"bidder"},
+            policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+            count_steps_by="agent_steps",
+        )
+    elif world.config.stream == "campaign" and config.is_multi_agent:
+        raise UserError(
+            "stream 'campaign' is one agent, and this config has several; remove multi_agent(...)"
+        )
+
+
 def _check_environment(config: AlgorithmConfig) -> None:
+    if config.env == REPLAY_ENV:
+        _check_replay(config)
     world = auction_config(config)
     if world is None:
         return
