@@ -8,6 +8,7 @@ and actions are multipliers of the linear bid. See docs/replay.md.
 from ray.rllib.algorithms.ppo import PPOConfig
 
 import rllib_seq  # noqa: F401, registers the model and the environment
+from rllib_seq.rollouts import ArrayRolloutWorker
 
 config = (
     PPOConfig()
@@ -15,18 +16,20 @@ config = (
     .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
     .framework("torch")
     # The log itself comes from the command line, or as "log": [paths].
-    .environment("auction_log", env_config={"reward": "paced"})
+    .environment("auction_log", env_config={"reward": "regret"})
     .env_runners(
         num_env_runners=2,
-        num_envs_per_env_runner=16,
-        rollout_fragment_length=64,
+        env_runner_cls=ArrayRolloutWorker,
+        # Many episodes at a time, a short piece of each: a batch sees all hours and budgets.
+        num_envs_per_env_runner=64,
+        rollout_fragment_length=32,
         batch_mode="truncate_episodes",
     )
     .training(
         model={
             "custom_model": "lstm_transformer",
             "custom_model_config": {
-                "window_length": 8,
+                "window_length": 4,
                 "d_model": 32,
                 "feedforward_dim": 64,
                 "head_hidden": 64,
@@ -36,17 +39,16 @@ config = (
         },
         train_batch_size=4096,
         minibatch_size=1024,
-        num_epochs=4,
+        num_epochs=3,
         lr=1e-3,
         lr_schedule=[[0, 1e-3], [200_000, 2e-4], [1_000_000, 3e-5]],
-        # The paced reward prices the rest of the budget already; what is left is what the days
-        # differ in.
+        # A regret prices the rest of the budget already; what is left is what the days differ in.
         gamma=0.9,
-        lambda_=0.7,
+        lambda_=0.5,
         clip_param=0.2,
         use_kl_loss=False,
-        entropy_coeff=0.02,
-        entropy_coeff_schedule=[[0, 0.02], [200_000, 0.002]],
+        entropy_coeff=0.01,
+        entropy_coeff_schedule=[[0, 0.01], [200_000, 0.001]],
         vf_loss_coeff=1.0,
         vf_clip_param=float("inf"),
         grad_clip=0.5,

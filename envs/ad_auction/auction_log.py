@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-REWARDS = ("clicks", "expected", "paced")
+REWARDS = ("clicks", "expected", "regret")
 STREAMS = ("campaign", "user")
 DAY = 86_400_000_000  # microseconds
 _HOUR = DAY // 24
@@ -117,10 +117,12 @@ class ReplayConfig:
     """See `AuctionLog.split`."""
     auction: str = "second_price"
     """A key of `market.AUCTIONS`: the winner pays the market price, or his bid."""
-    reward: str = "paced"
+    reward: str = "regret"
     """"clicks": a logged click counts 1. "expected": a win counts its click probability, in units
-    of the mean. "paced": the same, plus the change of what the rest of the budget is worth, see
-    `Market.worth_of_rest`: the same best policy, and a return that is one number less."""
+    of the mean. "regret": what the bid brings more than the paced bid (`PacedBids`) would have
+    brought on the same request, the rest of the budget counted at `Market.worth_of_rest`. By the
+    performance difference lemma its return is the gain over pacing as far as that worth is exact;
+    the luck of prices is taken out. For training: in evaluation all count clicks."""
     stream: str = "campaign"
     """Whose history a step's past is: "campaign" or "user"."""
 

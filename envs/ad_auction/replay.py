@@ -1,7 +1,7 @@
 """Replay of logged auctions: episodes of N requests with a budget, side by side.
 
 - `fields`: name and meaning of every component of the observation.
-- `Replay`: E episodes in lockstep; the faces and the evaluation are thin covers of it.
+- `Replay`: E episodes side by side; the faces and the evaluation are thin covers of it.
 
 A bid wins if it reaches the logged market price; the winner pays that price (second price) or his
 bid (first price), and the logged click is his. A bid is cut to what is left of the budget, so no
@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-LEVELS = np.concatenate([[0.0], 2.0 ** (np.arange(-8, 9) / 4)])
-"""`[18]`: no bid, and multipliers of the linear bid from a quarter to four times, 19 % apart."""
+LEVELS = np.concatenate([[0.0], 2.0 ** (np.arange(-4, 5) / 3)])
+"""`[10]`: no bid, and multipliers of the linear bid from 0.4 to 2.5, 26 % apart."""
 
 _HALF_LIFE = 50.0  # requests after which an auction counts half in win rate and price
 
@@ -38,14 +38,15 @@ def fields(world: ReplayWorld) -> list[tuple[str, str]]:
     return [
         ("budget_left", "share of the episode's budget"),
         ("requests_left", "share of the episode's requests, this one included"),
-        ("pace", "log2 of budget_left / requests_left, over 4"),
-        ("price_of_rest", "log2 of the bid that would just spend the rest / linear bid, over 4"),
+        ("pace", "log2 of budget_left / requests_left, over 2"),
+        ("price_of_rest", "log2 of the base that would just spend the rest / linear base, over 2"),
+        ("price_of_rest_fine", "the same, over 1/2"),
         ("win_rate", "of the recent requests (half-life 50)"),
         ("paid", "log2 of the mean price of recent wins / the training days' mean price, over 4"),
         ("won", "1 if the stream's last request was won"),
         ("last_paid", "its price / (the same + the training days' mean price), 0 if lost"),
         ("new", "1 if the stream has had no request in this episode"),
-        ("worth", "log2 of this request's worth, over 4"),
+        ("worth", "log2 of this request's worth, over 2"),
         ("hour_sin", "sine of the hour of the day, UTC"),
         ("hour_cos", "cosine of it"),
         *((f"channel_{name}", "1 if the request comes on this channel") for name in channels),
@@ -58,167 +59,196 @@ def observation_space(world: ReplayWorld) -> gym.spaces.Box:
 
 
 class ReplayOutcome(NamedTuple):
-    """What became of a request in each of E episodes, each `[E]`."""
+    """What became of `n` requests, each `[n]`."""
 
     won: Bools
     paid: Floats
     clicked: Bools
-    worth: Floats
-    """Click probability of what was won, in units of the mean; 0 where lost."""
-    reward: Floats
-    """By the config's `reward`."""
 
 
 class Replay:
-    """E episodes in lockstep; those that are shorter than the longest end earlier.
+    """E episodes side by side, each at its own place in the log.
+
+    A row is a stream: `episode * slots + stream`, where an episode has one stream, or one for each
+    of its users; see `ReplayConfig.stream`.
 
     Args:
         world: whose market, budget and rewards.
         log: which of its days: `world.train` or `world.held_out`.
+        num_episodes: E.
+        longest: most requests of an episode; None: those of the world.
 
     Attributes:
+        slots: streams that an episode may have.
         spend, wins, clicks, worth: `[E]`, totals so far.
         budget: `[E]`.
-        step_number: requests of each episode that are through.
-        last: episodes, their streams and rewards of the last step, each `[n]`.
+        position: `[E]`, requests that are through.
+        ended: `[E * slots]`, whether a stream has had its last request.
     """
 
-    def __init__(self, world: ReplayWorld, log: AuctionLog) -> None:
-        self.world, self.log = world, log
+    def __init__(
+        self, world: ReplayWorld, log: AuctionLog, num_episodes: int, longest: int | None = None
+    ) -> None:
+        self.world, self.log, self.num_episodes = world, log, num_episodes
+        self._longest = longest or world.episode_requests
+        self.slots = self._longest if world.config.stream == "user" else 1
         self._clear = AUCTIONS[world.config.auction]
         self._worth = world.market.worth(log)
         turn = 2 * np.pi * (log.time / 3_600_000_000 % 24) / 24
         channels = np.arange(len(log.words.get("channel", ())))
         here = log.codes.get("channel", np.zeros(len(log), np.int64))[:, None] == channels
-        columns = [_log(self._worth, np.ones(len(log))), np.sin(turn), np.cos(turn), *here.T]
+        columns = [_log(self._worth, 1.0), np.sin(turn), np.cos(turn), *here.T]
         self._known = np.stack(columns, axis=1).astype(np.float32)
         """`[n, 3 + C]`: what is observed of a request itself."""
+        count, rows = num_episodes, num_episodes * self.slots
+        self._start = np.zeros(count, np.int64)
+        self._length = np.zeros(count, np.int64)
+        self.position = np.zeros(count, np.int64)
+        self.budget, self.spend, self.worth = (np.zeros(count) for _ in range(3))
+        self.wins, self.clicks = (np.zeros(count, np.int64) for _ in range(2))
+        self._recent = np.zeros((3, count))  # requests, wins, paid
+        self._stream = np.zeros((count, self._longest), np.int64)  # of each request
+        self._last = np.zeros((count, self._longest), np.bool_)  # whether it is its stream's last
+        self.ended = np.ones(rows, np.bool_)
+        self._seen = np.zeros(rows, np.bool_)
+        self._last_paid = np.full(rows, np.nan)  # NaN: lost
+        self._reward = np.zeros(rows)
 
-    def reset(self, episodes: list[slice]) -> None:
+    def reset(self, episodes: list[slice], which: Ints | None = None) -> None:
         """Starts episodes.
 
         Args:
             episodes: rows of the log, each at least one.
+            which: numbers of the episodes; None: all.
         """
-        self._start = np.array([episode.start for episode in episodes])
-        self._length = np.array([episode.stop - episode.start for episode in episodes])
-        count, longest = len(episodes), int(self._length.max())
-        self.budget = np.array([self.world.budget_of(int(length)) for length in self._length])
-        self.spend, self.worth = np.zeros(count), np.zeros(count)
-        self.wins, self.clicks = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        self.step_number = 0
-        # Number of each request's stream within its episode.
-        self._stream = np.zeros((count, longest), np.int64)
-        self._last_of_stream = np.zeros((count, longest), np.bool_)
-        for i, episode in enumerate(episodes):
+        which = np.arange(self.num_episodes) if which is None else which
+        self._start[which] = [episode.start for episode in episodes]
+        self._length[which] = [episode.stop - episode.start for episode in episodes]
+        self.budget[which] = [self.world.budget_of(n) for n in self._length[which].tolist()]
+        for total in (self.position, self.spend, self.worth, self.wins, self.clicks):
+            total[which] = 0
+        self._recent[:, which] = 0.0
+        rows = (which[:, None] * self.slots + np.arange(self.slots)).ravel()
+        self._seen[rows] = False
+        self._last_paid[rows] = np.nan
+        self._reward[rows] = 0.0
+        self.ended[rows] = True
+        for i, episode in zip(which.tolist(), episodes, strict=True):
             length = self._length[i]
-            users = self.log.user[episode]
-            if self.world.config.stream == "user":
-                self._stream[i, :length] = np.unique(users, return_inverse=True)[1]
-            backwards = self._stream[i, :length][::-1]
-            last = np.unique(backwards, return_index=True)[1]
-            self._last_of_stream[i, length - 1 - last] = True
-        self.num_streams = int(self._stream.max()) + 1
-        self._seen = np.zeros((count, self.num_streams), np.bool_)
-        self._last_paid = np.full((count, self.num_streams), np.nan)  # NaN: lost
-        self._recent = np.zeros((3, count))  # requests, wins, paid
+            if self.slots > 1:
+                users = np.unique(self.log.user[episode], return_inverse=True)[1]
+                self._stream[i, :length] = users
+            last = np.unique(self._stream[i, :length][::-1], return_index=True)[1]
+            self._last[i] = False
+            self._last[i, length - 1 - last] = True
+            self.ended[i * self.slots : i * self.slots + len(last)] = False
 
     @property
-    def going(self) -> Ints:
-        """Numbers of the episodes that have a request left."""
-        return np.flatnonzero(self._length > self.step_number)
+    def over(self) -> Bools:
+        """`[E]`: whether an episode has no request left."""
+        return self.position >= self._length
 
     @property
     def done(self) -> bool:
-        """Whether all episodes are through."""
-        return bool((self._length <= self.step_number).all())
+        """Whether all are over."""
+        return bool(self.over.all())
 
-    def stream(self, episodes: Ints) -> Ints:
-        """`[n]`: the stream of the current request of each, numbered within its episode."""
-        return self._stream[episodes, np.minimum(self.step_number, self._length[episodes] - 1)]
+    @property
+    def pending(self) -> Ints:
+        """`[n]`: the row with the current request of each episode that goes on."""
+        going = np.flatnonzero(~self.over)
+        return going * self.slots + self._stream[going, self.position[going]]
 
-    def ends_stream(self, episodes: Ints) -> Bools:
-        """`[n]`: whether it is the stream's last request in the episode."""
-        at = np.minimum(self.step_number, self._length[episodes] - 1)
-        return self._last_of_stream[episodes, at]
+    def rest(self, rows: Ints) -> tuple[Floats, Ints]:
+        """`[n]` budget and `[n]` requests that their episodes have left, the current included."""
+        episode = rows // self.slots
+        budget = np.maximum(self.budget[episode] - self.spend[episode], 0.0)
+        return budget, self._length[episode] - self.position[episode]
 
-    def observe(self, episodes: Ints) -> NDArray[np.float32]:
-        """float32 `[n, D]`, see `fields`; after the end, the last request without any left."""
+    def linear_bids(self, rows: Ints) -> Floats:
+        """`[n]`: linear bids on the current requests."""
+        return self.world.base * self._worth[self._at(rows // self.slots)]
+
+    def observe(self, rows: Ints) -> NDArray[np.float32]:
+        """float32 `[n, D]`, see `fields`: the current requests of their episodes, or the last."""
         market, typical = self.world.market, self.world.market.mean_price
-        at = np.minimum(self._start + self.step_number, self._start + self._length - 1)[episodes]
-        rest, left = self.rest(episodes)
-        budget_left, requests_left = rest / self.budget[episodes], left / self._length[episodes]
-        requests, wins, paid = self._recent[:, episodes]
-        stream = self.stream(episodes)
-        last = self._last_paid[episodes, stream]
+        episode = rows // self.slots
+        rest, left = self.rest(rows)
+        budget_left, requests_left = rest / self.budget[episode], left / self._length[episode]
+        requests, wins, paid = self._recent[:, episode]
+        last = self._last_paid[rows]
         won = ~np.isnan(last)
         last = np.where(won, last, 0.0)
+        base = market.base_of_rest(rest, left)
         counted = [
             budget_left,
             requests_left,
             _log(budget_left, requests_left),
-            _log(market.base_of_rest(rest, left), self.world.base),
+            _log(base, self.world.base),
+            _log(base, self.world.base, octaves=0.5),
             wins / np.maximum(requests, 1e-300),
-            _log(paid, wins * typical),
+            _log(paid, wins * typical, octaves=4.0),
             won,
             last / (last + typical),
-            ~self._seen[episodes, stream],
+            ~self._seen[rows],
         ]
-        return np.concatenate([np.stack(counted, axis=1), self._known[at]], axis=1, dtype=np.float32)
-
-    def rest(self, episodes: Ints) -> tuple[Floats, Ints]:
-        """`[n]` budget and `[n]` requests that are left, the current one included."""
-        budget = np.maximum(self.budget[episodes] - self.spend[episodes], 0.0)
-        return budget, np.maximum(self._length[episodes] - self.step_number, 0)
-
-    def linear_bids(self, episodes: Ints) -> Floats:
-        """`[n]`: linear bids on the current requests."""
-        return self.world.base * self._worth[self._start[episodes] + self.step_number]
+        known = self._known[self._at(episode)]
+        return np.concatenate([np.stack(counted, axis=1), known], axis=1, dtype=np.float32)
 
     def step(self, bids: Floats) -> ReplayOutcome:
         """Bids on the current request of every episode that goes on.
 
         Args:
-            bids: `[n]`, of the episodes `going`, in the unit of the log; 0 is no bid.
-
-        Returns:
-            Rows of the episodes `going`.
+            bids: `[n]`, of the rows `pending`, in the unit of the log; 0 is no bid.
 
         Raises:
             ValueError: a bid is negative or not a number, or their number is wrong.
         """
-        episodes = self.going
-        bids = np.asarray(bids, np.float64)
-        if bids.shape != episodes.shape or not (bids >= 0).all():
-            raise ValueError(f"bids are {bids.tolist()}; give {len(episodes)} of at least 0")
-        at = self._start[episodes] + self.step_number
-        before, left = self.rest(episodes)
+        rows, bids = self.pending, np.asarray(bids, np.float64)
+        if bids.shape != rows.shape or not (bids >= 0).all():
+            raise ValueError(f"bids are {bids.tolist()}; give {len(rows)} of at least 0")
+        episode = rows // self.slots
+        at = self._at(episode)
+        before, left = self.rest(rows)
         won, paid = self._clear(np.minimum(bids, before), self.log.price[at], 0.0)
         clicked = won & self.log.clicked[at]
         worth = np.where(won, self._worth[at], 0.0)
-        self.spend[episodes] += paid
-        self.worth[episodes] += worth
-        self.wins[episodes] += won
-        self.clicks[episodes] += clicked
+        self.spend[episode] += paid
+        self.worth[episode] += worth
+        self.wins[episode] += won
+        self.clicks[episode] += clicked
         kind = self.world.config.reward
         reward = clicked.astype(np.float64) if kind == "clicks" else worth
-        if kind == "paced":
-            rest = self.world.market.worth_of_rest
-            after = np.maximum(before - paid, 0.0)
-            reward = reward + rest(after, left - 1) - rest(before, left)
-        stream = self.stream(episodes)
-        self.last = episodes, stream, reward
-        self._seen[episodes, stream] = True
-        self._last_paid[episodes, stream] = np.where(won, paid, np.nan)
-        self._recent *= 2.0 ** (-1 / _HALF_LIFE)
-        self._recent[:, episodes] += np.stack([np.ones(len(won)), won, paid])
-        self.step_number += 1
-        return ReplayOutcome(won, paid, clicked, worth, reward)
+        if kind == "regret":
+            market, price = self.world.market, self.log.price[at]
+            reference = np.minimum(market.base_of_rest(before, left) * self._worth[at], before)
+            won_by, paid_by = self._clear(reference, price, 0.0)
+            brings = [market.worth_of_rest(before - cost, left - 1) for cost in (paid, paid_by)]
+            reward = worth - won_by * self._worth[at] + brings[0] - brings[1]
+        self._reward[rows] += reward
+        self._seen[rows] = True
+        self._last_paid[rows] = np.where(won, paid, np.nan)
+        happened = np.stack([np.ones(len(won)), won, paid])
+        self._recent[:, episode] = self._recent[:, episode] * 2.0 ** (-1 / _HALF_LIFE) + happened
+        self.ended[rows] = self._last[episode, self.position[episode]]
+        self.position[episode] += 1
+        return ReplayOutcome(won, paid, clicked)
+
+    def take_rewards(self, rows: Ints) -> Floats:
+        """`[n]`: what the streams brought since it was last asked, see `ReplayConfig.reward`."""
+        rewards = self._reward[rows]
+        self._reward[rows] = 0.0
+        return rewards
+
+    def _at(self, episode: Ints) -> Ints:
+        """`[n]`: row in the log of the current request, or of the last."""
+        place = np.minimum(self.position[episode], self._length[episode] - 1)
+        return self._start[episode] + place
 
 
-def _log(part: Floats, whole: Floats | float) -> Floats:
-    """Log2 of part / whole over 4, within [-1, 1]; -1 where the part is 0, 0 where there is none."""
+def _log(part: Floats, whole: Floats | float, octaves: float = 2.0) -> Floats:
+    """Log2 of part / whole over the octaves, clipped to [-1, 1]; 0 where the whole is 0."""
     whole = np.asarray(whole)
     ratio = part / np.where(whole > 0, whole, 1.0)
-    logs = np.log2(np.clip(ratio, 2.0**-4, 2.0**4)) / 4
+    logs = np.log2(np.clip(ratio, 2.0**-octaves, 2.0**octaves)) / octaves
     return np.where(whole > 0, logs, 0.0)

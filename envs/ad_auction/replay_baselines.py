@@ -37,8 +37,8 @@ class ReplayPolicy(Protocol):
     def start(self, replay: Replay, episodes: list[slice]) -> None:
         """These episodes begin."""
 
-    def bids(self, episodes: Ints) -> Floats:
-        """`[n]` bids on the current requests of the episodes that go on."""
+    def bids(self, rows: Ints) -> Floats:
+        """`[n]` bids on the current requests of these rows."""
 
 
 class ReplayResult(NamedTuple):
@@ -64,11 +64,12 @@ def play_replay(
         episodes: rows of the log.
         policy: who bids.
     """
-    replay = Replay(world, log)
+    longest = max(episode.stop - episode.start for episode in episodes)
+    replay = Replay(world, log, len(episodes), longest)
     replay.reset(episodes)
     policy.start(replay, episodes)
     while not replay.done:
-        replay.step(policy.bids(replay.going))
+        replay.step(policy.bids(replay.pending))
     return ReplayResult(
         np.array([episode.stop - episode.start for episode in episodes]),
         replay.wins,
@@ -88,9 +89,9 @@ class LinearBids:
         """See `ReplayPolicy.start`."""
         self._replay = replay
 
-    def bids(self, episodes: Ints) -> Floats:
+    def bids(self, rows: Ints) -> Floats:
         """See `ReplayPolicy.bids`."""
-        return self._replay.linear_bids(episodes)
+        return self._replay.linear_bids(rows)
 
 
 class PacedBids:
@@ -102,11 +103,11 @@ class PacedBids:
         """See `ReplayPolicy.start`."""
         self._replay = replay
 
-    def bids(self, episodes: Ints) -> Floats:
+    def bids(self, rows: Ints) -> Floats:
         """See `ReplayPolicy.bids`."""
         replay = self._replay
-        base = replay.world.market.base_of_rest(*replay.rest(episodes))
-        return replay.linear_bids(episodes) * base / replay.world.base
+        base = replay.world.market.base_of_rest(*replay.rest(rows))
+        return replay.linear_bids(rows) * base / replay.world.base
 
 
 class HindsightBids:
@@ -139,6 +140,7 @@ class HindsightBids:
                     # What is free is won by the lowest bid.
                     self._plan[i, row] = max(price[row], np.finfo(np.float64).tiny)
 
-    def bids(self, episodes: Ints) -> Floats:
+    def bids(self, rows: Ints) -> Floats:
         """See `ReplayPolicy.bids`."""
-        return self._plan[episodes, self._replay.step_number]
+        episode = rows // self._replay.slots
+        return self._plan[episode, self._replay.position[episode]]

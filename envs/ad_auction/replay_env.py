@@ -35,13 +35,13 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
         >>> env = gym.make("AuctionLog-v0", world=ReplayWorld(log, ReplayConfig()))
         >>> observation, info = env.reset(seed=1)
         >>> observation.shape, int(env.action_space.n)
-        ((12,), 18)
+        ((13,), 10)
     """
 
     metadata = {"render_modes": []}
 
     def __init__(self, world: ReplayWorld) -> None:
-        self.replay = Replay(world, world.train)
+        self.replay = Replay(world, world.train, 1)
         self.observation_space = observation_space(world)
         self.action_space = gym.spaces.Discrete(len(LEVELS))
 
@@ -66,7 +66,8 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
         replay = self.replay
         outcome = replay.step(LEVELS[action] * replay.linear_bids(_FIRST))
         observation = replay.observe(_FIRST)[0]
-        return observation, float(outcome.reward[0]), replay.done, False, replay_info(outcome)
+        reward = float(replay.take_rewards(_FIRST)[0])
+        return observation, reward, replay.done, False, replay_info(outcome)
 
 
 def training_episode(world: ReplayWorld, rng: np.random.Generator) -> slice:

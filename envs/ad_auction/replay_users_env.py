@@ -16,8 +16,6 @@ from envs.ad_auction.replay_env import replay_info, training_episode
 
 __all__ = ["AuctionLogUsersEnv"]
 
-_FIRST = np.zeros(1, np.int64)
-
 
 class AuctionLogUsersEnv(MultiAgentEnv):
     """Bids as `replay_env.AuctionLogEnv` does, with a stream for each user (`stream="user"`).
@@ -32,11 +30,11 @@ class AuctionLogUsersEnv(MultiAgentEnv):
 
     def __init__(self, world: ReplayWorld) -> None:
         super().__init__()
-        self.replay = Replay(world, world.train)
+        self.replay = Replay(world, world.train, 1)
         self.possible_agents = [f"user_{i}" for i in range(world.episode_requests)]
         self.agents: list[str] = []
         self.observation_spaces = dict.fromkeys(self.possible_agents, observation_space(world))
-        space = gym.spaces.Discrete(len(LEVELS))
+        space: gym.Space[Any] = gym.spaces.Discrete(len(LEVELS))
         self.action_spaces = dict.fromkeys(self.possible_agents, space)
         self._rng, _ = seeding.np_random()
 
@@ -46,12 +44,12 @@ class AuctionLogUsersEnv(MultiAgentEnv):
         """Starts an episode; as in Gymnasium, a seed also fixes those that follow."""
         if seed is not None:
             self._rng, _ = seeding.np_random(seed)
-        self.replay.reset([training_episode(self.replay.world, self._rng)])
-        self._rewards: dict[str, float] = {}
+        replay = self.replay
+        replay.reset([training_episode(replay.world, self._rng)])
+        self._met = np.zeros(replay.slots, np.bool_)  # acted, and was not yet told that he is done
         self._infos: dict[str, dict[str, float]] = {}
-        self._ended: set[str] = set()  # their streams are through, and nobody was told yet
-        self.agents = self.possible_agents[: self.replay.num_streams]
-        return {self._agent(): self.replay.observe(_FIRST)[0]}, {}
+        self.agents = [self.possible_agents[row] for row in np.flatnonzero(~replay.ended)]
+        return self._observe(replay.pending), {}
 
     def step(
         self, action_dict: Mapping[str, Any]
@@ -61,40 +59,29 @@ class AuctionLogUsersEnv(MultiAgentEnv):
         Raises:
             ValueError: if the action is not that of the user who has a request, in his space.
         """
-        replay, agent = self.replay, self._agent()
+        replay, rows = self.replay, self.replay.pending
+        agent = self.possible_agents[rows[0]]
         action = action_dict.get(agent)
         if len(action_dict) != 1 or not self.action_spaces[agent].contains(action):
             raise ValueError(f"actions are {dict(action_dict)}; give one for {agent!r} alone")
-        ends = bool(replay.ends_stream(_FIRST)[0])
-        outcome = replay.step(LEVELS[int(action)] * replay.linear_bids(_FIRST))
-        self._rewards[agent] = float(outcome.reward[0])
+        outcome = replay.step(LEVELS[int(action)] * replay.linear_bids(rows))  # type: ignore[arg-type]
         self._infos[agent] = replay_info(outcome)
-        if ends:
-            self._ended.add(agent)
-        told = self._told()
-        # A user who acts again gets what his last request brought; the others have waited for it.
-        seen = replay.observe(_FIRST)[0]
-        observations = dict.fromkeys(told, seen)
-        if not replay.done:
-            observations[self._agent()] = seen
-        rewards = {name: self._rewards.pop(name, 0.0) for name in observations}
+        self._met[rows] = True
+        through = np.flatnonzero(self._met & replay.ended)
+        if not replay.done and not (self._met & ~replay.ended).any():
+            # Once all agents that it has met are done, RLlib takes the episode for done: one of
+            # them waits for the users who come next.
+            through = through[:-1]
+        self._met[through] = False
+        shown = np.concatenate([replay.pending, through])
+        observations = self._observe(shown)
+        rewards = dict(zip(observations, replay.take_rewards(shown).tolist(), strict=True))
         infos = {name: self._infos.pop(name, {}) for name in observations}
-        terminateds = {**dict.fromkeys(told, True), "__all__": replay.done}
+        terminateds = {self.possible_agents[row]: True for row in through}
+        self.agents = [name for name in self.agents if name not in terminateds]
+        terminateds["__all__"] = replay.done
         return observations, rewards, terminateds, {"__all__": False}, infos
 
-    def _told(self) -> list[str]:
-        """Those who learn now that they are through.
-
-        Once all agents that it has met are done, RLlib takes the episode for done: one of them
-        waits for those who come next.
-        """
-        told = sorted(self._ended)
-        others = self._rewards.keys() - self._ended
-        if not self.replay.done and not others:
-            told = told[:-1]
-        self._ended -= set(told)
-        self.agents = [name for name in self.agents if name not in told]
-        return told
-
-    def _agent(self) -> str:
-        return self.possible_agents[int(self.replay.stream(_FIRST)[0])]
+    def _observe(self, rows: np.ndarray) -> dict[str, Any]:
+        seen = self.replay.observe(rows)
+        return {self.possible_agents[row]: obs for row, obs in zip(rows, seen, strict=True)}

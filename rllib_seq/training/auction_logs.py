@@ -49,12 +49,9 @@ def read_auctions(paths: Sequence[str | Path]) -> AuctionLog:
     for log in logs:
         parts.append(_auctions(log, words, users))
         users += log.num_users
-    auctions = AuctionLog(
-        *(np.concatenate([part[name] for part in parts]) for name in ("time", "user", "price")),
-        clicked=np.concatenate([part["clicked"] for part in parts]),
-        codes={name: np.concatenate([part[name] for part in parts]) for name in _FEATURES},
-        words=words,
-    )
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    codes = {name: whole.pop(name) for name in _FEATURES}
+    auctions = AuctionLog(**whole, codes=codes, words=words)
     if not len(auctions):
         names = ", ".join(map(str, paths))
         raise UserError(

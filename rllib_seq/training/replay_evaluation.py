@@ -20,6 +20,7 @@ from envs.ad_auction.replay_baselines import (
     HindsightBids,
     LinearBids,
     PacedBids,
+    ReplayPolicy,
     ReplayResult,
     play_replay,
 )
@@ -62,20 +63,13 @@ class TrainedReplayBids:
                 f"{self._actor.action_space}; this log has {wanted} and Discrete({len(LEVELS)})"
             )
         self._replay = replay
-        self._actor.start(len(episodes) * replay.num_streams)
-        self._rewards = np.zeros((len(episodes), replay.num_streams))
+        self._actor.start(len(episodes) * replay.slots)
 
-    def bids(self, episodes: Ints) -> Floats:
+    def bids(self, rows: Ints) -> Floats:
         """See `ReplayPolicy.bids`."""
         replay = self._replay
-        if replay.step_number:
-            acted, streams, rewards = replay.last
-            self._rewards[acted, streams] = rewards
-        stream = replay.stream(episodes)
-        who = episodes * replay.num_streams + stream
-        rewards = self._rewards[episodes, stream]
-        levels = self._actor.act(who, replay.observe(episodes), rewards)
-        return LEVELS[levels] * replay.linear_bids(episodes)
+        levels = self._actor.act(rows, replay.observe(rows), replay.take_rewards(rows))
+        return LEVELS[levels] * replay.linear_bids(rows)
 
 
 def evaluate_replay(
@@ -93,7 +87,7 @@ def evaluate_replay(
         The content of `evaluation.json`.
     """
     episodes = world.held_out_episodes()
-    policies = [
+    policies: list[ReplayPolicy] = [
         LinearBids(),
         PacedBids(),
         TrainedReplayBids(load_actor(checkpoint)),
