@@ -83,6 +83,13 @@ def train(
     budget: Annotated[
         float | None, typer.Option(help="Budget of one campaign, currency units.")
     ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            help="What training pays: sampled, expected, regret or attributed; of preset log: "
+            "clicks, expected or regret."
+        ),
+    ] = None,
     auction: Annotated[
         str | None, typer.Option(help="The winner pays: second_price or first_price.")
     ] = None,
@@ -114,7 +121,7 @@ def train(
     window_length: Annotated[int | None, typer.Option(help="Steps that the model sees.")] = None,
     patterns: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="patterns.json of discover: sets the window length."),
+        typer.Option(metavar="FILE", help="patterns.json of discover: window length and users."),
     ] = None,
     stop_time_s: Annotated[
         float | None, typer.Option(help="Stop after this many seconds of training.")
@@ -151,6 +158,7 @@ def train(
         window_length,
         num_env_runners,
         seed,
+        reward=reward,
         auction=auction,
         log=tuple(str(path.resolve()) for path in log) if log else None,
         budget_ratio=_ratio(budget_ratio),
@@ -158,7 +166,9 @@ def train(
         held_out_days=held_out_days,
         stream=stream,
     )
-    options = with_patterns(options, patterns)
+    options, told = with_patterns(options, patterns)
+    if told:
+        typer.echo(told)
     limits = None
     if stop_time_s is not None or stop_steps is not None:
         limits = Limits(

@@ -22,6 +22,7 @@ from envs.ad_auction.actions import ACTIONS, BID_UNITS, Actions
 from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
 from envs.ad_auction.features import KINDS
 from envs.ad_auction.market import AUCTIONS
+from envs.ad_auction.observed import Observed
 from envs.ad_auction.signals import Layout
 from envs.ad_auction.traffic import Traffic, load_week
 from envs.ad_auction.users import Audience, ConversionDelay, Creatives, JourneyModel
@@ -163,7 +164,9 @@ _UNIFORM_PRESET = Preset(
     observation="full",
 )
 
-REWARDS = ("sampled", "expected", "regret")
+REWARDS = ("sampled", "expected", "regret", "attributed")
+EVENTFUL = ("sampled", "attributed")
+"""Rewards with which journeys end by events, and not by probabilities."""
 PRESETS: dict[str, Preset] = {
     "journey": _JOURNEY_PRESET,
     "display": _DISPLAY_PRESET,
@@ -199,8 +202,11 @@ class AuctionConfig:
     conversion pays its probability times its value, nobody leaves, and all that follows counts
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
     with less variance. "regret": "expected" minus the profit of the full-information policy, with
-    the luck of prices, channels and stages taken out as well, see `values.Regret`. The last two
-    know the hidden stage: for training only."""
+    the luck of prices, channels and stages taken out as well, see `values.Regret`. These two know
+    the hidden stage: for training only. "attributed": "sampled", redistributed by `credits`: every
+    impression is paid the credit of its channel in advance, and the journey's end is paid what the
+    conversion brings (if any) less what was advanced. Every journey's total stays the same, and so
+    does the best policy (potential-based shaping; Ng, Harada and Russell 1999). For training."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None
@@ -208,17 +214,30 @@ class AuctionConfig:
     auction: str | None = None
     """A key of `market.AUCTIONS`; None: as the preset says."""
 
+    credits: tuple[float, ...] | None = None
+    """`[C]`: what an impression on each channel is credited, in units of a conversion's value; only
+    for `reward="attributed"`, which needs it. `train --patterns` finds it in a log."""
+    observed: Mapping[str, Any] | None = None
+    """What a log tells about the users, laid over the preset: see `observed.Observed`. `train
+    --patterns` sets it."""
     arrival_hours: float | None = None
     """First requests are spread over these first hours; None: as the preset says."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
+        if self.preset == "log":
+            raise ValueError(
+                "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "
+                "docs/replay.md"
+            )
         _choice("preset", self.preset, PRESETS)
         _choice("reward", self.reward, REWARDS)
         if self.auction is not None:
             _choice("auction", self.auction, AUCTIONS)
         _choice("actions", self.actions, ACTIONS)
         _choice("bid_unit", self.bid_unit, BID_UNITS)
+        if self.observed is not None:
+            Observed.from_dict(self.observed)
         if self.observation is not None:
             _choice("observation", self.observation, KINDS)
         if type(self.num_users) is not int or self.num_users < 1:
@@ -237,6 +256,24 @@ class AuctionConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value!r}; give a number of at least 0")
+        self._check_credits()
+
+    def _check_credits(self) -> None:
+        if (self.credits is None) == (self.reward == "attributed"):
+            raise ValueError(
+                f"credits is {self.credits} with reward={self.reward!r}; reward='attributed', and "
+                "it alone, needs credits: a number of at least 0 per channel"
+            )
+        if self.credits is None:
+            return
+        channels = self.build_preset().users.channels
+        if len(self.credits) != len(channels) or not all(
+            isinstance(credit, int | float) and 0 <= credit < math.inf for credit in self.credits
+        ):
+            raise ValueError(
+                f"credits is {self.credits}; give a number of at least 0 for each of the channels "
+                f"{', '.join(channels)}"
+            )
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> AuctionConfig:
@@ -283,6 +320,8 @@ class AuctionConfig:
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""
         preset = PRESETS[self.preset]
+        if self.observed is not None:
+            preset = Observed.from_dict(self.observed).lay_over(preset)
         changes: dict[str, Any] = {}
         if self.budget is not None:
             changes["budget_per_user"] = self.budget / self.num_users

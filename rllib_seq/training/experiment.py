@@ -23,7 +23,7 @@ from ray.rllib.utils import force_list
 
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.presets import EVENTFUL, AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
@@ -60,6 +60,8 @@ class Options:
     """Remote rollout workers; 0 samples in the driver."""
     seed: int | None = None
     """Of weights, exploration and campaigns."""
+    reward: str | None = None
+    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -68,6 +70,11 @@ class Options:
     episode_requests: int | None = None
     held_out_days: int | None = None
     stream: str | None = None
+    observed: dict[str, Any] | None = None
+    """What a log tells about the users, see `AuctionConfig.observed`."""
+    credits: tuple[float, ...] | None = None
+    """Of the channels of the same log, see `AuctionConfig.credits`; taken by the reward that needs
+    them."""
 
 
 def load_config(module: str) -> AlgorithmConfig:
@@ -172,8 +179,10 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
 
 
 def _change_world(config: AlgorithmConfig, options: Options) -> None:
-    simulated = {"preset": options.preset, "budget": options.budget, "auction": options.auction}
-    replayed = {name: getattr(options, name) for name in ("auction", *_REPLAY_OPTIONS)}
+    both = ("reward", "auction")
+    names = ("preset", "budget", "observed", *both)
+    simulated = {name: getattr(options, name) for name in names}
+    replayed = {name: getattr(options, name) for name in (*both, *_REPLAY_OPTIONS)}
     in_log = config.env == REPLAY_ENV
     if in_log and options.preset == "log":
         simulated.pop("preset")
@@ -197,6 +206,8 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
                 f"environment is {config.env!r}"
             )
         config.environment(env_config={**config.env_config, **changes})
+    if config.env_config.get("reward") == "attributed" and options.credits is not None:
+        config.environment(env_config={"credits": options.credits, **config.env_config})
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +349,7 @@ def _check_environment(config: AlgorithmConfig) -> None:
                 f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
                 "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
             )
-    if world.reward == "sampled":
+    if world.reward in EVENTFUL:  # nothing hidden is in it
         return
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
     settings = model_settings(config)
