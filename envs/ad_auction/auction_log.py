@@ -120,9 +120,10 @@ class ReplayConfig:
     reward: str = "regret"
     """"clicks": a logged click counts 1. "expected": a win counts its click probability, in units
     of the mean. "regret": what the bid brings more than the paced bid (`PacedBids`) would have
-    brought on the same request, the rest of the budget counted at `Market.worth_of_rest`. By the
-    performance difference lemma its return is the gain over pacing as far as that worth is exact;
-    the luck of prices is taken out. For training: in evaluation all count clicks."""
+    brought, on average over the prices of 64 requests around this one, with the rest of the budget
+    counted at `Market.worth_of_rest`. By the performance difference lemma its sum is the gain over
+    pacing, as far as that worth is exact; the luck of prices is taken out. For training: in
+    evaluation all count clicks."""
     stream: str = "campaign"
     """Whose history a step's past is: "campaign" or "user"."""
 

@@ -29,6 +29,7 @@ Bools = NDArray[np.bool_]
 LEVELS = np.concatenate([[0.0], 2.0 ** (np.arange(-4, 5) / 3)])
 """`[10]`: no bid, and multipliers of the linear bid from 0.4 to 2.5, 26 % apart."""
 
+_NEAR = np.arange(-32, 32)  # requests whose prices stand for the luck of one
 _HALF_LIFE = 50.0  # requests after which an auction counts half in win rate and price
 
 
@@ -114,17 +115,24 @@ class Replay:
         self._last_paid = np.full(rows, np.nan)  # NaN: lost
         self._reward = np.zeros(rows)
 
-    def reset(self, episodes: list[slice], which: Ints | None = None) -> None:
+    def reset(
+        self,
+        episodes: list[slice],
+        which: Ints | None = None,
+        budget_factor: Floats | float = 1.0,
+    ) -> None:
         """Starts episodes.
 
         Args:
             episodes: rows of the log, each at least one.
             which: numbers of the episodes; None: all.
+            budget_factor: `[n]` or one for all, of the usual budget.
         """
         which = np.arange(self.num_episodes) if which is None else which
         self._start[which] = [episode.start for episode in episodes]
         self._length[which] = [episode.stop - episode.start for episode in episodes]
-        self.budget[which] = [self.world.budget_of(n) for n in self._length[which].tolist()]
+        usual = [self.world.budget_of(n) for n in self._length[which].tolist()]
+        self.budget[which] = np.array(usual) * budget_factor
         for total in (self.position, self.spend, self.worth, self.wins, self.clicks):
             total[which] = 0
         self._recent[:, which] = 0.0
@@ -220,11 +228,10 @@ class Replay:
         kind = self.world.config.reward
         reward = clicked.astype(np.float64) if kind == "clicks" else worth
         if kind == "regret":
-            market, price = self.world.market, self.log.price[at]
-            reference = np.minimum(market.base_of_rest(before, left) * self._worth[at], before)
-            won_by, paid_by = self._clear(reference, price, 0.0)
-            brings = [market.worth_of_rest(before - cost, left - 1) for cost in (paid, paid_by)]
-            reward = worth - won_by * self._worth[at] + brings[0] - brings[1]
+            reference = self.world.market.base_of_rest(before, left) * self._worth[at]
+            reward = self._brings(bids, at, before, left) - self._brings(
+                reference, at, before, left
+            )
         self._reward[rows] += reward
         self._seen[rows] = True
         self._last_paid[rows] = np.where(won, paid, np.nan)
@@ -233,6 +240,16 @@ class Replay:
         self.ended[rows] = self._last[episode, self.position[episode]]
         self.position[episode] += 1
         return ReplayOutcome(won, paid, clicked)
+
+    def _brings(self, bids: Floats, at: Ints, budget: Floats, left: Ints) -> Floats:
+        """`[n]`: what bids bring at the prices around their requests, and the rest after them."""
+        near = np.clip(at[:, None] + _NEAR, 0, len(self.log) - 1)  # (n, K)
+        cut = np.broadcast_to(np.minimum(bids, budget)[:, None], near.shape)
+        won, paid = self._clear(cut, self.log.price[near], 0.0)
+        rest = self.world.market.worth_of_rest(
+            np.maximum(budget[:, None] - paid, 0.0), left[:, None] - 1
+        )
+        return (won * self._worth[at][:, None] + rest).mean(axis=1)
 
     def take_rewards(self, rows: Ints) -> Floats:
         """`[n]`: what the streams brought since it was last asked, see `ReplayConfig.reward`."""

@@ -21,8 +21,8 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     Observation: float32 `[D]`, see `replay.fields`. Action: a multiplier of the linear bid, see
     `replay.LEVELS`; 0 is no bid. Reward: see `ReplayConfig.reward`. An episode begins anywhere in
-    the training days and terminates after N requests. The held-out days cannot be reached from
-    here.
+    the training days, with half to twice the usual budget, and terminates after N requests. The
+    held-out days cannot be reached from here.
 
     Args:
         world: the log and how it is replayed.
@@ -50,7 +50,8 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Starts an episode; see `gymnasium.Env.reset`."""
         super().reset(seed=seed)
-        self.replay.reset([training_episode(self.replay.world, self.np_random)])
+        episode, factor = training_episode(self.replay.world, self.np_random)
+        self.replay.reset([episode], budget_factor=factor)
         return self.replay.observe(_FIRST)[0], {}
 
     def step(
@@ -70,10 +71,14 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
         return observation, reward, replay.done, False, replay_info(outcome)
 
 
-def training_episode(world: ReplayWorld, rng: np.random.Generator) -> slice:
-    """N requests in a row, from anywhere in the training days."""
+def training_episode(world: ReplayWorld, rng: np.random.Generator) -> tuple[slice, float]:
+    """N requests in a row, from anywhere in the training days, and a factor of their budget.
+
+    Half to twice the usual budget: days with other prices lead into states that training with the
+    same budget would never see.
+    """
     start = int(rng.integers(len(world.train) - world.episode_requests + 1))
-    return slice(start, start + world.episode_requests)
+    return slice(start, start + world.episode_requests), float(2.0 ** rng.uniform(-1.0, 1.0))
 
 
 def replay_info(outcome: ReplayOutcome) -> dict[str, float]:

@@ -45,7 +45,8 @@ class AuctionLogUsersEnv(MultiAgentEnv):
         if seed is not None:
             self._rng, _ = seeding.np_random(seed)
         replay = self.replay
-        replay.reset([training_episode(replay.world, self._rng)])
+        episode, factor = training_episode(replay.world, self._rng)
+        replay.reset([episode], budget_factor=factor)
         self._met = np.zeros(replay.slots, np.bool_)  # acted, and was not yet told that he is done
         self._infos: dict[str, dict[str, float]] = {}
         self.agents = [self.possible_agents[row] for row in np.flatnonzero(~replay.ended)]

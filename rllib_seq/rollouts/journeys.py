@@ -290,14 +290,16 @@ class ReplaySampler(JourneySampler):
 
     def _reset(self, campaigns: Ints) -> None:
         world, rng = self.simulator.world, self._rng
-        episodes = [training_episode(world, rng) for _ in campaigns]
+        drawn = [training_episode(world, rng) for _ in campaigns]
+        lengths = np.full(len(drawn), world.episode_requests)
         if self._first:
-            lengths = 1 + rng.integers(world.episode_requests, size=len(episodes))
-            episodes = [
-                slice(e.start, e.start + int(n)) for e, n in zip(episodes, lengths, strict=True)
-            ]
+            lengths = 1 + rng.integers(world.episode_requests, size=len(drawn))
             self._first = False
-        self.simulator.reset(episodes, campaigns)
+        episodes = [
+            slice(episode.start, episode.start + length)
+            for (episode, _), length in zip(drawn, lengths.tolist(), strict=True)
+        ]
+        self.simulator.reset(episodes, campaigns, np.array([factor for _, factor in drawn]))
 
 
 def generalized_advantages(

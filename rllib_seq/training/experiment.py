@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,20 +195,25 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
             f"{config.env!r}; leave the config out, or give tune_configs.ppo_log"
         )
     if odd:
-        name = sorted(odd)[0]
         place = "simulated presets" if in_log else "preset log"
         raise UserError(
-            f"{name.replace('_', '-')} can be set for {place} only; leave it out, or give --preset"
+            f"{_spoken(odd)} can be set for {place} only; leave it out, or give --preset"
         )
     if changes:
         if config.env not in (*_AUCTION_ENVS, REPLAY_ENV):
             raise UserError(
-                f"{', '.join(changes)} can be set for the ad auction only; this config's "
+                f"{_spoken(changes)} can be set for the ad auction only; this config's "
                 f"environment is {config.env!r}"
             )
         config.environment(env_config={**config.env_config, **changes})
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
+
+
+def _spoken(names: Iterable[str]) -> str:
+    """Options as the command line calls them."""
+    words = {"observed": "patterns"}
+    return ", ".join(words.get(name, name.replace("_", "-")) for name in sorted(names))
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
