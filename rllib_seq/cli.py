@@ -175,9 +175,10 @@ def train(
             math.inf if stop_time_s is None else stop_time_s,
             math.inf if stop_steps is None else stop_steps,
         )
+    default = "tune_configs.ppo_log" if preset == "log" else "tune_configs.ppo"
     if resume is None:
         result = run_training(
-            config or ("tune_configs.ppo_log" if preset == "log" else "tune_configs.ppo"),
+            default if config is None else config,
             options,
             limits or Limits(seconds=300.0),
             storage or Path("runs"),
