@@ -99,7 +99,7 @@ class AuctionSimulator:
             self.preset,
             self.num_users,
             config.reward,
-            config.credits,
+            config.credits if config.reward == "attributed" else None,
             self.state,
             num_campaigns,
             count=self.layout.kind == "full",
@@ -125,6 +125,8 @@ class AuctionSimulator:
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
         unused |= {"back"} if model.comes_back is None else set()
+        unused |= {"price"} if self.preset.rivals is not None else set()
+        self._rivals_flight = np.zeros(num_campaigns, np.int64)  # in which the campaign began
         self._drawn = [name for name in OF_REQUESTS if name not in unused]
         self._drawn_keys = np.array([PURPOSES.index(name) for name in self._drawn])
         # Of the channel, that of the next request is drawn; it is seen before it is served.
@@ -146,6 +148,10 @@ class AuctionSimulator:
             )
         self._books.clear(which)
         self._schedule.start(which, seeds)
+        if self.preset.rivals is not None:
+            keys, zero = self._schedule.keys[PURPOSES.index("rivals"), which], np.zeros_like(which)
+            flight = uniforms(keys[None], zero, zero)[0] * self.preset.rivals.num_flights
+            self._rivals_flight[which] = flight.astype(np.int64)
 
     def redraw(self, seed: Seed) -> None:
         """Draws anew, in all campaigns, what nobody can know yet: the same present, another future.
@@ -324,7 +330,7 @@ class AuctionSimulator:
             request + self._ahead,
         )
         drawn = dict(zip(self._drawn, words, strict=True))
-        price = self.preset.prices.ppf(drawn["price"])
+        price = self._market_price(rows, drawn)
         won, paid = self._clear(bids, price, self.preset.floor)
         presence = state.presence[rows]
         made = self.ledgers.affordable(groups, presence * bids, presence * paid)
@@ -343,6 +349,20 @@ class AuctionSimulator:
             paid=np.where(made, paid, 0.0),
         )
         return served, drawn
+
+    def _market_price(self, rows: Ints, drawn: dict[str, Floats]) -> Floats:
+        """`[n]`: the highest competing bids."""
+        rivals, state, campaign = self.preset.rivals, self.state, rows // self.slots
+        if rivals is None:
+            return self.preset.prices.ppf(drawn["price"])
+        return rivals.draw(
+            self._schedule.keys[PURPOSES.index("price"), campaign][None],
+            state.number[rows],
+            state.request[rows],
+            state.channel[rows],
+            self._rivals_flight[campaign],
+            self.hours[campaign],
+        )
 
 
 class BidPolicy(Protocol):

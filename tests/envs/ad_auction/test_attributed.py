@@ -64,7 +64,6 @@ def test_an_impression_is_paid_at_once_and_the_end_settles():
     ("config", "words"),
     [
         ({"reward": "attributed"}, "needs credits"),
-        ({"credits": (1.0, 1.0, 1.0)}, "reward='attributed', and it alone"),
         ({"reward": "attributed", "credits": (1.0,)}, "display, video, search"),
         ({"reward": "attributed", "credits": (1.0, -1.0, 1.0)}, "at least 0 for each"),
     ],

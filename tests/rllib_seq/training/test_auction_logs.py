@@ -149,14 +149,17 @@ def test_from_log_to_table(stream, tmp_path):
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("source", ["mta/journeys.csv.gz", "ipinyou_discover/rows.txt"])
-def test_from_patterns_to_table(source, tmp_path):
+@pytest.mark.parametrize(
+    ("source", "reward"),
+    [("mta/journeys.csv.gz", "attributed"), ("ipinyou_discover/rows.txt", None)],
+)
+def test_from_patterns_to_table(source, reward, tmp_path):
     from rllib_seq.training.from_patterns import with_patterns
 
     path = tmp_path / "patterns.json"
     patterns = discover(load_events(DATA / source))
     patterns.write(path)
-    options, told = with_patterns(Options(num_env_runners=0, seed=1), path)
+    options, told = with_patterns(Options(num_env_runners=0, seed=1, reward=reward), path)
     assert "channels" in told
     small = Protocol(episodes=1, num_seeds=1, num_users=64)
     result = run_training(TINY, options, Limits(steps=200), tmp_path, quiet(), small)
