@@ -32,18 +32,24 @@ def totals(config, seed, campaigns, bid):
     preset=st.sampled_from(["journey", "display"]),
     seed=st.integers(0, 50),
     campaigns=st.sampled_from([1, 3]),
-    slots=st.sampled_from([None, 18]),
     credits=st.lists(st.floats(0.0, 2.0), min_size=3, max_size=3).map(tuple),
 )
-def test_every_total_is_conserved(preset, seed, campaigns, slots, credits):
-    world = {"preset": preset, "num_users": 20, "slots": slots}
+def test_every_total_is_conserved(preset, seed, campaigns, credits):
+    world = {"preset": preset, "num_users": 20}
     plain = totals(AuctionConfig(**world), seed, campaigns, 0.5)
     moved = totals(
         AuctionConfig(**world, reward="attributed", credits=credits), seed, campaigns, 0.5
     )
-    if slots is None:  # else what a user brought last is cleared with his row
-        assert moved[0] == pytest.approx(plain[0], abs=1e-9)
+    assert moved[0] == pytest.approx(plain[0], abs=1e-9)
     assert moved[1] == pytest.approx(plain[1], abs=1e-9)
+
+
+def test_users_who_take_the_rows_of_others_owe_them_nothing():
+    world = {"preset": "display", "num_users": 120, "slots": 90}
+    moved = AuctionConfig(**world, reward="attributed", credits=(1.0, 0.5, 0.2))
+    assert totals(moved, 3, 2, 0.5)[1] == pytest.approx(
+        totals(AuctionConfig(**world), 3, 2, 0.5)[1], abs=1e-9
+    )
 
 
 def test_an_impression_is_paid_at_once_and_the_end_settles():
