@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ _EXAMPLES = """
 Examples:
 
     rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300
+
+    rllib-seq train --preset log --log auctions.parquet --budget-ratio 1/32
 
     rllib-seq evaluate runs/RUN --episodes 4 --seed 2000
 
@@ -69,16 +72,56 @@ def _root() -> None:
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(help="Module with a `config`, or a .py file [default: tune_configs.ppo]."),
+        typer.Argument(
+            help="Module with a `config`, or a .py file [default: tune_configs.ppo; with --preset "
+            "log: tune_configs.ppo_log]."
+        ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="World: journey or display.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="World: journey, display, uniform or log.")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Budget of one campaign, currency units.")
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            help="What training pays: sampled, expected, regret or attributed; of preset log: "
+            "clicks, expected or regret."
+        ),
+    ] = None,
+    auction: Annotated[
+        str | None, typer.Option(help="The winner pays: second_price or first_price.")
+    ] = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Of --preset log: event log or iPinYou rows; may be repeated."
+        ),
+    ] = None,
+    budget_ratio: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATIO",
+            help="Of --preset log: budget / cost of everything, such as 1/32 (the default).",
+        ),
+    ] = None,
+    episode_requests: Annotated[
+        int | None,
+        typer.Option(help="Of --preset log: requests per budget [default: 1000, or fewer]."),
+    ] = None,
+    held_out_days: Annotated[
+        int | None,
+        typer.Option(help="Of --preset log: last days, to evaluate [default: a quarter]."),
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(help="Of --preset log: whose history is remembered, campaign or user."),
     ] = None,
     window_length: Annotated[int | None, typer.Option(help="Steps that the model sees.")] = None,
     patterns: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="patterns.json of discover: sets the window length."),
+        typer.Option(metavar="FILE", help="patterns.json of discover: window length and users."),
     ] = None,
     stop_time_s: Annotated[
         float | None, typer.Option(help="Stop after this many seconds of training.")
@@ -100,7 +143,8 @@ def train(
 
     Stops after 300 seconds unless told otherwise; limits count over all sessions of a run.
 
-    Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`
+    Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`, or on a log of
+    your own `rllib-seq train --preset log --log auctions.parquet --budget-ratio 1/32`
     """
     from rllib_seq.training.console import make_console
     from rllib_seq.training.experiment import Options
@@ -108,16 +152,33 @@ def train(
     from rllib_seq.training.run import resume_training, run_training
     from rllib_seq.training.trainer import Limits
 
-    options = with_patterns(Options(preset, budget, window_length, num_env_runners, seed), patterns)
+    options = Options(
+        preset,
+        budget,
+        window_length,
+        num_env_runners,
+        seed,
+        reward=reward,
+        auction=auction,
+        log=tuple(str(path.resolve()) for path in log) if log else None,
+        budget_ratio=_ratio(budget_ratio),
+        episode_requests=episode_requests,
+        held_out_days=held_out_days,
+        stream=stream,
+    )
+    options, told = with_patterns(options, patterns)
+    if told:
+        typer.echo(told)
     limits = None
     if stop_time_s is not None or stop_steps is not None:
         limits = Limits(
             math.inf if stop_time_s is None else stop_time_s,
             math.inf if stop_steps is None else stop_steps,
         )
+    default = "tune_configs.ppo_log" if preset == "log" else "tune_configs.ppo"
     if resume is None:
         result = run_training(
-            "tune_configs.ppo" if config is None else config,
+            default if config is None else config,
             options,
             limits or Limits(seconds=300.0),
             storage or Path("runs"),
@@ -145,18 +206,19 @@ def evaluate(
 ) -> None:
     """Compare a checkpoint with baselines and oracles on fresh campaigns.
 
-    Writes `evaluation.json` into the run folder (or the current folder).
+    A run of preset log is compared on the held-out days of its log, which need no seeds. Writes
+    `evaluation.json` into the run folder (or the current folder).
 
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
     from rllib_seq.training.console import make_console
-    from rllib_seq.training.run import Protocol, checkpoint_world, run_evaluation
+    from rllib_seq.training.run import Protocol, evaluate_checkpoint
     from rllib_seq.training.run_folder import evaluation_path, find_checkpoint, write_json
 
     folder = find_checkpoint(checkpoint)
     protocol = Protocol(seed=seed, episodes=episodes)
     console = make_console()
-    result = run_evaluation(folder, checkpoint_world(folder, preset), protocol, console)
+    result = evaluate_checkpoint(folder, preset, protocol, console)
     path = evaluation_path(folder)
     write_json(path, result)
     console.print(f"written: {path}", soft_wrap=True, markup=False)
@@ -235,6 +297,18 @@ def bench(
     _write(json_file, result)
     if not result["passed"]:
         raise typer.Exit(1)
+
+
+def _ratio(text: str | None) -> float | None:
+    """A number or a fraction."""
+    if text is None:
+        return None
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError):
+        raise UserError(
+            f"budget-ratio is {text!r}; give a number or a fraction such as 1/32"
+        ) from None
 
 
 def _write(path: Path | None, result: Any) -> None:

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from rllib_seq.errors import UserError
 from rllib_seq.html import GREY, figure_html, page
 from rllib_seq.training.calibration_view import calibration_html
+from rllib_seq.training.replay_view import replay_html
 from rllib_seq.training.run_folder import Row, RunFolder, read_json
 
 __all__ = ["write_report"]
@@ -33,7 +34,10 @@ def write_report(run: RunFolder) -> Path:
         raise UserError(f"run {str(run.path)!r} has nothing to report yet; train it first")
     parts = [f"<h1>{html.escape(run.path.name)}</h1>"]
     if evaluation is not None:
-        parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
+        if evaluation["preset"] == "log":
+            parts += replay_html(evaluation)
+        else:
+            parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
         if "calibration" in evaluation:
             parts += calibration_html(evaluation["calibration"])
     if progress:

@@ -1,7 +1,7 @@
 """The commands of training, as functions: what the command line calls and tests call.
 
 - `run_training`: a new or resumed run, from options to the report.
-- `run_evaluation`: a checkpoint on fresh campaigns.
+- `evaluate_checkpoint`: a checkpoint on fresh campaigns, or on the held-out days of its log.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from rich.console import Console
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import forget_errors, heed_workers
+from rllib_seq.training.auction_logs import replay_config, replay_world
 from rllib_seq.training.calibration_view import calibration_table
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
 from rllib_seq.training.evaluation import evaluate, references, rows, summarize
 from rllib_seq.training.experiment import (
+    REPLAY_ENV,
     Options,
     auction_config,
     load_config,
@@ -33,11 +35,19 @@ from rllib_seq.training.experiment import (
 )
 from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.policies import TrainedBids
+from rllib_seq.training.replay_evaluation import evaluate_replay
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, read_json, write_json
 from rllib_seq.training.trainer import Limits, resumed_config, start_ray, train
 
-__all__ = ["Interrupted", "Protocol", "resume_training", "run_evaluation", "run_training"]
+__all__ = [
+    "Interrupted",
+    "Protocol",
+    "evaluate_checkpoint",
+    "resume_training",
+    "run_evaluation",
+    "run_training",
+]
 
 
 class Interrupted(Exception):
@@ -183,13 +193,42 @@ def _session(
             f"stopped; {newest.name} is written. Go on with: rllib-seq train --resume {run.path}"
         )
     evaluation = None
-    if world is not None:
-        evaluation = run_evaluation(newest, world, protocol, console)
+    if world is not None or config.env == REPLAY_ENV:
+        evaluation = evaluate_checkpoint(newest, None, protocol, console)
         write_json(run.path / "evaluation.json", evaluation)
     report = write_report(run)
     for what, where in (("checkpoint", newest), ("report", report), ("run folder", run.path)):
         console.print(f"{what}: {where}", soft_wrap=True, markup=False)
     return {"run": str(run.path), "checkpoint": str(newest), "evaluation": evaluation}
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, preset: str | None, protocol: Protocol, console: Console
+) -> dict[str, Any]:
+    """Plays a checkpoint where it was trained, or in another preset, and prints the table.
+
+    Args:
+        checkpoint: a checkpoint folder.
+        preset: None: that of the training.
+        protocol: seeds and numbers, of simulated campaigns.
+        console: where progress and the table go.
+
+    Returns:
+        The content of `evaluation.json`.
+
+    Raises:
+        UserError: the preset is unknown or another kind of environment, or the log is gone.
+    """
+    config = resumed_config(checkpoint)
+    if config.env == REPLAY_ENV:
+        if preset not in (None, "log"):
+            raise UserError(
+                f"{str(checkpoint)!r} was trained on a log, whose observations preset {preset!r} "
+                "does not have; leave --preset out"
+            )
+        paths, _ = replay_config(config.env_config)
+        return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
+    return run_evaluation(checkpoint, checkpoint_world(checkpoint, preset), protocol, console)
 
 
 def run_evaluation(
