@@ -7,7 +7,7 @@ import pytest
 
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import STEPS_SAMPLED, worker
-from rllib_seq.training import trainer
+from rllib_seq.training import iterations, trainer
 from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.trainer import Limits, train
 
@@ -39,7 +39,7 @@ def learned(loss):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "error_of_worker", lambda: None)
-    monkeypatch.setattr(trainer, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(iterations, "_PAUSE_SECONDS", 0.0)
     return RunFolder.create(tmp_path, "x", {})
 
 
