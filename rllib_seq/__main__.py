@@ -1,4 +1,4 @@
-"""`python -m rllib_seq`: the command line where the package is not installed, as in a cluster's job."""
+"""`python -m rllib_seq`: the command line where nothing is installed, as in a cluster job."""
 
 from rllib_seq.cli import main
 

@@ -148,7 +148,8 @@ def tune(
         int | None, typer.Option(help="Trials, the config's own values being the first.")
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Where sweeps are kept: a folder, s3://... [default: sweeps].")
+        str | None,
+        typer.Option(help="Where sweeps are kept: a folder, s3://... [default: sweeps]."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest sweep of CONFIG in --storage.")
@@ -209,8 +210,8 @@ def evaluate(
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
     from rllib_seq.training.console import make_console
-    from rllib_seq.training.run import Protocol, checkpoint_world, run_evaluation
     from rllib_seq.training.files import write_json
+    from rllib_seq.training.run import Protocol, checkpoint_world, run_evaluation
     from rllib_seq.training.run_folder import evaluation_path, find_checkpoint
     from rllib_seq.training.storage import local_copy, send_back
 

@@ -39,6 +39,7 @@ __all__ = [
     "Options",
     "auction_config",
     "change_model",
+    "config_in",
     "load_config",
     "load_module",
     "plays_one_stream",
@@ -81,7 +82,12 @@ def load_config(module: str) -> AlgorithmConfig:
     Raises:
         UserError: there is no such module, or it has no such config.
     """
-    config = getattr(load_module(module), "config", None)
+    return config_in(load_module(module), module)
+
+
+def config_in(loaded: Any, module: str) -> AlgorithmConfig:
+    """The config of a module that is imported; see `load_config`."""
+    config = getattr(loaded, "config", None)
     if not isinstance(config, AlgorithmConfig):
         raise UserError(
             f"{module} has no AlgorithmConfig named 'config'; see tune_configs/ppo.py for one"

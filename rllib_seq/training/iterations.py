@@ -21,10 +21,26 @@ from envs.ad_auction.values import full_information
 from rllib_seq.rollouts import STEPS_SAMPLED, heed_workers
 from rllib_seq.training.run_folder import Row
 
-__all__ = ["START", "Iterations", "bayes_profit"]
+__all__ = ["COLUMNS", "START", "Iterations", "bayes_profit"]
 
 START: Row = {"iteration": 0, "steps": 0, "seconds": 0.0}
 """Where a run stands before its first iteration."""
+
+COLUMNS = (
+    "iteration",
+    "steps",
+    "seconds",
+    "steps_per_second",
+    "episode_return",
+    "profit_per_user",
+    "pct_of_bayes",
+    "entropy",
+    "policy_loss",
+    "value_loss",
+    "value_explained_variance",
+    "grad_norm",
+)
+"""What a row of progress holds."""
 
 _PAUSE_SECONDS = 0.05  # for the workers' sake, where an iteration brought nothing
 
@@ -136,5 +152,3 @@ def _row(
 
 def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
-
-

@@ -32,17 +32,18 @@ from rllib_seq.training.experiment import (
     plays_one_stream,
     prepare,
 )
+from rllib_seq.training.files import check_seal, read_json, write_json
 from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.policies import TrainedBids
-from rllib_seq.training.report import write_report
-from rllib_seq.training.files import check_seal, read_json, write_json
 from rllib_seq.training.ray_session import cpus_of, ray_session
+from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint
 from rllib_seq.training.trainer import Limits, resumed_config, train
 
 __all__ = [
     "Interrupted",
     "Protocol",
+    "description",
     "finish_run",
     "resume_training",
     "run_evaluation",
@@ -108,23 +109,30 @@ def run_training(
     run = RunFolder.create(
         storage,
         name if world is None else f"{name}-{world.preset}",
-        {
-            "module": str(Path(module).resolve()) if module.endswith(".py") else module,
-            "options": dataclasses.asdict(options),
-            "stop": _finite_limits(limits),
-            "algorithm": config.algo_class.__name__,
-            "env": str(config.env),
-            "env_config": dict(config.env_config),
-            "model": _model(config),
-            "num_env_runners": config.num_env_runners,
-            "seed": config.seed,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("rllib-seq", "ray", "torch", "numpy")},
-            },
-        },
+        description(module, options, limits, config),
     )
     return _session(config, run, limits, None, console, protocol or Protocol())
+
+
+def description(
+    module: str, options: Options, limits: Limits, config: AlgorithmConfig
+) -> dict[str, Any]:
+    """What is run, with versions: the content of `config.json`."""
+    return {
+        "module": str(Path(module).resolve()) if module.endswith(".py") else module,
+        "options": dataclasses.asdict(options),
+        "stop": _finite_limits(limits),
+        "algorithm": config.algo_class.__name__,
+        "env": str(config.env),
+        "env_config": dict(config.env_config),
+        "model": _model(config),
+        "num_env_runners": config.num_env_runners,
+        "seed": config.seed,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("rllib-seq", "ray", "torch", "numpy")},
+        },
+    }
 
 
 def resume_training(
@@ -217,7 +225,8 @@ def _train(
             algorithm.restore(str(checkpoint))
             console.print(f"resumed from {checkpoint.name}")
         with TrainingDisplay(console, limits) as display:
-            return train(algorithm, run, limits, display.show, auction_config(config))
+            world = auction_config(config)
+            return train(algorithm, run, limits, display.show, display.warn, world)
     finally:
         algorithm.stop()
         if not any(logdir.iterdir()):  # RLlib makes one in ~/ray_results and does not use it

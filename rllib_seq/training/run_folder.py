@@ -20,7 +20,7 @@ import pickle
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = [
     "RunFolder",
     "evaluation_path",
     "find_checkpoint",
+    "free_name",
     "modules_folder",
 ]
 
@@ -87,7 +88,7 @@ class RunFolder:
         stamp = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         if is_uri(storage):
             there = Remote(str(storage))
-            stamp = _free_name(stamp, there.names())
+            stamp = free_name(stamp, there.names())
             folder = cls(_working_copy(stamp), there.child(stamp))
             write_json(folder.path / "config.json", config)
             folder.publish()
@@ -125,6 +126,20 @@ class RunFolder:
                 if path.is_file() and not path.name.startswith("."):
                     self.remote.put(path)
 
+    @classmethod
+    def in_folder(cls, storage: str, name: str, config: Mapping[str, Any]) -> RunFolder:
+        """Makes the folder `storage/name` anew and writes `config.json`."""
+        if is_uri(storage):
+            there = Remote(storage).child(name)
+            there.remove_all()
+            folder = cls(_working_copy(name), there)
+        else:
+            folder = cls(Path(storage) / name)
+            shutil.rmtree(folder.path, ignore_errors=True)
+            folder.path.mkdir()
+        write_json(folder.path / "config.json", config)
+        return folder
+
     def close(self) -> None:
         """Removes the working copy of a remote folder."""
         if self.remote is not None:
@@ -160,7 +175,9 @@ class RunFolder:
             os.replace(aside, final)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise UserError(f"cannot write {final.name}: {error}; {self._how_to_go_on()}") from error
+            raise UserError(
+                f"cannot write {final.name}: {error}; {self._how_to_go_on()}"
+            ) from error
         if self.remote is not None:
             self.remote.child(final.name).remove_all()
             for path in sorted(final.iterdir()):
@@ -217,7 +234,9 @@ class RunFolder:
                     writer.writeheader()
                 writer.writerow(row)
         except OSError as error:
-            raise UserError(f"cannot write {str(path)!r}: {error}; {self._how_to_go_on()}") from error
+            raise UserError(
+                f"cannot write {str(path)!r}: {error}; {self._how_to_go_on()}"
+            ) from error
 
     def rewind_progress(self, iteration: int) -> None:
         """Drops the rows after a checkpoint, which a resumed run will write again."""
@@ -252,7 +271,7 @@ def _make_folder(storage: Path, name: str) -> Path:
     try:
         storage.mkdir(parents=True, exist_ok=True)
         while True:
-            path = storage / _free_name(name, [path.name for path in storage.iterdir()])
+            path = storage / free_name(name, [path.name for path in storage.iterdir()])
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
                 return path
@@ -262,9 +281,10 @@ def _make_folder(storage: Path, name: str) -> Path:
         raise UserError(f"cannot write to storage {str(storage)!r}: {error}") from error
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name, or the name with the first number behind it that is not taken."""
     names = itertools.chain([name], (f"{name}-{attempt}" for attempt in itertools.count(1)))
-    return next(free for free in names if free not in set(taken))
+    return next(free for free in names if free not in taken)
 
 
 def _working_copy(name: str) -> Path:

@@ -92,6 +92,11 @@ class Remote:
         except OSError as error:
             raise UserError(f"cannot read {self.uri!r}: {error}") from error
 
+    def get_file(self, name: str, folder: Path) -> None:
+        """Copies a file that lies in here into a local folder."""
+        with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
+            (folder / name).write_bytes(stream.read())
+
     def remove_all(self) -> None:
         """Removes the folder, if there is one."""
         if self.names():

@@ -23,6 +23,7 @@ from tensorboardX import SummaryWriter
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.rollouts import Faults
 from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
@@ -78,6 +79,7 @@ def train(
     run: RunFolder,
     limits: Limits,
     on_row: Callable[[Row], None],
+    on_fault: Callable[[str], None],
     world: AuctionConfig | None,
 ) -> bool:
     """Trains until a limit or a signal; the last thing it does is to write a checkpoint.
@@ -87,6 +89,7 @@ def train(
         run: where to write; rows that are in `progress.csv` count as done.
         limits: when to stop.
         on_row: is called after every iteration with the new row of progress.
+        on_fault: is called with what an environment did after which training goes on.
         world: of the ad auction, for the profit in % of the Bayes policy; None for other envs.
 
     Returns:
@@ -97,6 +100,7 @@ def train(
     """
     rows = run.read_progress()
     iterations = Iterations(algorithm, rows[-1] if rows else START, world)
+    faults = Faults()
     writer = SummaryWriter(str(run.path), write_to_disk=True)
     saved_at, last_saved = time.monotonic(), iterations.row["iteration"]
 
@@ -114,12 +118,14 @@ def train(
             except Exception:
                 save()
                 raise
+            for fault in faults.new():
+                on_fault(fault)
             if row is None:
                 if iterations.waited > _MOST_SILENT_SECONDS:
                     save()
                     raise RuntimeError(
-                        f"no worker has sampled anything in {iterations.waited:.0f} s; Ray's "
-                        "worker logs say why"
+                        f"no worker has sampled anything in {iterations.waited:.0f} s; "
+                        + (f"the last fault: {faults.last}" if faults.last else "see Ray's logs")
                     )
                 continue
             run.append_progress(row)

@@ -98,7 +98,10 @@ class Trial(tune.Trainable):
         assert setup is not None
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         self._setup = setup
-        self._config = setup.config(config)
+        self._build(config)
+
+    def _build(self, sample: dict[str, Any]) -> None:
+        self._config = self._setup.config(sample)
         self._world = auction_config(self._config)
         forget_errors()
         self._algorithm = heed_workers(self._config.build_algo)
@@ -115,8 +118,8 @@ class Trial(tune.Trainable):
                 self._algorithm.save_checkpoint(folder)
                 bidder = TrainedBids.from_checkpoint(Path(folder), plays_one_stream(self._config))
                 result[VALIDATION_PROFIT] = validation_profit(bidder, self._world)
-        if result["episode_return"] is None:  # schedulers compare numbers
-            result["episode_return"] = -math.inf
+        if result["episode_return"] is None and self._world is None:
+            result["episode_return"] = -math.inf  # schedulers compare numbers
         if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
             self._saved_at = time.monotonic()
             result[SHOULD_CHECKPOINT] = True
@@ -137,7 +140,7 @@ class Trial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Becomes another trial, which spares Tune a new process; see Tune."""
         self._algorithm.stop()
-        self.setup(new_config, self._setup)
+        self._build(new_config)
         return True
 
     def cleanup(self) -> None:

@@ -1,0 +1,51 @@
+"""A sweep around `tune_configs.ppo`: random search, in which ASHA stops early what lags behind.
+
+    rllib-seq tune tune_configs.ppo_asha --num-samples 8
+
+The first trial is `config` as it stands. A trial takes one CPU and samples in its own process, so
+that as many trials run side by side as there are cores; the same module runs on a cluster.
+"""
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+
+import tune_configs.ppo as ppo
+
+STEPS = 110_592  # 18 batches of `tune_configs.ppo`
+
+config = ppo.config.copy(copy_frozen=False)
+config.env_runners(num_env_runners=0)
+
+
+def falling(start: float) -> list[list[float]]:
+    """A learning rate that falls as that of `tune_configs.ppo` does."""
+    return [[0, start], [300_000, start / 5], [2_000_000, 0.03 * start]]
+
+
+search_space = {
+    # By schedules, because they win over `lr` and `entropy_coeff` where a config has both.
+    "lr_schedule": tune.choice([falling(5e-4), falling(1e-3), falling(2e-3), falling(4e-3)]),
+    "entropy_coeff_schedule": tune.choice(
+        [
+            [[0, start], [300_000, later], [2_000_000, 0.1]]
+            for start, later in [(0.6, 0.3), (0.6, 0.1), (0.3, 0.1)]
+        ]
+    ),
+    "train_batch_size": tune.choice([3072, 6144]),
+    "num_epochs": tune.choice([2, 4, 8]),
+    "lambda": tune.uniform(0.3, 0.9),
+    "sequence_config": {"d_model": tune.choice([32, 48])},
+}
+
+tune_config = tune.TuneConfig(
+    # Greedy bids on campaigns that neither training nor evaluation plays.
+    metric="validation_profit",
+    mode="max",
+    num_samples=8,
+    scheduler=ASHAScheduler(
+        time_attr="steps", grace_period=STEPS // 9, reduction_factor=3, max_t=STEPS
+    ),
+    time_budget_s=540,
+)
+
+stop = {"steps": STEPS}
