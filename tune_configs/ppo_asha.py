@@ -15,22 +15,12 @@ STEPS = 110_592  # 18 batches of `tune_configs.ppo`
 
 config = ppo.config.copy(copy_frozen=False)
 config.env_runners(num_env_runners=0)
-
-
-def falling(start: float) -> list[list[float]]:
-    """A learning rate that falls as that of `tune_configs.ppo` does."""
-    return [[0, start], [300_000, start / 5], [2_000_000, 0.03 * start]]
-
+# Constant, to be searched: schedules would win over them.
+config.training(lr_schedule=None, entropy_coeff_schedule=None)
 
 search_space = {
-    # By schedules, because they win over `lr` and `entropy_coeff` where a config has both.
-    "lr_schedule": tune.choice([falling(5e-4), falling(1e-3), falling(2e-3), falling(4e-3)]),
-    "entropy_coeff_schedule": tune.choice(
-        [
-            [[0, start], [300_000, later], [2_000_000, 0.1]]
-            for start, later in [(0.6, 0.3), (0.6, 0.1), (0.3, 0.1)]
-        ]
-    ),
+    "lr": tune.loguniform(3e-4, 4e-3),
+    "entropy_coeff": tune.uniform(0.1, 0.8),
     "train_batch_size": tune.choice([3072, 6144]),
     "num_epochs": tune.choice([2, 4, 8]),
     "lambda": tune.uniform(0.3, 0.9),

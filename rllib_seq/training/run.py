@@ -105,6 +105,7 @@ def run_training(
     """
     config = prepare(load_config(module), options)
     world = auction_config(config)
+    validate(config)
     name = short_name(module)
     run = RunFolder.create(
         storage,
@@ -189,7 +190,6 @@ def _session(
     protocol: Protocol,
 ) -> dict[str, Any]:
     console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
-    validate(config)
     try:
         with ray_session(cpus_of(config), console, logs=run.path / "ray_logs"):
             stopped = _train(config, run, limits, checkpoint, console)

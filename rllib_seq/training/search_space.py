@@ -70,14 +70,25 @@ def check_space(config: AlgorithmConfig, search_space: object) -> None:
     """Refuses what is no search space for a config.
 
     Raises:
-        UserError: it is empty, no dict, or names what the config does not have.
+        UserError: it is empty, no dict, names what the config does not have, or what has no effect.
     """
     if not isinstance(search_space, dict) or not search_space:
         raise UserError(
             f"search_space is {search_space!r}; give a dict such as "
             "{'lr': tune.loguniform(1e-4, 1e-2)}, see tune_configs/ppo_asha.py"
         )
-    default_point(config, search_space)
+    for path, value in paths(default_point(config, search_space)):
+        schedule = f"{path[-1]}_schedule"
+        if isinstance(value, (list, tuple, dict)):
+            raise UserError(
+                f"search_space searches {'/'.join(path)}, which is {value!r}; search a number or a "
+                "name (lr, say, and not lr_schedule)"
+            )
+        if len(path) == 1 and getattr(config, schedule, None) is not None:
+            raise UserError(
+                f"search_space searches {path[0]}, and {schedule} of the config wins over it; set "
+                f"{schedule}=None"
+            )
 
 
 def paths(space: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
