@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["app", "main"]
 
@@ -315,8 +315,6 @@ def _write(path: Path | None, result: Any) -> None:
 
 def main() -> None:
     """Runs the command line; user errors become one line and exit code 2."""
-    from rllib_seq.training.run import Interrupted
-
     # Clusters end what they run by SIGTERM: let everything be cleaned up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -5,11 +5,13 @@
 - `journeys`: how it plays, without RLlib
 - `worker`: RLlib's workers, which tell the driver why they died
 - `faults`: how they tell it
+- `watch`: finds those that hang
 """
 
 from rllib_seq.rollouts.array_env_runner import ArrayEnvRunner
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
 from rllib_seq.rollouts.faults import Faults, forget_errors
+from rllib_seq.rollouts.watch import WorkerWatch
 from rllib_seq.rollouts.worker import (
     STEPS_SAMPLED,
     TellingMultiAgentEnvRunner,
@@ -28,6 +30,7 @@ __all__ = [
     "TellingMultiAgentEnvRunner",
     "TellingRolloutWorker",
     "TellingSingleAgentEnvRunner",
+    "WorkerWatch",
     "count_steps",
     "forget_errors",
     "heed_workers",

@@ -58,10 +58,6 @@ def leave_fault(who: str, error: Exception) -> None:
 class Faults:
     """Reads the faults that workers left, each once."""
 
-    def __init__(self) -> None:
-        self.last: str | None = None
-        """The newest of all."""
-
     def new(self) -> list[str]:
         """Those since the last call, oldest first; equal ones once, with their number."""
         counts: dict[str, int] = {}
@@ -70,8 +66,6 @@ class Faults:
             internal_kv._internal_kv_del(key)
             if said is not None:
                 counts[said.decode()] = counts.get(said.decode(), 0) + 1
-        for self.last in counts:
-            pass
         return [f"{said} ({n} times)" if n > 1 else said for said, n in counts.items()]
 
 

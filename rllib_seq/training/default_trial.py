@@ -34,7 +34,7 @@ class SparesDefault(TrialScheduler):
     @property
     def metric(self) -> str | None:
         """Of the scheduler within."""
-        return self._inner.metric  # type: ignore[no-any-return]
+        return self._inner.metric
 
     @property
     def supports_buffered_results(self) -> bool:

@@ -18,7 +18,7 @@ from envs.ad_auction.oracles import BayesBids
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
 from envs.ad_auction.values import full_information
-from rllib_seq.rollouts import STEPS_SAMPLED, heed_workers
+from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, heed_workers
 from rllib_seq.training.run_folder import Row
 
 __all__ = ["COLUMNS", "START", "Iterations", "bayes_profit"]
@@ -62,7 +62,12 @@ class Iterations:
         self._algorithm, self._world = algorithm, world
         self._bayes = None if world is None else bayes_profit(world)
         self._learned: dict[str, Any] = {}
+        self._watch, self._told = WorkerWatch(algorithm), Faults()
         self.row, self.waited = row, 0.0
+
+    def take_faults(self) -> list[str]:
+        """What happened since the last call, after which training goes on; a line for each."""
+        return [*self._watch.check(), *self._told.new()]
 
     def advance(self) -> Row | None:
         """Trains one iteration of RLlib.

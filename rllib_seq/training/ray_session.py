@@ -20,7 +20,7 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["cpus_of", "ray_session"]
 
@@ -83,7 +83,7 @@ def _local_ray(folder: Path, num_cpus: float, logs: Path | None) -> Iterator[Non
             _temp_dir=str(folder),
         )
         yield
-    except UserError:
+    except (UserError, Interrupted):
         raise
     except Exception as error:
         if logs is not None:

@@ -19,7 +19,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
 from envs.ad_auction.presets import AuctionConfig
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.calibration_view import calibration_table
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
@@ -41,7 +41,6 @@ from rllib_seq.training.run_folder import RunFolder, find_checkpoint
 from rllib_seq.training.trainer import Limits, resumed_config, train
 
 __all__ = [
-    "Interrupted",
     "Protocol",
     "description",
     "finish_run",
@@ -51,10 +50,6 @@ __all__ = [
     "short_name",
     "validate",
 ]
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal; the message says how to go on."""
 
 
 @dataclass(frozen=True)
@@ -193,17 +188,18 @@ def _session(
     try:
         with ray_session(cpus_of(config), console, logs=run.path / "ray_logs"):
             stopped = _train(config, run, limits, checkpoint, console)
-        if stopped and not run.checkpoints():
-            raise Interrupted(
-                "stopped before the first steps came in; there is nothing to go on with"
-            )
-        newest = find_checkpoint(run.path)
-        if stopped:
-            raise Interrupted(
-                f"stopped; {newest.name} is written. Go on with: rllib-seq train --resume "
-                f"{run.place}"
-            )
-        return finish_run(run, newest, auction_config(config), protocol, console)
+            if stopped and not run.checkpoints():
+                raise Interrupted(
+                    "stopped before the first steps came in; there is nothing to go on with"
+                )
+            newest = find_checkpoint(run.path)
+            if stopped:
+                raise Interrupted(
+                    f"stopped; {newest.name} is written. Go on with: rllib-seq train --resume "
+                    f"{run.place}"
+                )
+            # RLlib knows our models as long as Ray is there.
+            return finish_run(run, newest, auction_config(config), protocol, console)
     finally:
         run.publish()
         run.close()

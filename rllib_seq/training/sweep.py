@@ -33,11 +33,11 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from rich.console import Console
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 from rllib_seq.training.default_trial import SparesDefault
 from rllib_seq.training.experiment import Options, config_in, load_module
 from rllib_seq.training.ray_session import ray_session
-from rllib_seq.training.run import Interrupted, Protocol, short_name, validate
+from rllib_seq.training.run import Protocol, short_name, validate
 from rllib_seq.training.search_space import check_space, default_point
 from rllib_seq.training.sweep_console import SweepDisplay, TrialWatcher
 from rllib_seq.training.sweep_folder import SweepFolder

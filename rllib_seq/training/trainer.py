@@ -23,7 +23,6 @@ from tensorboardX import SummaryWriter
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import Faults
 from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
@@ -100,7 +99,7 @@ def train(
     """
     rows = run.read_progress()
     iterations = Iterations(algorithm, rows[-1] if rows else START, world)
-    faults = Faults()
+    last_fault = "none was told; see Ray's logs"
     writer = SummaryWriter(str(run.path), write_to_disk=True)
     saved_at, last_saved = time.monotonic(), iterations.row["iteration"]
 
@@ -118,14 +117,14 @@ def train(
             except Exception:
                 save()
                 raise
-            for fault in faults.new():
-                on_fault(fault)
+            for last_fault in iterations.take_faults():
+                on_fault(last_fault)
             if row is None:
                 if iterations.waited > _MOST_SILENT_SECONDS:
                     save()
                     raise RuntimeError(
-                        f"no worker has sampled anything in {iterations.waited:.0f} s; "
-                        + (f"the last fault: {faults.last}" if faults.last else "see Ray's logs")
+                        f"no worker has sampled anything in {iterations.waited:.0f} s; the last "
+                        f"fault: {last_fault}"
                     )
                 continue
             run.append_progress(row)

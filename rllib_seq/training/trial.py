@@ -41,7 +41,7 @@ currency units; a result of every trial in the ad auction."""
 
 _VALIDATION_BRANCH = 3  # of the seed tree, see evaluation.py
 _VALIDATION_USERS = 2048
-_CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 30.0
 _CPU_UNIT = 10_000  # Ray counts CPUs in ten-thousandths
 
 
@@ -57,6 +57,8 @@ class TrialSetup:
     """Of one trial, shared by its processes; None: as the config says."""
     gpus: float | None = None
     """Of one trial, shared by its learners; None: as the config says."""
+    checkpoint_seconds: float = field(default_factory=lambda: CHECKPOINT_SECONDS)
+    """Between two checkpoints of a trial: what a killed one loses at most."""
 
     def config(self, sample: dict[str, Any]) -> AlgorithmConfig:
         """The config of the trial with these settings.
@@ -110,9 +112,10 @@ class Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Trains until there is a new row of progress, and validates."""
-        while self._iterations.advance() is None:
-            pass
-        result: dict[str, Any] = dict(self._iterations.row)
+        while (row := self._iterations.advance()) is None:
+            self._iterations.take_faults()
+        self._iterations.take_faults()
+        result: dict[str, Any] = dict(row)
         if self._world is not None:
             with tempfile.TemporaryDirectory(prefix="rllib-seq-") as folder:
                 self._algorithm.save_checkpoint(folder)
@@ -120,7 +123,7 @@ class Trial(tune.Trainable):
                 result[VALIDATION_PROFIT] = validation_profit(bidder, self._world)
         if result["episode_return"] is None and self._world is None:
             result["episode_return"] = -math.inf  # schedulers compare numbers
-        if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+        if time.monotonic() - self._saved_at > self._setup.checkpoint_seconds:
             self._saved_at = time.monotonic()
             result[SHOULD_CHECKPOINT] = True
         return result
@@ -130,7 +133,7 @@ class Trial(tune.Trainable):
         self._algorithm.save_checkpoint(checkpoint_dir)
         write_json(Path(checkpoint_dir) / "progress.json", self._iterations.row)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Goes on from a checkpoint, maybe of another trial's settings; see Tune."""
         self._algorithm.restore(checkpoint_dir)
         _keep_own_learning_rate(self._algorithm, self._config)

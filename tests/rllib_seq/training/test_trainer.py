@@ -28,13 +28,6 @@ class Scripted:
         pass
 
 
-class NoFaults:
-    last = None
-
-    def new(self):
-        return []
-
-
 def sampled(steps, episode_return=1.0):
     return {"env_runners": {STEPS_SAMPLED: steps, "episode_return_mean": episode_return}}
 
@@ -46,7 +39,8 @@ def learned(loss):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "error_of_worker", lambda: None)
-    monkeypatch.setattr(trainer, "Faults", NoFaults)
+    monkeypatch.setattr(iterations.Iterations, "take_faults", lambda self: [])
+    monkeypatch.setattr(iterations, "WorkerWatch", lambda algorithm: None)
     monkeypatch.setattr(iterations, "_PAUSE_SECONDS", 0.0)
     return RunFolder.create(tmp_path, "x", {})
 
