@@ -11,7 +11,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 import tune_configs.ppo as ppo
 
-STEPS = 110_592  # 18 batches of `tune_configs.ppo`
+STEPS = 73_728  # 12 batches of `tune_configs.ppo`
 
 config = ppo.config.copy(copy_frozen=False)
 config.env_runners(num_env_runners=0)
@@ -32,8 +32,9 @@ tune_config = tune.TuneConfig(
     metric="validation_profit",
     mode="max",
     num_samples=8,
+    # Before a third of the steps, greedy bids are still the same for everybody: nothing to rank.
     scheduler=ASHAScheduler(
-        time_attr="steps", grace_period=STEPS // 9, reduction_factor=3, max_t=STEPS
+        time_attr="steps", grace_period=STEPS // 3, reduction_factor=3, max_t=STEPS
     ),
     time_budget_s=540,
 )

@@ -14,7 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 import tune_configs.ppo_pbt as population
 from rllib_seq.training.search_space import default_point
 
-STEPS = 110_592
+STEPS = 73_728
 
 config = population.config.copy(copy_frozen=False)
 
@@ -31,7 +31,7 @@ tune_config = tune.TuneConfig(
     max_concurrent_trials=4,  # more would be drawn before they can learn from each other
     search_alg=OptunaSearch(points_to_evaluate=[default_point(config, search_space)], seed=1),
     scheduler=ASHAScheduler(
-        time_attr="steps", grace_period=STEPS // 9, reduction_factor=3, max_t=STEPS
+        time_attr="steps", grace_period=STEPS // 3, reduction_factor=3, max_t=STEPS
     ),
 )
 

@@ -17,7 +17,7 @@ from rllib_seq.training.files import read_json
 from rllib_seq.training.search_space import paths
 from rllib_seq.training.sweep_folder import SETTINGS
 
-__all__ = ["TRIALS", "is_sweep", "write_sweep_report"]
+__all__ = ["TRIALS", "is_sweep", "outcome", "write_sweep_report"]
 
 TRIALS = "trials.json"
 """How each trial ended."""
@@ -77,9 +77,16 @@ def _setting(trial: dict[str, Any], name: str) -> Any:
 
 
 def _cells(trial: dict[str, Any], names: list[str]) -> list[str]:
-    value = "failed" if trial["value"] is None else f"{trial['value']:.4f}"
     settings = [_short(_setting(trial, name)) for name in names]
-    return [trial["trial"], *settings, f"{trial['steps']:,}", f"{trial['seconds']:.0f}", value]
+    spent = [f"{trial['steps']:,}", f"{trial['seconds']:.0f}"]
+    return [trial["trial"], *settings, *spent, outcome(trial)]
+
+
+def outcome(trial: dict[str, Any]) -> str:
+    """What came of a trial, in a word."""
+    if trial["value"] is not None:
+        return f"{trial['value']:.4f}"
+    return "failed" if trial["error"] else "not begun"
 
 
 def _coordinates(trials: list[dict[str, Any]], metric: str) -> go.Figure:

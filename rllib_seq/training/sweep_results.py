@@ -26,7 +26,7 @@ from rllib_seq.training.run_folder import Row, RunFolder
 from rllib_seq.training.search_space import paths
 from rllib_seq.training.sweep_console import described
 from rllib_seq.training.sweep_folder import SweepFolder
-from rllib_seq.training.sweep_report import TRIALS, write_sweep_report
+from rllib_seq.training.sweep_report import TRIALS, outcome, write_sweep_report
 from rllib_seq.training.trainer import Limits
 from rllib_seq.training.trial import TrialSetup
 
@@ -67,7 +67,8 @@ def finish_sweep(
     ]
     if not scored:
         errors = [trial["error"] for trial in trials if trial["error"]]
-        raise UserError(f"no trial came to a result; the first failed with: {errors[0]}")
+        why = f"the first failed with: {errors[0]}" if errors else "give the sweep more time"
+        raise UserError(f"no trial came to a result; {why}")
     best, result = max(scored, key=lambda pair: sign * pair[0]["value"])
     default = next((pair for pair in scored if pair[1].config == settings["default"]), None)
     console.print(
@@ -115,7 +116,7 @@ def _trial(result: tune.Result, metric: str) -> dict[str, Any]:
     value = curve[-1][1] if curve else None
     return {
         "trial": Path(result.path).name,
-        "settings": result.config,
+        "settings": result.config or {},  # empty if it never began
         "steps": last.get("steps", 0),
         "seconds": last.get("seconds", 0.0),
         "value": value,
@@ -212,6 +213,6 @@ def _table(trials: list[dict[str, Any]], metric: str, sign: int) -> Table:
             ),
             f"{trial['steps']:,}",
             f"{trial['seconds']:.0f}",
-            "failed" if trial["value"] is None else f"{trial['value']:.4f}",
+            outcome(trial),
         )
     return table
