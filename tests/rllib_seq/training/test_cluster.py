@@ -153,7 +153,12 @@ def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(cluste
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "mine.py").write_text(CONFIG)
     python = cluster.ray[0]
-    missing = subprocess.run([python, "-c", "import rllib_seq"], cwd=tmp_path, capture_output=True)
+    missing = subprocess.run(
+        [python, "-c", "import rllib_seq"],
+        cwd=tmp_path,
+        env=cluster.environment,
+        capture_output=True,
+    )
     assert b"No module named 'rllib_seq'" in missing.stderr
 
     runs = tmp_path / "runs"
