@@ -37,7 +37,7 @@ from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.ray_session import cpus_of, ray_session
 from rllib_seq.training.report import write_report
-from rllib_seq.training.run_folder import RunFolder, find_checkpoint
+from rllib_seq.training.run_folder import RunFolder, find_checkpoint, split_checkpoint
 from rllib_seq.training.trainer import Limits, resumed_config, train
 
 __all__ = [
@@ -150,9 +150,7 @@ def resume_training(
     Returns:
         See `run_training`; raises the same.
     """
-    chosen = None
-    if Path(place).name.startswith("checkpoint_"):
-        place, chosen = str(place).rstrip("/").rsplit("/", 1)
+    place, chosen = split_checkpoint(place)
     run = RunFolder.open(place)
     settings = run.config
     try:
@@ -269,11 +267,11 @@ def finish_run(
     report = write_report(run)
     run.publish()
     for what, name in (("checkpoint", checkpoint.name), ("report", report.name)):
-        console.print(f"{what}: {run.place}/{name}", soft_wrap=True, markup=False)
+        console.print(f"{what}: {run.place_of(name)}", soft_wrap=True, markup=False)
     console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
     return {
         "run": run.place,
-        "checkpoint": f"{run.place}/{checkpoint.name}",
+        "checkpoint": run.place_of(checkpoint.name),
         "evaluation": evaluation,
     }
 

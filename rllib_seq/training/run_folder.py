@@ -36,6 +36,7 @@ __all__ = [
     "find_checkpoint",
     "free_name",
     "modules_folder",
+    "split_checkpoint",
 ]
 
 Row = dict[str, float | int | None]
@@ -72,6 +73,10 @@ class RunFolder:
     def place(self) -> str:
         """Where a user finds it: a path or a URI."""
         return str(self.path) if self.remote is None else self.remote.uri
+
+    def place_of(self, name: str) -> str:
+        """Where a user finds a file or folder in it."""
+        return str(self.path / name) if self.remote is None else self.remote.child(name).uri
 
     @classmethod
     def create(cls, storage: Path | str, name: str, config: Mapping[str, Any]) -> RunFolder:
@@ -291,6 +296,15 @@ def _working_copy(name: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="rllib-seq-")) / name
     folder.mkdir()
     return folder
+
+
+def split_checkpoint(place: Path | str) -> tuple[str, str | None]:
+    """The run folder of a checkpoint and its name, or a run folder and None."""
+    address, mark, options = str(place).partition("?") if is_uri(place) else (str(place), "", "")
+    folder, _, name = address.rstrip("/").rpartition("/")
+    if not name.startswith("checkpoint_"):
+        return str(place), None
+    return (folder or ".") + mark + options, name
 
 
 def modules_folder(checkpoint: Path) -> Path:

@@ -89,6 +89,10 @@ class SweepFolder:
         """Where a user finds it: a path or a URI."""
         return str(self.path) if self._remote is None else self._remote.uri
 
+    def place_of(self, name: str) -> str:
+        """Where a user finds a file in it."""
+        return str(self.path / name) if self._remote is None else self._remote.child(name).uri
+
     @property
     def settings(self) -> dict[str, Any]:
         """Content of `sweep.json`."""

@@ -91,7 +91,7 @@ def finish_sweep(
     }
     folder.write("result.json", summary)
     folder.publish(report := write_sweep_report(folder.path))
-    console.print(f"report: {folder.place}/{report.name}", soft_wrap=True, markup=False)
+    console.print(f"report: {folder.place_of(report.name)}", soft_wrap=True, markup=False)
     return {**summary, **finished, "trials": trials}
 
 

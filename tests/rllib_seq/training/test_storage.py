@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.run_folder import RunFolder, find_checkpoint
+from rllib_seq.training.run_folder import RunFolder, find_checkpoint, split_checkpoint
 from rllib_seq.training.storage import Remote, is_uri, local_copy, send_back
 from rllib_seq.training.sweep_folder import SweepFolder
 
@@ -90,6 +90,20 @@ def test_what_is_not_there_is_named(uri):
     with pytest.raises(UserError, match="cannot use storage 'nope://x'"):
         Remote("nope://x")
     assert not is_uri("runs/x")
+
+
+@pytest.mark.parametrize(
+    ("place", "parts"),
+    [
+        ("runs/x", ("runs/x", None)),
+        ("runs/x/checkpoint_000001/", ("runs/x", "checkpoint_000001")),
+        ("checkpoint_000001", (".", "checkpoint_000001")),
+        ("s3://b/x/checkpoint_000001?a=b", ("s3://b/x?a=b", "checkpoint_000001")),
+        ("s3://b/x?a=b", ("s3://b/x?a=b", None)),
+    ],
+)
+def test_a_checkpoint_is_told_from_its_run(place, parts):
+    assert split_checkpoint(place) == parts
 
 
 def test_options_of_a_uri_stay_behind_its_path():
