@@ -72,7 +72,7 @@ class Remote:
         """
         target = f"{self._root}/{local.name}"
         try:
-            self._fs.create_dir(self._root)
+            self._fs.create_dir(target if local.is_dir() else self._root)
             if local.is_dir():
                 fs.copy_files(str(local), target, fs.LocalFileSystem(), self._fs)
             else:
