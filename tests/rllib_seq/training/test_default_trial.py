@@ -1,7 +1,15 @@
+from pathlib import Path
 from types import SimpleNamespace
 
+from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from rllib_seq.training.default_trial import SparesDefault
 
@@ -74,3 +82,53 @@ def test_a_restored_sweep_remembers_the_trials_that_ended():
     late = trial(3.0)
     scheduler.on_trial_add(controller(late), late)
     assert report(scheduler, late, 10, 1.0) == TrialScheduler.STOP
+
+
+class Climber(tune.Trainable):
+    """Climbs by its rate; what it has climbed is its state."""
+
+    def setup(self, config):
+        self.height, self.config = 0.0, config
+
+    def step(self):
+        self.height += self.config["lr"]
+        return {"profit": self.height, "lr": self.config["lr"]}
+
+    def save_checkpoint(self, checkpoint_dir):
+        (Path(checkpoint_dir) / "height").write_text(str(self.height))
+
+    def load_checkpoint(self, checkpoint_dir):
+        self.height = float((Path(checkpoint_dir) / "height").read_text())
+
+    def reset_config(self, new_config):
+        self.setup(new_config)
+        return True
+
+
+def test_a_population_passes_the_default_by(ray_session, tmp_path):
+    """PBT moves laggards to the best; the default neither follows nor leads."""
+    space = {"lr": tune.uniform(0.0, 3.0)}
+    population = PopulationBasedTraining(
+        perturbation_interval=2, hyperparam_mutations=space, quantile_fraction=0.5
+    )
+    points = [DEFAULT, {"lr": 0.1}, {"lr": 2.0}]
+    tuner = tune.Tuner(
+        Climber,
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric="profit",
+            mode="max",
+            num_samples=3,
+            search_alg=BasicVariantGenerator(points_to_evaluate=points, random_state=1),
+            scheduler=SparesDefault(population, DEFAULT),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path), stop={"training_iteration": 8}, verbose=0
+        ),
+    )
+    curves = [list(result.metrics_dataframe["lr"]) for result in tuner.fit()]
+    default, laggard = curves[0], curves[1]
+    assert default == [1.0] * 8
+    assert laggard[0] == 0.1
+    assert len(set(laggard)) > 1
