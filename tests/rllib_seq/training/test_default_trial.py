@@ -84,36 +84,44 @@ def test_a_restored_sweep_remembers_the_trials_that_ended():
     assert report(scheduler, late, 10, 1.0) == TrialScheduler.STOP
 
 
-class Climber(tune.Trainable):
-    """Climbs by its rate; what it has climbed is its state."""
+def climber():
+    # Not of the module, which workers cannot import: travels by value.
+    class Climber(tune.Trainable):
+        """Climbs by its rate; what it has climbed is its state."""
 
-    def setup(self, config):
-        self.height, self.config = 0.0, config
+        def setup(self, config):
+            self.height, self.config = 0.0, config
 
-    def step(self):
-        self.height += self.config["lr"]
-        return {"profit": self.height, "lr": self.config["lr"]}
+        def step(self):
+            self.height += self.config["lr"]
+            return {"profit": self.height, "lr": self.config["lr"]}
 
-    def save_checkpoint(self, checkpoint_dir):
-        (Path(checkpoint_dir) / "height").write_text(str(self.height))
+        def save_checkpoint(self, checkpoint_dir):
+            (Path(checkpoint_dir) / "height").write_text(str(self.height))
 
-    def load_checkpoint(self, checkpoint_dir):
-        self.height = float((Path(checkpoint_dir) / "height").read_text())
+        def load_checkpoint(self, checkpoint_dir):
+            self.height = float((Path(checkpoint_dir) / "height").read_text())
 
-    def reset_config(self, new_config):
-        self.setup(new_config)
-        return True
+        def reset_config(self, new_config):
+            self.setup(new_config)
+            return True
+
+    return Climber
 
 
 def test_a_population_passes_the_default_by(ray_session, tmp_path):
     """PBT moves laggards to the best; the default neither follows nor leads."""
     space = {"lr": tune.uniform(0.0, 3.0)}
     population = PopulationBasedTraining(
-        perturbation_interval=2, hyperparam_mutations=space, quantile_fraction=0.5
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        hyperparam_mutations=space,
+        quantile_fraction=0.5,
+        synch=True,
     )
     points = [DEFAULT, {"lr": 0.1}, {"lr": 2.0}]
     tuner = tune.Tuner(
-        Climber,
+        climber(),
         param_space=space,
         tune_config=tune.TuneConfig(
             metric="profit",
