@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import os
+import signal
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["app", "main"]
 
@@ -28,6 +29,8 @@ Examples:
     rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300
 
     rllib-seq train --preset log --log auctions.parquet --budget-ratio 1/32
+
+    rllib-seq tune tune_configs.ppo_asha --num-samples 8
 
     rllib-seq evaluate runs/RUN --episodes 4 --seed 2000
 
@@ -132,10 +135,12 @@ def train(
     num_env_runners: Annotated[int | None, typer.Option(help="Remote rollout workers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, exploration, campaigns.")] = None,
     storage: Annotated[
-        Path | None, typer.Option(help="Where run folders are made [default: runs].")
+        str | None,
+        typer.Option(help="Where run folders are made: a folder, s3://... [default: runs]."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with this run folder, or one of its checkpoints."),
     ] = None,
     json_file: Json = None,
 ) -> None:
@@ -181,7 +186,7 @@ def train(
             default if config is None else config,
             options,
             limits or Limits(seconds=300.0),
-            storage or Path("runs"),
+            storage or "runs",
             make_console(),
         )
     else:
@@ -195,8 +200,63 @@ def train(
 
 
 @app.command()
+def tune(
+    config: Annotated[
+        str,
+        typer.Argument(help="Module with a `config` and a `search_space`, or a .py file."),
+    ],
+    num_samples: Annotated[
+        int | None, typer.Option(help="Trials, the config's own values being the first.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Where sweeps are kept: a folder, s3://... [default: sweeps]."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest sweep of CONFIG in --storage.")
+    ] = False,
+    stop_steps: Annotated[int | None, typer.Option(help="Steps of one trial, at most.")] = None,
+    stop_time_s: Annotated[
+        float | None, typer.Option(help="Seconds of training of one trial, at most.")
+    ] = None,
+    cpus_per_trial: Annotated[
+        float | None, typer.Option(help="CPUs of one trial with its workers; may be .5, say.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="GPUs of one trial's learners; may be .25, say.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="World: journey or display.")] = None,
+    num_env_runners: Annotated[
+        int | None, typer.Option(help="Remote rollout workers of one trial.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the search and of every trial.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Search for better settings: trials side by side, the best one evaluated and exported.
+
+    The search space, the scheduler and the search are Ray Tune's own, see tune_configs/ppo_asha.py.
+
+    Example: `rllib-seq tune tune_configs.ppo_asha --num-samples 8 --storage sweeps`
+    """
+    from rllib_seq.training.console import make_console
+    from rllib_seq.training.experiment import Options
+    from rllib_seq.training.sweep import SweepOptions, resume_sweep, run_sweep
+
+    options = SweepOptions(
+        num_samples=num_samples,
+        stop_steps=stop_steps,
+        stop_time_s=stop_time_s,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        trial=Options(preset=preset, num_env_runners=num_env_runners, seed=seed),
+    )
+    go = resume_sweep if resume else run_sweep
+    _write(json_file, go(config, options, storage or "sweeps", make_console()))
+
+
+@app.command()
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="Run or checkpoint folder.")],
+    checkpoint: Annotated[str, typer.Argument(help="Run or checkpoint folder, or its URI.")],
     preset: Annotated[
         str | None, typer.Option(help="World; default: that of the training.")
     ] = None,
@@ -212,34 +272,45 @@ def evaluate(
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
     from rllib_seq.training.console import make_console
+    from rllib_seq.training.files import write_json
     from rllib_seq.training.run import Protocol, evaluate_checkpoint
-    from rllib_seq.training.run_folder import evaluation_path, find_checkpoint, write_json
+    from rllib_seq.training.run_folder import evaluation_path, find_checkpoint
+    from rllib_seq.training.storage import local_copy, send_back
 
-    folder = find_checkpoint(checkpoint)
     protocol = Protocol(seed=seed, episodes=episodes)
     console = make_console()
-    result = evaluate_checkpoint(folder, preset, protocol, console)
-    path = evaluation_path(folder)
-    write_json(path, result)
-    console.print(f"written: {path}", soft_wrap=True, markup=False)
+    with local_copy(checkpoint) as place:
+        folder = find_checkpoint(place)
+        result = evaluate_checkpoint(folder, preset, protocol, console)
+        path = evaluation_path(folder)
+        write_json(path, result)
+        written = send_back(path, place, checkpoint)
+    console.print(f"written: {written}", soft_wrap=True, markup=False)
     _write(json_file, result)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[str, typer.Argument(help="Run or sweep folder, or its URI.")],
     json_file: Json = None,
 ) -> None:
-    """Draw a run as one HTML page that needs no network.
+    """Draw a run or a sweep as one HTML page that needs no network.
 
     Example: `rllib-seq report runs/ppo-journey-20260102-030405`
     """
     from rllib_seq.training.report import write_report
     from rllib_seq.training.run_folder import RunFolder
+    from rllib_seq.training.storage import local_copy, send_back
+    from rllib_seq.training.sweep_report import is_sweep, write_sweep_report
 
-    path = write_report(RunFolder.open(run))
-    typer.echo(f"written: {path}")
-    _write(json_file, {"report": str(path)})
+    with local_copy(run) as place:
+        if is_sweep(place):
+            path = write_sweep_report(place)
+        else:
+            path = write_report(RunFolder.open(place))
+        written = send_back(path, place, run)
+    typer.echo(f"written: {written}")
+    _write(json_file, {"report": written})
 
 
 @app.command()
@@ -318,8 +389,8 @@ def _write(path: Path | None, result: Any) -> None:
 
 def main() -> None:
     """Runs the command line; user errors become one line and exit code 2."""
-    from rllib_seq.training.run import Interrupted
-
+    # Clusters end what they run by SIGTERM: let everything be cleaned up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from rllib_seq.errors import UserError
 from rllib_seq.html import GREY, figure_html, page
 from rllib_seq.training.calibration_view import calibration_html
+from rllib_seq.training.files import read_json
 from rllib_seq.training.replay_view import replay_html
-from rllib_seq.training.run_folder import Row, RunFolder, read_json
+from rllib_seq.training.run_folder import Row, RunFolder
 
 __all__ = ["write_report"]
 
