@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,10 @@ Examples:
     rllib-seq report runs/RUN
 
     rllib-seq discover events.parquet
+
+    rllib-seq export runs/RUN policy
+
+    rllib-seq serve policy --budget 100
 
     rllib-seq bench discover
 """
@@ -206,6 +210,117 @@ def discover(
 
 
 @app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Run or checkpoint folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the export goes.")],
+    json_file: Json = None,
+) -> None:
+    """Write a policy as ONNX, for `serve`: it needs no torch, no Ray and no pickle.
+
+    A server that serves the folder takes a new export over at once, if it passes its self-test.
+
+    Example: `rllib-seq export runs/ppo-journey-20260102-030405 policy`
+    """
+    from rllib_seq.training.export import export_checkpoint
+
+    typer.echo("exporting (about ten seconds)")
+    spec = export_checkpoint(checkpoint, folder)
+    typer.echo(f"written: {folder / 'spec.json'}, model {spec['model']['sha256'][:12]}")
+    _write(json_file, spec)
+
+
+@app.command()
+def serve(
+    what: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_OR_EXPORT", help="An export, or a checkpoint.")
+    ],
+    engine: Annotated[str, typer.Option(help="local: one process; ray: a Ray Serve fleet.")] = (
+        "local"
+    ),
+    host: Annotated[str, typer.Option(help="Address; others than this machine need a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one (local).")] = 8080,
+    state: Annotated[
+        str, typer.Option(help="File, :memory:, or redis://HOST:PORT/DB: spend and sessions.")
+    ] = "bid-server.sqlite",
+    budget: Annotated[
+        float | None, typer.Option(help="Hard limit on spend [default: as in training].")
+    ] = None,
+    flight_hours: Annotated[
+        float | None, typer.Option(help="Length of the campaign [default: as in training].")
+    ] = None,
+    cap: Annotated[int, typer.Option(help="Impressions per user and --cap-hours; 0: no cap.")] = 0,
+    cap_hours: Annotated[float, typer.Option(help="Period of the frequency cap.")] = 24.0,
+    charge: Annotated[str, typer.Option(help="What spends: win, or billing alone.")] = "win",
+    pacing: Annotated[str, typer.Option(help="none, proportional, pid or dual.")] = "none",
+    currency: Annotated[str, typer.Option(help="Of all prices.")] = "USD",
+    tmax_ms: Annotated[float, typer.Option(help="Most time for an answer.")] = 100.0,
+    hold_seconds: Annotated[float, typer.Option(help="How long a bid holds (exp).")] = 300.0,
+    max_users: Annotated[int, typer.Option(help="Users in memory.")] = 131_072,
+    explore: Annotated[float, typer.Option(help="Share of random actions, to learn from.")] = 0.0,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write served trajectories (Parquet).")
+    ] = None,
+    public_url: Annotated[
+        str, typer.Option(help="Where notices reach the server [default: as it was asked].")
+    ] = "",
+    min_replicas: Annotated[int, typer.Option(help="Of the fleet (ray).")] = 1,
+    max_replicas: Annotated[int, typer.Option(help="Likewise.")] = 4,
+    json_file: Json = None,
+) -> None:
+    """Serve bids over OpenRTB 2.6, remembering every user. See docs/serving.md.
+
+    RLLIB_SEQ_TOKEN is the token that requests must show, RLLIB_SEQ_USER_SECRET the key of the hash
+    that stands for user ids. `/docs` describes the API, `/` shows live figures.
+
+    Example: `rllib-seq serve policy --budget 100 --state campaign.sqlite`
+    """
+    import tempfile
+
+    from rllib_seq.serving.settings import Settings
+    from rllib_seq.serving.spec import SPEC
+
+    if engine not in ("local", "ray"):
+        raise UserError(f"--engine is {engine!r}; choose one of: local, ray")
+    with tempfile.TemporaryDirectory(prefix="rllib-seq-export-") as aside:
+        folder = what
+        if not (what / SPEC).is_file():
+            from rllib_seq.training.export import export_checkpoint
+
+            folder = Path(aside)
+            export_checkpoint(what, folder)
+        settings = Settings(
+            export=str(folder.resolve()),
+            state=state,
+            budget=budget,
+            flight_hours=flight_hours,
+            cap=cap,
+            cap_hours=cap_hours,
+            charge=charge,
+            pacing=pacing,
+            currency=currency,
+            tmax_ms=tmax_ms,
+            hold_seconds=hold_seconds,
+            max_users=max_users,
+            explore=explore,
+            record=None if record is None else str(record.resolve()),
+            public_url=public_url,
+            token=os.environ.get("RLLIB_SEQ_TOKEN"),
+            user_secret=os.environ.get("RLLIB_SEQ_USER_SECRET"),
+        )
+        if engine == "local":
+            from rllib_seq.serving.engine_local import serve_local
+
+            totals = serve_local(settings, host, port)
+        else:
+            from rllib_seq.serving.engine_ray import serve_ray
+
+            totals = serve_ray(settings, host, port, min_replicas, max_replicas)
+        _write(json_file, totals)
+
+
+@app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="What to measure: a file of tests/benchmarks.")],
     only: Annotated[
@@ -244,8 +359,6 @@ def _write(path: Path | None, result: Any) -> None:
 
 def main() -> None:
     """Runs the command line; user errors become one line and exit code 2."""
-    from rllib_seq.training.run import Interrupted
-
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:

@@ -2,6 +2,7 @@
 
 - `UserError`: the base of them all; the command line prints its message and exits with code 2
 - `NonFiniteInputError`: NaN or infinity reached a model
+- `Interrupted`: a signal came
 """
 
 
@@ -11,3 +12,7 @@ class UserError(ValueError):
 
 class NonFiniteInputError(UserError):
     """An observation, previous action or previous reward is NaN or infinite."""
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal; the message says how to go on."""

@@ -18,7 +18,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
 from envs.ad_auction.presets import AuctionConfig
-from rllib_seq.errors import UserError
+from rllib_seq.errors import Interrupted, UserError
 from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.calibration_view import calibration_table
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
@@ -38,10 +38,6 @@ from rllib_seq.training.run_folder import RunFolder, find_checkpoint, read_json,
 from rllib_seq.training.trainer import Limits, resumed_config, start_ray, train
 
 __all__ = ["Interrupted", "Protocol", "resume_training", "run_evaluation", "run_training"]
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal; the message says how to go on."""
 
 
 @dataclass(frozen=True)
