@@ -153,9 +153,11 @@ class Tracker:
 
     def user_arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of the users by name, `[rows, ...]`; clear before the first is counted."""
-        names = ("impressions", "clicks", "visits", "session", "won", "gone", "last_paid", "spent")
-        names += ("first_hour", "request_hour", "click_hour", "visit_hour", "touches")
-        return {name: getattr(self, name) for name in (*names, "last_channel")}
+        names = [
+            *("impressions", "clicks", "visits", "session", "won", "gone", "last_paid", "spent"),
+            *("first_hour", "request_hour", "click_hour", "visit_hour", "touches", "last_channel"),
+        ]
+        return {name: getattr(self, name) for name in names}
 
     def campaign_state(self) -> list[NDArray[np.float64]]:
         """The arrays of the campaigns, for reading and writing."""
@@ -220,9 +222,7 @@ class Tracker:
         )
 
 
-def wear_out(
-    users: Any, rows: Ints, hour: Floats, creative: Ints, half_life_hours: float
-) -> None:
+def wear_out(users: Any, rows: Ints, hour: Floats, creative: Ints, half_life_hours: float) -> None:
     """Counts impressions that wear out the next, see `users.Creatives`.
 
     Args:

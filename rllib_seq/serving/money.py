@@ -95,7 +95,7 @@ class Money:
 
     def pace(self, hour: float) -> None:
         """Lets the rule decide, once a tick."""
-        if self._rule is None:
+        if self._rule is None or self._state is None:
             return
         tick = int((hour - self._start) / self._tick_hours)
         if tick <= self._tick:

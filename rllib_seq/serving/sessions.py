@@ -126,7 +126,8 @@ class Sessions:
 
     def pack_campaign(self) -> bytes:
         """What is remembered of the campaign and not of a user."""
-        parts = [array.tobytes() for array in self._tracker.campaign_state()] if self._tracker else []
+        arrays = self._tracker.campaign_state() if self._tracker else []
+        parts = [array.tobytes() for array in arrays]
         if not self._of_user:
             parts += self._windows.pack(_CAMPAIGN)
         return b"".join(parts)

@@ -126,8 +126,10 @@ class Spec:
 
     def same_interface(self, other: Spec) -> bool:
         """Whether another policy can take over from this one, sessions and all."""
-        names = ("encoder", "stream", "window_length", "prev_action", "prev_reward")
-        names += ("action_sizes", "world", "facts")
+        names = [
+            *("encoder", "stream", "window_length", "prev_action", "prev_reward"),
+            *("action_sizes", "world", "facts"),
+        ]
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     @property

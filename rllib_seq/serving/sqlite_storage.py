@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.storage import TOTALS, Change, Hold
@@ -208,7 +209,7 @@ class SQLiteStorage:
         db.close()
 
 
-def _locked(path: str) -> object:
+def _locked(path: str) -> IO[str]:
     """A lock that ends with the process."""
     try:
         lock = Path(path + ".lock").open("w")

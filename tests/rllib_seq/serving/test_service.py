@@ -5,18 +5,13 @@ import time
 
 import numpy as np
 import pytest
+from serving_helpers import HOUR, always, ask
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.batching import LATE, Batcher
 from rllib_seq.serving.bid_ids import Bid, BidSigner
-from rllib_seq.serving.service import Ask, user_key
+from rllib_seq.serving.service import user_key
 from rllib_seq.serving.settings import Settings
-
-HOUR = 3600.0
-
-
-def ask(user, floor=0.0):
-    return Ask(user, 0, 0, 0, floor)
 
 
 def bid_of(service, user):
@@ -26,20 +21,6 @@ def bid_of(service, user):
         if answer.bid is not None:
             return answer.bid
     raise AssertionError("the policy never bids")
-
-
-class AlwaysBids:
-    """The policy of an export, but for what it does."""
-
-    def __init__(self, policy, action):
-        self.spec, self.action = policy.spec, action
-
-    def act(self, observation, past):
-        return np.full(len(observation), self.action)
-
-
-def always(service, action):
-    service.replace(AlwaysBids(service.policy, action))
 
 
 def test_a_budget_is_never_overspent_however_many_bids_are_open(journey, serve, clock):
@@ -134,7 +115,7 @@ def test_what_was_written_is_there_after_a_crash(journey, serve, clock, tmp_path
     crashed = serve(journey, str(tmp_path / "a.sqlite"), budget=5.0)
     whole = serve(journey, budget=5.0)
     bids = []
-    for step in range(6):
+    for _ in range(6):
         bids = [service.answer([ask(1), ask(2)]) for service in (crashed, whole)]
         clock.now += HOUR
         assert [a.why for a in bids[0]] == [a.why for a in bids[1]]

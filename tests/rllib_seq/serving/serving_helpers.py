@@ -1,4 +1,4 @@
-"""A real server in a thread or a process, and how to talk to it."""
+"""A server in a thread or a process and how to talk to it; a policy that always bids."""
 
 import contextlib
 import http.client
@@ -11,10 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import uvicorn
 
 from rllib_seq.serving.app import create_app, open_service
+from rllib_seq.serving.service import Ask
 
+HOUR = 3600.0
 LEAN = Path(__file__).with_name("serving_lean.py")
 
 
@@ -103,3 +106,21 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def ask(user, floor=0.0):
+    return Ask(user, 0, 0, 0, floor)
+
+
+class AlwaysBids:
+    """The policy of an export, but for what it does."""
+
+    def __init__(self, policy, action):
+        self.spec, self.action = policy.spec, action
+
+    def act(self, observation, past):
+        return np.full(len(observation), self.action)
+
+
+def always(service, action):
+    service.replace(AlwaysBids(service.policy, action))
