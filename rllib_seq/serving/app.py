@@ -1,8 +1,7 @@
 """The HTTP application, the same for every engine.
 
-- `create_app`: a FastAPI app around a bid service.
+- `create_app`: FastAPI around a bid service, and the fast path in front of it.
 - `open_service`: the service of some settings.
-- `check_exposure`: who may be served without a token.
 
 `POST /openrtb2/bid`, `GET /notice/{kind}`, `/healthz`, `/metrics`, `/live`, `/` and `/docs`.
 """
@@ -11,37 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
-import ipaddress
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, quote
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, JSONResponse, Response
-from pydantic import BaseModel, ValidationError
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.access import authorised
 from rllib_seq.serving.batching import Batcher
+from rllib_seq.serving.bid_endpoint import BID_PATH, BidEndpoint, first_problem, problem
 from rllib_seq.serving.live_page import PAGE
 from rllib_seq.serving.metrics import Metrics
-from rllib_seq.serving.openrtb import NO_BID, Bid, BidRequest, BidResponse, SeatBid, asks_of
+from rllib_seq.serving.openrtb import BidRequest, BidResponse
 from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.service import Answer, BidService, user_key
+from rllib_seq.serving.service import BidService, user_key
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.spec import SPEC
 from rllib_seq.serving.storage import open_storage
 
-__all__ = ["check_exposure", "create_app", "open_service"]
+__all__ = ["create_app", "open_service"]
 
 _LOG = logging.getLogger(__name__)
 _OPEN = ("/healthz", "/notice/")
@@ -97,24 +93,7 @@ def open_service(settings: Settings) -> BidService:
         raise
 
 
-def check_exposure(host: str, settings: Settings) -> None:
-    """Refuses to be reached from elsewhere without a token.
-
-    Raises:
-        UserError: the host is not this machine alone, and there is no token.
-    """
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and settings.token is None:
-        raise UserError(
-            f"--host {host} can be reached from other machines; set a token of at least 16 "
-            "characters in RLLIB_SEQ_TOKEN, or serve on 127.0.0.1"
-        )
-
-
-def create_app(make_service: Callable[[], BidService]) -> FastAPI:
+def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
     """Builds the app.
 
     Args:
@@ -127,116 +106,53 @@ def create_app(make_service: Callable[[], BidService]) -> FastAPI:
         app.state.service = service
         app.state.batcher = Batcher(service)
         app.state.metrics = Metrics(service)
+        app.state.bid = BidEndpoint(service, app.state.batcher, app.state.metrics)
         watching = asyncio.create_task(_watch(service, app.state.metrics))
         yield
         watching.cancel()
         service.close()
 
     app = FastAPI(title="rllib-seq bid server", version="OpenRTB 2.6", lifespan=lifespan)
-    app.add_middleware(_Guard, state=app.state)
     app.add_exception_handler(RequestValidationError, _invalid)
-    _bid_routes(app)
+    _bid_route(app)
     _notice_routes(app)
     _figure_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return app
+    return _Front(app)
 
 
-def _bid_routes(app: FastAPI) -> None:
+class _Front:
+    """The whole application: the token first, then bids, then what FastAPI serves."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            token = self._app.state.service.settings.token
+            if token is not None and not path.startswith(_OPEN) and not authorised(scope, token):
+                refusal = _refusal(401, "give the token: Authorization: Bearer TOKEN")
+                await refusal(scope, receive, send)
+                return
+            if path == BID_PATH and scope["method"] == "POST":
+                await self._app.state.bid(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _bid_route(app: FastAPI) -> None:
     body = {"content": {"application/json": {"schema": {"$ref": _REF.format(model="BidRequest")}}}}
 
     @app.post(
-        "/openrtb2/bid",
+        BID_PATH,
         response_model=BidResponse,
         responses={**_PROBLEMS, 204: {"description": "No bid."}},
         openapi_extra={"requestBody": {**body, "required": True}},
     )
     async def bid(request: Request) -> Response:
         """Bids on the impressions of an OpenRTB 2.6 request, or says why not (`nbr`)."""
-        started = time.monotonic()
-        service: BidService = app.state.service
-        content = await _body(request, service.settings)
-        if isinstance(content, Response):
-            return content
-        try:
-            asked = BidRequest.model_validate_json(content)
-        except ValidationError as error:
-            return _problem(400, _first(error.errors(include_url=False, include_input=False)))
-        asks, why = asks_of(asked, service)
-        if not asks:
-            service.counts[why] += 1
-            return _no_bid(asked.id, why)
-        tmax = min(asked.tmax or service.settings.tmax_ms, service.settings.tmax_ms)
-        deadline = started + (tmax - service.settings.margin_ms) / 1000.0
-        ask = app.state.batcher.ask
-        if len(asks) == 1:
-            answers = [await ask(asks[0][1], deadline)]
-        else:  # in order: they are requests of one user
-            answers = await asyncio.gather(*(ask(each, deadline) for _, each in asks))
-        app.state.metrics.latency.observe(time.monotonic() - started)
-        impressions = [impression for impression, _ in asks]
-        return _offer(asked.id, impressions, list(answers), service, str(request.base_url))
-
-
-def _offer(
-    request_id: str, impressions: list[str], answers: list[Answer], service: BidService, base: str
-) -> Response:
-    settings, bids = service.settings, []
-    for impression, answer in zip(impressions, answers, strict=True):
-        if answer.bid is None:
-            continue
-        name = service.sign(answer.bid)
-        notice = f"{(settings.public_url or base).rstrip('/')}/notice/"
-        about = f"?bid={quote(name)}"
-        price = "&price=${AUCTION_PRICE}"
-        bids.append(
-            Bid(
-                id=name,
-                impid=impression,
-                price=answer.bid.amount * 1000.0,
-                nurl=f"{notice}win{about}{price}",
-                burl=f"{notice}billing{about}{price}",
-                lurl=f"{notice}loss{about}&reason=${{AUCTION_LOSS}}",
-                crid=service.creatives[answer.bid.creative],
-                exp=int(settings.hold_seconds),
-                ext={"click": f"{notice}click{about}", "conversion": f"{notice}conversion{about}"},
-            )
-        )
-    if not bids:
-        return _no_bid(request_id, answers[-1].why)
-    response = BidResponse(
-        id=request_id, seatbid=[SeatBid(bid=bids)], bidid=bids[0].id, cur=settings.currency
-    )
-    return Response(response.model_dump_json(exclude_none=True), media_type="application/json")
-
-
-def _no_bid(request_id: str, why: str) -> Response:
-    if why not in NO_BID:
-        return Response(status_code=204)
-    response = BidResponse(id=request_id, nbr=NO_BID[why])
-    return Response(response.model_dump_json(exclude_none=True), media_type="application/json")
-
-
-async def _body(request: Request, settings: Settings) -> bytes | Response:
-    """The body, or why there is none."""
-    if request.headers.get("content-encoding", "identity") != "identity":
-        return _problem(415, "send the body without content-encoding")
-    too_large = f"the body has more than {settings.max_body_bytes} bytes"
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > settings.max_body_bytes:
-        return _problem(413, too_large)
-    content = bytearray()
-    try:
-        async with asyncio.timeout(settings.body_seconds):
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > settings.max_body_bytes:
-                    return _problem(413, too_large)
-    except TimeoutError:
-        return _problem(408, f"the body took more than {settings.body_seconds:g} seconds")
-    except ClientDisconnect:
-        return Response(status_code=400)
-    return bytes(content)
+        raise AssertionError("for the documentation alone: see _Front")
 
 
 def _notice_routes(app: FastAPI) -> None:
@@ -266,9 +182,9 @@ def _notice_routes(app: FastAPI) -> None:
         elif bid is None and (user is None or not event):
             problem = f"a {kind} notice needs bid=, or user= and event="
         if problem is not None:
-            return _problem(400, problem)  # type: ignore[return-value]
-        if bid is None and not _authorised(request.scope, service.settings.token):
-            return _problem(401, "a notice about a user needs the token")  # type: ignore[return-value]
+            return _refusal(400, problem)  # type: ignore[return-value]
+        if bid is None and not authorised(request.scope, service.settings.token):
+            return _refusal(401, "a notice about a user needs the token")  # type: ignore[return-value]
         key = user_key(user, service.settings.user_secret) if user is not None else None
         try:
             status = service.notice(
@@ -281,7 +197,7 @@ def _notice_routes(app: FastAPI) -> None:
             )
         except Exception:  # whatever the storage raises: nothing is booked, the exchange may retry
             _LOG.exception("a %s notice could not be booked", kind)
-            return _problem(503, "the state cannot be written; try again")  # type: ignore[return-value]
+            return _refusal(503, "the state cannot be written; try again")  # type: ignore[return-value]
         return Noticed(status=status)  # type: ignore[arg-type]
 
 
@@ -334,50 +250,14 @@ async def _watch(service: BidService, metrics: Metrics) -> None:
             _LOG.error("the export before it goes on bidding: %s", error)
 
 
-class _Guard:
-    """Lets nobody in without the token, where there is one."""
-
-    def __init__(self, app: ASGIApp, state: Any) -> None:
-        self._app, self._state = app, state
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(_OPEN):
-            token = self._state.service.settings.token
-            if token is not None and not _authorised(scope, token):
-                response = _problem(401, "give the token: Authorization: Bearer TOKEN")
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def _authorised(scope: Scope, token: str | None) -> bool:
-    """Whether a request shows the token, in its header or as `?token=`."""
-    if token is None:
-        return True
-    shown = b""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            shown = value.removeprefix(b"Bearer ")
-    if not shown:
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        shown = query.get("token", [""])[0].encode()
-    return hmac.compare_digest(shown, token.encode())
-
-
-def _problem(code: int, detail: str) -> Response:
-    return JSONResponse({"detail": detail}, status_code=code)
+def _refusal(code: int, detail: str) -> Response:
+    status, content = problem(code, detail)
+    return Response(content, status, media_type="application/json")
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _problem(400, _first(error.errors()))
-
-
-def _first(errors: Any) -> str:
-    """Where the first error is and what it is; not the value, which may be personal."""
-    where = ".".join(str(part) for part in errors[0]["loc"])
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{where}: {errors[0]['msg']}{more}" if where else f"{errors[0]['msg']}{more}"
+    return _refusal(400, first_problem(error.errors()))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

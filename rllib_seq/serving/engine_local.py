@@ -9,9 +9,10 @@ import gc
 import sys
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from rllib_seq.serving.app import check_exposure, create_app, open_service
+from rllib_seq.serving.access import check_exposure
+from rllib_seq.serving.app import create_app, open_service
 from rllib_seq.serving.settings import Settings
 
 __all__ = ["run_uvicorn", "serve_local"]
@@ -42,7 +43,7 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     return service.money.totals
 
 
-def run_uvicorn(app: FastAPI, host: str, port: int) -> None:
+def run_uvicorn(app: ASGIApp, host: str, port: int) -> None:
     """Runs an app; its logs go to stderr and name no URLs, for these hold ids of bids."""
     uvicorn.run(
         app,
@@ -54,4 +55,5 @@ def run_uvicorn(app: FastAPI, host: str, port: int) -> None:
         timeout_graceful_shutdown=5,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # nobody else says who asks, or where; see --public-url
     )

@@ -40,7 +40,7 @@ class Banner(_Model):
 class Video(_Model):
     """A video."""
 
-    mimes: list[str] = []
+    mimes: list[str] = Field(default_factory=list)
     minduration: int | None = None
     maxduration: int | None = None
 
@@ -48,7 +48,7 @@ class Video(_Model):
 class Audio(_Model):
     """An audio spot."""
 
-    mimes: list[str] = []
+    mimes: list[str] = Field(default_factory=list)
 
 
 class Native(_Model):
@@ -94,7 +94,7 @@ class Data(_Model):
 
     id: str | None = None
     name: str | None = None
-    segment: list[Segment] = []
+    segment: list[Segment] = Field(default_factory=list)
 
 
 class User(_Model):
@@ -102,7 +102,7 @@ class User(_Model):
 
     id: str | None = None
     buyeruid: str | None = None
-    data: list[Data] = []
+    data: list[Data] = Field(default_factory=list)
 
 
 class Device(_Model):
@@ -129,7 +129,7 @@ class Site(_Model):
     id: str | None = None
     domain: str | None = None
     page: str | None = None
-    cat: list[str] = []
+    cat: list[str] = Field(default_factory=list)
     publisher: Publisher | None = None
 
 
@@ -139,7 +139,7 @@ class App(_Model):
     id: str | None = None
     bundle: str | None = None
     name: str | None = None
-    cat: list[str] = []
+    cat: list[str] = Field(default_factory=list)
     publisher: Publisher | None = None
 
 
@@ -155,9 +155,9 @@ class BidRequest(_Model):
     test: int = 0
     at: int = 2
     tmax: Annotated[int, Field(gt=0)] | None = None
-    cur: list[str] = []
-    bcat: list[str] = []
-    badv: list[str] = []
+    cur: list[str] = Field(default_factory=list)
+    bcat: list[str] = Field(default_factory=list)
+    badv: list[str] = Field(default_factory=list)
 
 
 class Bid(_Model):

@@ -47,7 +47,9 @@ class Client:
         return answer.status, content
 
     def bid(self, user, **changes):
-        return self("POST", "/openrtb2/bid", request_of(user, **changes))
+        """One bid request of a user; a fleet keeps him on one replica."""
+        request = request_of(user, **changes)
+        return self("POST", "/openrtb2/bid", request, **{"x-session-id": user})
 
     def close(self):
         self._connection.close()
