@@ -98,11 +98,16 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
     ] = None,
+    offline: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILES", help="Learn from what `serve --record` wrote: DQN."),
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Train a bidder, evaluate it, and leave a run folder.
 
-    Stops after 300 seconds unless told otherwise; limits count over all sessions of a run.
+    Stops after 300 seconds unless told otherwise; limits count over all sessions of a run. With
+    `--offline` the config is tune_configs.dqn unless told otherwise.
 
     Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`
     """
@@ -120,15 +125,17 @@ def train(
             math.inf if stop_steps is None else stop_steps,
         )
     if resume is None:
+        default = "tune_configs.dqn" if offline else "tune_configs.ppo"
         result = run_training(
-            "tune_configs.ppo" if config is None else config,
+            config if config is not None else default,
             options,
             limits or Limits(seconds=300.0),
             storage or Path("runs"),
             make_console(),
+            offline=offline or (),
         )
     else:
-        if (config, storage) != (None, None) or options != Options():
+        if (config, storage, offline) != (None, None, None) or options != Options():
             raise UserError(
                 "--resume goes on with the run's own settings; give only --stop-time-s or "
                 "--stop-steps with it"

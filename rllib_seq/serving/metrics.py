@@ -14,7 +14,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from rllib_seq.serving.service import NOTICES, BidService
+from rllib_seq.serving.notices import NOTICES
+from rllib_seq.serving.service import BidService
 
 __all__ = ["Metrics"]
 
@@ -87,7 +88,7 @@ class Metrics:
     def live(self) -> dict[str, Any]:
         """What the live page shows."""
         service = self._service
-        money, hour = service.money, service.hour()
+        money, hour = service.money, service.clock.hour()
         money.refresh()
         totals = money.totals
         return {

@@ -11,7 +11,6 @@ no call asks twice for one user, keeps the requests of a user in order.
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import secrets
 import time
@@ -25,23 +24,20 @@ from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.bid_ids import Bid, BidSigner
+from rllib_seq.serving.memory import CampaignClock, Memory
 from rllib_seq.serving.money import Money
+from rllib_seq.serving.notices import ATTEMPTS, Notices
 from rllib_seq.serving.policy import Policy, split_parts
 from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.storage import Change, Conflict, Hold, Storage
 from rllib_seq.serving.trajectories import TrajectoryWriter
 
-__all__ = ["NOTICES", "Answer", "Ask", "BidService", "user_key"]
+__all__ = ["Answer", "Ask", "BidService", "user_key"]
 
-_LOG = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
 
-NOTICES = ("win", "billing", "loss", "click", "visit", "conversion")
-_HOUR, _WEEK_HOURS = 3600.0, 168.0
-_MONDAY = 4 * 86400  # 5 January 1970 was one
-_ATTEMPTS = 3
-_PRUNE_SECONDS = 60.0
+_HOUR = 3600.0
 
 
 class Ask(NamedTuple):
@@ -87,7 +83,7 @@ class BidService:
     ) -> None:
         spec = policy.spec
         preset = spec.config.build_preset()
-        self.settings, self.clock = settings, clock
+        self.settings = settings
         self.channels = spec.config.build_layout(preset).channels
         self.segments = preset.users.audience.segments
         self.devices = preset.users.audience.devices
@@ -95,30 +91,30 @@ class BidService:
         self.counts: Counter[str] = Counter()
         """Since the start: answers by why, notices by kind and what became of them."""
         self._policy = policy
-        self._values = spec.facts["conversion_value"]
         self._actions = spec.config.build_actions(preset)
         self._storage = storage
-        started = float(storage.constant("started", repr(clock()).encode()))
-        self._monday = _MONDAY + (started - _MONDAY) // (_WEEK_HOURS * _HOUR) * _WEEK_HOURS * _HOUR
-        start_hour = (started - self._monday) / _HOUR
+        self.clock = CampaignClock(
+            clock, float(storage.constant("started", repr(clock()).encode()))
+        )
         budget = settings.budget if settings.budget is not None else spec.facts["budget"]
         ends = settings.flight_hours if settings.flight_hours is not None else preset.flight_hours
-        self._end_hour = start_hour + ends
+        self._end_hour = self.clock.start_hour + ends
         self.money = Money(
             storage,
             math.inf if budget is None else budget,
-            start_hour,
+            self.clock.start_hour,
             ends if math.isfinite(ends) else preset.length_hours,
             settings,
         )
         self.sessions = Sessions(spec, settings.max_users, settings.session_hours, settings.cap)
-        campaign = storage.load_campaign()
-        if campaign is not None:
-            self.sessions.unpack_campaign(campaign)
+        self.memory = Memory(self.sessions, storage, self.money, settings.session_hours * _HOUR)
         self._signer = BidSigner(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
         self._record = TrajectoryWriter(settings.record) if settings.record else None
-        self._pruned = clock()
+        self._notices = Notices(
+            *(self.memory, storage, self._signer, settings, self.clock),
+            *(spec.facts["conversion_value"], self.counts, self._record),
+        )
 
     @property
     def policy(self) -> Policy:
@@ -143,25 +139,21 @@ class BidService:
         """Whether all requests are steps of one stream."""
         return self._policy.spec.stream == "campaign"
 
-    def hour(self) -> float:
-        """Hours since the Monday midnight (UTC) before the campaign's first start."""
-        return (self.clock() - self._monday) / _HOUR
-
     def answer(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers requests of different users.
 
         Raises:
             Conflict: others kept changing the same users (only with a shared storage).
         """
-        now = self.clock()
-        self._prune(now)
-        for attempt in range(_ATTEMPTS):
+        now = self.clock.now()
+        self.memory.prune(now)
+        for attempt in range(ATTEMPTS):
             try:
                 answers = self._answer(asks, now)
                 break
             except Conflict:
                 # What was set aside for these bids is free again when the holds end.
-                if attempt == _ATTEMPTS - 1:
+                if attempt == ATTEMPTS - 1:
                     raise
         for answer in answers:
             self.counts[answer.why] += 1
@@ -170,9 +162,9 @@ class BidService:
     def _answer(self, asks: Sequence[Ask], now: float) -> list[Answer]:
         columns = [np.array(column) for column in zip(*asks, strict=True)]
         asked = SimpleNamespace(**dict(zip(Ask._fields, columns, strict=True)))
-        hour, n = self.hour(), len(asks)
+        hour, n = self.clock.hour(), len(asks)
         keys = asked.user
-        rows = self._claim(keys, hour)
+        rows = self.memory.claim(keys, hour)
         self.money.pace(hour)
         observation = self.sessions.observe(
             rows, keys, asked, hour, self.money.budget_left(), self.money.flight_left(hour)
@@ -194,7 +186,7 @@ class BidService:
         for i, bid in bids.items():
             until = hour + self.settings.hold_seconds / _HOUR
             self.sessions.hold(int(rows[i]), bid.number, hour, until)
-        self._write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
+        self.memory.write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
         if self._record is not None:
             self._record.steps(keys, requests, hour, observation, actions)
         return [Answer(bids.get(i), str(why[i])) for i in range(n)]
@@ -241,7 +233,7 @@ class BidService:
         row = self.sessions.find(bid.user)
         if row is not None:
             self.sessions.release(row, bid.number, None)
-        self._storage.write(Change(self.clock(), totals={"bids": -1.0}, release=bid.number))
+        self._storage.write(Change(self.clock.now(), totals={"bids": -1.0}, release=bid.number))
 
     def notice(
         self,
@@ -268,126 +260,7 @@ class BidService:
         Raises:
             Conflict: others kept changing the same user (only with a shared storage).
         """
-        bid = None if bid_id is None else self._signer.read(bid_id)
-        if bid is None and user is None:
-            return self._noticed(kind, "unknown")
-        if kind == "win" and self.settings.charge == "billing":
-            return self._noticed(kind, "ignored")
-        subject = f"u{user}" if bid is None else f"{bid.number}"
-        # Whichever of the two comes first is the impression.
-        name = f"{subject}:{'won' if kind in ('win', 'billing') else kind}:{event}"
-        if self._storage.known(name):
-            return self._noticed(kind, "known")
-        key = bid.user if bid is not None else int(user or 0)
-        now = self.clock()
-        for attempt in range(_ATTEMPTS):
-            try:
-                fresh = self._notice(kind, name, key, bid, price, value, now)
-                break
-            except Conflict:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        return self._noticed(kind, "counted" if fresh else "known")
-
-    def _notice(
-        self,
-        kind: str,
-        name: str,
-        key: int,
-        bid: Bid | None,
-        price: float | None,
-        value: float | None,
-        now: float,
-    ) -> bool:
-        hour = self.hour()
-        rows = self._claim(np.array([key]), hour)
-        row = int(rows[0])
-        before = self.sessions.pack(rows)
-        totals: dict[str, float] = {}
-        release, reward = None, 0.0
-        if kind in ("win", "billing"):
-            assert bid is not None and price is not None
-            if price > bid.amount * (1 + 1e-9):
-                self.counts["overcharged"] += 1
-            self.sessions.win(row, hour, bid.request, bid.channel, bid.creative, price)
-            self.sessions.release(row, bid.number, hour)
-            totals = {"wins": 1.0, "spend": price}
-            release = bid.number
-            reward = self.sessions.reward_of_spend(price)
-        elif kind == "loss":
-            assert bid is not None
-            self.sessions.release(row, bid.number, None)
-            totals, release = {"losses": 1.0}, bid.number
-        elif kind == "click":
-            assert bid is not None
-            self.sessions.click(row, hour, bid.request)
-            totals = {"clicks": 1.0}
-        elif kind == "visit":
-            self.sessions.visit(row, hour)
-            totals = {"visits": 1.0}
-        else:
-            worth = self._values[self.sessions.segment(row)] if value is None else value
-            self.sessions.convert(row, hour, worth)
-            totals = {"conversions": 1.0, "value": worth}
-            reward = worth
-        # A loss is soon of no interest, and most bids lose.
-        kept = _HOUR if kind == "loss" else self.settings.session_hours * _HOUR
-        if not self._write(rows, [key], now, totals, (name, now + kept), release):
-            self.sessions.unpack(rows, before)
-            return False
-        if self._record is not None and reward:
-            self._record.reward(key, self.sessions.last_request(row), hour, reward)
-        return True
-
-    def _noticed(self, kind: str, what: str) -> str:
-        self.counts[f"{kind}:{what}"] += 1
-        return what
-
-    def _claim(self, keys: Ints, hour: float) -> Ints:
-        """Rows of users, with what the storage remembers of them."""
-        rows, new = self.sessions.claim(keys, hour)
-        wanted = np.ones_like(new) if self._storage.shared else new
-        places = np.flatnonzero(wanted)
-        if not len(places):
-            return rows
-        found = self._storage.load(keys[places].tolist())
-        here = [i for i, state in zip(places, found, strict=True) if state is not None]
-        gone = [i for i, state in zip(places, found, strict=True) if state is None]
-        if here:
-            self.sessions.unpack(rows[here], [state for state in found if state is not None])
-        if gone:
-            self.sessions.reset(rows[gone])
-        return rows
-
-    def _write(
-        self,
-        rows: Ints,
-        keys: list[int],
-        now: float,
-        totals: dict[str, float],
-        notice: tuple[str, float] | None = None,
-        release: int | None = None,
-    ) -> bool:
-        versions = self.sessions.versions(rows)
-        self.sessions.changed(rows)
-        states = self.sessions.pack(rows)
-        written = self._storage.write(
-            Change(
-                now,
-                dict(zip(keys, zip(versions, states, strict=True), strict=True)),
-                totals,
-                None if self._storage.shared else self.sessions.pack_campaign(),
-                notice,
-                release,
-            )
-        )
-        self.money.refresh()
-        return written
-
-    def _prune(self, now: float) -> None:
-        if now - self._pruned >= _PRUNE_SECONDS:
-            self._pruned = now
-            self._storage.prune(now, now - self.settings.session_hours * _HOUR)
+        return self._notices.book(kind, bid_id, user, price, value, event)
 
     def close(self) -> None:
         """Writes what is left and lets go of the storage."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,7 @@ from rllib_seq.training.experiment import (
     prepare,
 )
 from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
+from rllib_seq.training.offline import learn_offline
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, read_json, write_json
@@ -68,6 +70,7 @@ def run_training(
     storage: Path,
     console: Console,
     protocol: Protocol | None = None,
+    offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains a config from the start and evaluates it.
 
@@ -78,6 +81,7 @@ def run_training(
         storage: the run folder is made in here.
         console: where progress and the table go.
         protocol: of the evaluation at the end.
+        offline: learn from these records (see `offline`) instead of playing.
 
     Returns:
         `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
@@ -86,7 +90,10 @@ def run_training(
         UserError: something that the user can mend.
         Interrupted: a signal came; a checkpoint was written before.
     """
-    config = prepare(load_config(module), options)
+    config = load_config(module)
+    if offline:
+        learn_offline(config, offline)
+    config = prepare(config, options)
     world = auction_config(config)
     name = f"{module.removesuffix('.py').replace('/', '.').rsplit('.', 1)[-1]}"
     run = RunFolder.create(
@@ -95,6 +102,7 @@ def run_training(
         {
             "module": str(Path(module).resolve()) if module.endswith(".py") else module,
             "options": dataclasses.asdict(options),
+            "offline": [str(path) for path in offline],
             "stop": _finite_limits(limits),
             "algorithm": config.algo_class.__name__,
             "env": str(config.env),

@@ -61,7 +61,7 @@ def test_two_servers_share_budget_and_users(journey, serve, url, clock):
     assert one.money.totals["spend"] == 0.1
     assert one.answer([ask(20)])[0].why == "bid"  # 0.1 spent, 0.6 set aside
     assert two.answer([ask(21)])[0].why == "budget"
-    one._claim(np.array([10]), one.hour())
+    one.memory.claim(np.array([10]), one.clock.hour())
     assert one.sessions.last_request(one.sessions.find(10)) == 0
     clock.now += 400.0
     assert two.answer([ask(22)])[0].why == "bid"
@@ -84,7 +84,7 @@ def test_a_race_for_one_user_loses_nothing(journey, serve, url):
     assert one.answer([ask(1)])[0].why == "bid"
     assert booked == ["counted"]
     assert one._storage.totals()["requests"] == 2
-    two._claim(np.array([1]), two.hour())
+    two.memory.claim(np.array([1]), two.clock.hour())
     row = two.sessions.find(1)
     assert two.sessions.last_request(row) == 1
     # The reward of the win is with the first step.

@@ -130,7 +130,10 @@ def test_what_was_written_is_there_after_a_crash(journey, serve, clock, tmp_path
     back = serve(journey, str(tmp_path / "b.sqlite"), budget=5.0)
     assert back.money.totals == crashed.money.totals
     assert back.notice("win", names[0], price=0.01) == "known"
-    rows = {service: service._claim(np.array([1]), service.hour()) for service in (back, whole)}
+    rows = {
+        service: service.memory.claim(np.array([1]), service.clock.hour())
+        for service in (back, whole)
+    }
     for service in rows:
         assert len(service.sessions) >= 1
     np.testing.assert_array_equal(
@@ -158,7 +161,7 @@ def test_users_pass_through_bounded_memory_and_come_back(journey, serve, clock):
     assert len(service.sessions) <= 512
     assert service.sessions.nbytes == nbytes
     assert service.sessions.find(0) is None
-    service._claim(np.array([0]), service.hour())
+    service.memory.claim(np.array([0]), service.clock.hour())
     np.testing.assert_array_equal(service.sessions.past(np.array([0])).states, past.states)
 
 
