@@ -130,17 +130,13 @@ def test_what_was_written_is_there_after_a_crash(journey, serve, clock, tmp_path
     back = serve(journey, str(tmp_path / "b.sqlite"), budget=5.0)
     assert back.money.totals == crashed.money.totals
     assert back.notice("win", names[0], price=0.01) == "known"
-    rows = {
-        service: service.memory.claim(np.array([1]), service.clock.hour())
-        for service in (back, whole)
-    }
-    for service in rows:
-        assert len(service.sessions) >= 1
+    for service in (back, whole):
+        service.memory.claim(np.array([1]), service.clock.hour())
     np.testing.assert_array_equal(
         back.sessions.past(np.array([1])).states, whole.sessions.past(np.array([1])).states
     )
     again = [service.answer([ask(1), ask(2)]) for service in (back, whole)]
-    assert [[a.why for a in answers] for answers in again][0] == [a.why for a in again[1]]
+    assert [a.why for a in again[0]] == [a.why for a in again[1]]
 
 
 def test_two_servers_cannot_have_one_file(journey, serve, tmp_path):
