@@ -328,6 +328,32 @@ def serve(
 
 
 @app.command()
+def score(
+    export_folder: Annotated[Path, typer.Argument(metavar="EXPORT", help="An export.")],
+    files: Annotated[list[Path], typer.Argument(help="What `serve --record` wrote.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the scored steps go (Parquet).")
+    ] = Path("scored"),
+    json_file: Json = None,
+) -> None:
+    """Ask a policy what it would do on recorded trajectories, with Ray Data.
+
+    Example: `rllib-seq score policy records --output scored`
+    """
+    from rllib_seq.serving.scoring import score as score_records
+    from rllib_seq.training.trainer import start_ray
+
+    start_ray(0)
+    typer.echo("scoring")
+    result = score_records(export_folder, files, output)
+    typer.echo(
+        f"{result['steps']} steps, agreement {result['agreement']:.1%}, mean bid "
+        f"{result['mean_bid']:.4g}; written: {output}"
+    )
+    _write(json_file, result)
+
+
+@app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="What to measure: a file of tests/benchmarks.")],
     only: Annotated[
