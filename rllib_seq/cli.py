@@ -340,9 +340,11 @@ def score(
 
     Example: `rllib-seq score policy records --output scored`
     """
+    from rllib_seq.serving.policy import load_policy
     from rllib_seq.serving.scoring import score as score_records
     from rllib_seq.training.trainer import start_ray
 
+    load_policy(export_folder)  # what is wrong with it is said before Ray starts
     start_ray(0)
     typer.echo("scoring")
     result = score_records(export_folder, files, output)
