@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 _HOUR, _WEEK = 3600.0, 7 * 86400.0
 _MONDAY = 4 * 86400.0  # 5 January 1970 was one
-_PRUNE_SECONDS = 60.0
+_PRUNE_SECONDS = 600.0
 
 
 class CampaignClock:
@@ -116,7 +116,7 @@ class Memory:
         return written
 
     def prune(self, now: float) -> None:
-        """Lets the storage forget what is too old, once a minute."""
+        """Lets the storage forget what is too old, every ten minutes."""
         if now - self._pruned >= _PRUNE_SECONDS:
             self._pruned = now
             self._storage.prune(now, now - self._ttl)

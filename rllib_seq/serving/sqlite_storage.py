@@ -28,11 +28,10 @@ __all__ = ["SQLiteStorage"]
 _LOG = logging.getLogger(__name__)
 _CHECKPOINT_SECONDS = 1.0
 _SWEEP_SECONDS = 1.0
-_PRUNED_AT_ONCE = 10_000
+_PRUNED_AT_ONCE = 500
 _TABLES = """
 CREATE TABLE IF NOT EXISTS constants (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (user INTEGER PRIMARY KEY, seen REAL NOT NULL, state BLOB);
-CREATE INDEX IF NOT EXISTS sessions_seen ON sessions (seen);
 CREATE TABLE IF NOT EXISTS holds (bid INTEGER PRIMARY KEY, amount REAL NOT NULL, until REAL);
 CREATE INDEX IF NOT EXISTS holds_until ON holds (until);
 CREATE TABLE IF NOT EXISTS notices (notice TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
@@ -72,12 +71,13 @@ class SQLiteStorage:
             raise UserError(f"cannot open state {path!r}: {error}") from error
         self._swept = 0.0
         self._stop = threading.Event()
-        self._checkpoints: threading.Thread | None = None
+        self._to_prune: tuple[float, float] | None = None
+        self._thread: threading.Thread | None = None
         if path != ":memory:":
-            self._checkpoints = threading.Thread(
-                target=self._checkpoint, args=(path,), name="sqlite-checkpoints", daemon=True
+            self._thread = threading.Thread(
+                target=self._behind, args=(path,), name="sqlite-behind", daemon=True
             )
-            self._checkpoints.start()
+            self._thread.start()
 
     def constant(self, name: str, value: bytes) -> bytes:
         """See `Storage`; likewise the following."""
@@ -152,23 +152,17 @@ class SQLiteStorage:
         return True
 
     def prune(self, now: float, seen_before: float) -> None:
-        """Some at a time, so that no bid waits long."""
-        for table, column, limit in (
-            ("notices", "until", now),
-            ("sessions", "seen", seen_before),
-        ):
-            key = "notice" if table == "notices" else "user"
-            self._db.execute(
-                f"DELETE FROM {table} WHERE {key} IN "
-                f"(SELECT {key} FROM {table} WHERE {column} < ? LIMIT {_PRUNED_AT_ONCE})",
-                (limit,),
-            )
+        """Looks through a file in the thread of the checkpoints, so that no bid waits for it."""
+        if self._thread is None:
+            _prune(self._db, now, seen_before)
+        else:
+            self._to_prune = (now, seen_before)
 
     def close(self) -> None:
         """Ends the thread and the connection."""
         self._stop.set()
-        if self._checkpoints is not None:
-            self._checkpoints.join()
+        if self._thread is not None:
+            self._thread.join()
         self._db.close()
         if self._lock is not None:
             self._lock.close()
@@ -199,14 +193,31 @@ class SQLiteStorage:
         query = "SELECT coalesce(sum(amount), 0.0) FROM holds"
         return float(self._db.execute(query).fetchone()[0])
 
-    def _checkpoint(self, path: str) -> None:
-        with sqlite3.connect(path) as db:
-            while not self._stop.wait(_CHECKPOINT_SECONDS):
-                try:
-                    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                except sqlite3.Error as error:
-                    _LOG.error("cannot write the log into the state file: %s", error)
+    def _behind(self, path: str) -> None:
+        """Brings the log into the file and forgets what is old, behind the back of the bids."""
+        db = sqlite3.connect(path, isolation_level=None)
+        while not self._stop.wait(_CHECKPOINT_SECONDS):
+            try:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                if self._to_prune is not None:
+                    _prune(db, *self._to_prune)
+                    self._to_prune = None
+            except sqlite3.Error as error:
+                _LOG.error("cannot write the log into the state file: %s", error)
         db.close()
+
+
+def _prune(db: sqlite3.Connection, now: float, seen_before: float) -> None:
+    """Few at a time, because writers wait for each other."""
+    for query, delete, limit in (
+        ("SELECT notice FROM notices WHERE until < ?", "notices WHERE notice", now),
+        ("SELECT user FROM sessions WHERE seen < ?", "sessions WHERE user", seen_before),
+    ):
+        old = db.execute(query, (limit,)).fetchall()
+        for start in range(0, len(old), _PRUNED_AT_ONCE):
+            keys = [row[0] for row in old[start : start + _PRUNED_AT_ONCE]]
+            marks = ",".join("?" * len(keys))
+            db.execute(f"DELETE FROM {delete} IN ({marks})", keys)
 
 
 def _locked(path: str) -> IO[str]:
