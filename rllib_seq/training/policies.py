@@ -3,7 +3,7 @@
 - `TrainedBids`: bids greedily, exactly as RLlib's workers do without exploration
 - `OldStackActor`: an RLlib Policy for many streams at once, recurrent or not
 - `NewStackActor`: an RLModule likewise
-- `load_actor`: either, from a checkpoint
+- `load_actor`: the only policy of a checkpoint, as one of the two
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Actor(Protocol):
 
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
+    model: Any
+    """What RLlib calls a model (old API stack) or a module (new)."""
 
     def start(self, streams: int) -> None:
         """So many streams begin."""
@@ -73,6 +75,7 @@ class OldStackActor:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.model = policy.model
         self.observation_space = policy.observation_space
         self.action_space = policy.action_space
 
@@ -122,7 +125,7 @@ class NewStackActor:
     """
 
     def __init__(self, module: RLModule) -> None:
-        self._module = module
+        self._module = self.model = module
         self.observation_space = module.observation_space
         self.action_space = module.action_space
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,7 @@ from rllib_seq.training.experiment import (
 )
 from rllib_seq.training.files import check_seal, read_json, write_json
 from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
+from rllib_seq.training.offline import learn_offline
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.ray_session import cpus_of, ray_session
 from rllib_seq.training.replay_evaluation import evaluate_replay
@@ -84,6 +85,7 @@ def run_training(
     storage: Path | str,
     console: Console,
     protocol: Protocol | None = None,
+    offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains a config from the start and evaluates it.
 
@@ -94,6 +96,7 @@ def run_training(
         storage: the run folder is made in here; a folder, or the URI of one.
         console: where progress and the table go.
         protocol: of the evaluation at the end.
+        offline: learn from these records (see `offline`) instead of playing.
 
     Returns:
         `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
@@ -102,25 +105,33 @@ def run_training(
         UserError: something that the user can mend.
         Interrupted: a signal came; a checkpoint was written before.
     """
-    config = prepare(load_config(module), options)
+    config = load_config(module)
+    if offline:
+        learn_offline(config, offline)
+    config = prepare(config, options)
     world = auction_config(config)
     validate(config)
     name = short_name(module)
     run = RunFolder.create(
         storage,
         name if world is None else f"{name}-{world.preset}",
-        description(module, options, limits, config),
+        description(module, options, limits, config, offline),
     )
     return _session(config, run, limits, None, console, protocol or Protocol())
 
 
 def description(
-    module: str, options: Options, limits: Limits, config: AlgorithmConfig
+    module: str,
+    options: Options,
+    limits: Limits,
+    config: AlgorithmConfig,
+    offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """What is run, with versions: the content of `config.json`."""
     return {
         "module": str(Path(module).resolve()) if module.endswith(".py") else module,
         "options": dataclasses.asdict(options),
+        "offline": [str(path) for path in offline],
         "stop": _finite_limits(limits),
         "algorithm": config.algo_class.__name__,
         "env": str(config.env),

@@ -60,6 +60,11 @@ def run(monkeypatch, capsys, *arguments):
         (["discover"], ["events"]),
         (["discover", "nowhere.csv"], ["'nowhere.csv'", "CSV or Parquet"]),
         (["trian"], ["trian"]),
+        (["export", "nowhere", "out"], ["nowhere'", "does not exist"]),
+        (["serve", "nowhere"], ["nowhere'", "does not exist"]),
+        (["serve", "nowhere", "--engine", "cloud"], ["'cloud'", "local, ray"]),
+        (["score", "nowhere", "records"], ["cannot read export", "nowhere"]),
+        (["train", "--offline", "nowhere"], ["cannot read trajectories", "nowhere"]),
     ],
 )
 def test_bad_input(arguments, words, monkeypatch, capsys, tmp_path):
@@ -91,7 +96,10 @@ def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
 def test_help_shows_every_command_with_an_example(monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "--help")
     assert code == 0
-    for command in ("train", "tune", "evaluate", "report", "discover", "bench"):
+    for command in (
+        *("train", "tune", "evaluate", "report", "discover", "bench"),
+        *("export", "serve", "score"),
+    ):
         assert f"rllib-seq {command}" in printed.out
         code, text = run(monkeypatch, capsys, command, "--help")
         assert code == 0
