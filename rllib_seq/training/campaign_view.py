@@ -26,7 +26,7 @@ def campaign_html(campaign: dict[str, Any]) -> list[str]:
     """Headings, explanations and charts.
 
     Args:
-        campaign: content of `campaign.json`.
+        campaign: of `evaluation.json`, see `showcase.record`.
     """
     return [
         f"<h2>One campaign</h2><p>{campaign['num_users']:,} users and {campaign['requests']:,} "

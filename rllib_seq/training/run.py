@@ -42,6 +42,7 @@ from rllib_seq.training.ray_session import cpus_of, ray_session
 from rllib_seq.training.replay_evaluation import evaluate_replay
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, split_checkpoint
+from rllib_seq.training.showcase import record
 from rllib_seq.training.trainer import Limits, resumed_config, train
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "short_name",
     "validate",
 ]
+
+_USERS_SHOWN = 512  # of the campaign that the report draws
 
 
 @dataclass(frozen=True)
@@ -375,6 +378,8 @@ def run_evaluation(
             name: over(campaigns, trained.name, name)._asdict() for name in others
         }
     console.print(comparison_table(evaluation))
+    shown = min(num_users, _USERS_SHOWN)
+    evaluation["campaign"] = record(bidder, world if one_stream else world.with_users(shown))
     if recorded is not None:
         with counting(console, "calibrating", futures_in_all(recorded, seeds)) as count:
             evaluation["calibration"] = calibrate(recorded, world, seeds, count)

@@ -1,6 +1,6 @@
 """One campaign of a trained bidder, recorded for people to look at.
 
-- `record`: plays it, and returns the content of `campaign.json`, from which `campaign_view` draws.
+- `record`: plays it, and returns what `campaign_view` draws.
 
 The Bayes filter watches the same requests: what it believes of each user stands beside the hidden
 stage and the bids. Its own bids are what it would have done there, not what happened.
@@ -38,8 +38,8 @@ def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, 
         seed: of the campaign.
 
     Returns:
-        What `campaign.json` holds: money over time, a sample of bids and prices, bids by what Bayes
-        would have bid, and the journeys of some users. Currency units and hours.
+        `campaign` of `evaluation.json`: money over time, a sample of bids and prices, bids by what
+        Bayes would have bid, and the journeys of some users. Currency units and hours.
     """
     simulator = AuctionSimulator(replace(world, reward="sampled"), record=True)
     simulator.reset(np.random.SeedSequence(seed, spawn_key=(_BRANCH,)))
