@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
+from rllib_seq.nn.chunks import in_chunks
 from rllib_seq.nn.encoder import (
     SequenceEncoder,
     SequenceReader,
     check_size,
+    check_windows,
     initialise,
     temporal_layers,
 )
@@ -155,6 +157,12 @@ class SequentialValueNetwork(nn.Module):
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
+        check_windows(states, valid, self.reader.input_dim)
+        return in_chunks(self._encode, states, valid)
+
+    def _encode(self, states: Tensor, valid: Tensor | None) -> Tensor:
         tokens = self.reader(states, valid)  # (B, L, d_model)
+        if valid is None:
+            return self.head(tokens.mean(1))
         weight = valid[..., None].to(tokens.dtype)  # (B, L, 1)
         return self.head((tokens * weight).sum(1) / weight.sum(1))
