@@ -236,8 +236,9 @@ class _WindowBidder:
         windows = torch.cat([self.windows[who, 1:], inputs[:, None]], dim=1)  # (n, L, W)
         filled = (self._filled[who].masked_fill(first, 0) + 1).clamp(max=slots)
         valid = torch.arange(slots) >= slots - filled[:, None]  # (n, L)
-        with torch.no_grad():
+        if self.model.training:  # asked in every tick, and walking all layers takes longer than one
             self.model.eval()
+        with torch.inference_mode():
             outputs = self.model.policy(windows, valid)
             values = self.model.value(windows, valid).squeeze(1)
             distribution = self.policy.dist_class(outputs, self.model)
