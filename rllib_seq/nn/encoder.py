@@ -2,7 +2,6 @@
 
 - `SequenceReader`: input projection, code of age, bidirectional LSTM: window -> tokens
 - `SequenceEncoder`: reader, Transformer blocks, attention pooling, temporal head: -> features
-- `initialise`: how every kind of layer starts
 
 A window may be partly filled; `valid` says where. What a slot that is not valid holds (even NaN)
 changes nothing, exactly, and how each layer achieves that is said at the layer:
@@ -22,35 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rllib_seq.config import SequenceConfig
+from rllib_seq.nn.causal import CausalEncoder
 from rllib_seq.nn.chunks import in_chunks
-
-
-def initialise(module: nn.Module, gain: float = 1.0) -> None:
-    """Start every layer inside `module` by its kind; normalisation keeps PyTorch's start.
-
-    - Linear: Xavier uniform with `gain`, zero bias
-    - LSTM: Xavier input weights and orthogonal recurrent weights gate by gate, forget bias 1 (so
-      that a new cell remembers), the other biases 0
-
-    Args:
-        module: changed in place, with all its children.
-        gain: of linear layers; a head whose first outputs should be near zero asks for less than 1.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight, gain)
-            nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.LSTM):
-            for name, weight in layer.named_parameters():
-                for gate in weight.detach().chunk(4):  # input, forget, cell, output
-                    if name.startswith("weight_ih"):
-                        nn.init.xavier_uniform_(gate)
-                    elif name.startswith("weight_hh"):
-                        nn.init.orthogonal_(gate)
-                    else:
-                        nn.init.zeros_(gate)
-                if name.startswith("bias_ih"):
-                    nn.init.ones_(weight.detach().chunk(4)[1])
+from rllib_seq.nn.layers import check_size, check_windows, initialise, temporal_layers
 
 
 def age_encoding(slots: int, width: int, like: Tensor) -> Tensor:
@@ -251,6 +224,8 @@ class SequenceEncoder(nn.Module):
 
     Every window is read by a bidirectional LSTM and by Transformer blocks. Then the current step
     asks the window what matters to it (attention pooling); its own token is added to the answer.
+    With `encoder="causal"` it reads the window as a stream of its own, by `causal`, a
+    `CausalEncoder`, which also goes on where a stream was left.
 
     Example:
         >>> encoder = SequenceEncoder(10, window_length=8, d_model=32)
@@ -271,9 +246,14 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.config = SequenceConfig.from_dict(config, where="the config of the network")
         width = self.config.d_model
+        if self.config.encoder == "causal":
+            blocks = self.config.transformer_layers
+            self.causal = CausalEncoder(input_dim, self.config, blocks, width)
+            return
         self.reader = SequenceReader(input_dim, self.config)
-        blocks = [TransformerBlock(self.config) for _ in range(self.config.transformer_layers)]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(
+            [TransformerBlock(self.config) for _ in range(self.config.transformer_layers)]
+        )
         self.token_norm = nn.LayerNorm(width)
         self.pool = Attention(width, self.config.num_heads)
         self.pool_query = nn.Parameter(torch.zeros(width))
@@ -296,6 +276,8 @@ class SequenceEncoder(nn.Module):
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
+        if self.config.encoder == "causal":
+            return self.causal(inputs, valid)
         check_windows(inputs, valid, self.reader.input_dim)
         return in_chunks(self._encode, inputs, valid)
 
@@ -314,44 +296,6 @@ class SequenceEncoder(nn.Module):
             current = _take(tokens, newest).squeeze(1)
         answer = self.pool.look(current + self.pool_query, tokens, bias)  # (B, d_model)
         return self.head(self.pool_norm(current + answer))
-
-
-def temporal_layers(config: SequenceConfig, outputs: int) -> nn.Sequential:
-    """Return the layers behind a pooled window: `[B, d_model]` to `[B, outputs]`."""
-    return nn.Sequential(
-        nn.Linear(config.d_model, config.head_hidden),
-        nn.GELU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.head_hidden, outputs),
-    )
-
-
-def check_size(name: str, value: int) -> int:
-    """Return `value` if it is an int of at least 1, else raise a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an int of at least 1, actual value: {value!r}")
-    return value
-
-
-def check_windows(inputs: Tensor, valid: Tensor, input_dim: int) -> None:
-    """Refuse windows that cannot be read.
-
-    Raises:
-        ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
-    """
-    if inputs.dim() != 3 or inputs.shape[2] != input_dim or valid.shape != inputs.shape[:2]:
-        raise ValueError(
-            f"windows must be [B, L, {input_dim}] and valid [B, L]; got {list(inputs.shape)} and "
-            f"{list(valid.shape)}"
-        )
-    if valid.dtype != torch.bool:
-        raise ValueError(f"valid must be a bool mask, not {valid.dtype}; use `valid != 0`")
-    # Looking at values would break tracing, for export, where they do not exist yet.
-    if not torch.compiler.is_compiling() and not bool(valid.any(1).all()):
-        row = int((~valid.any(1)).nonzero()[0])
-        raise ValueError(
-            f"window {row} has no valid slot; the current step is always valid: set valid[:, -1]"
-        )
 
 
 def _take(tokens: Tensor, slots: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
+from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
 from rllib_seq.rollouts.worker import TellingRolloutWorker
 
 __all__ = ["ArrayRolloutWorker"]
@@ -100,15 +101,16 @@ class _JourneyReader(InputReader):
         self._name, self._policy, self._sampler = name, policy, sampler
         sampler.with_infos = bool(policy.model.config.auxiliary)
         self._steps = worker.total_rollout_fragment_length
-        self._bidder = _WindowBidder(policy, len(sampler.simulator.state.stage))
+        longest = policy.config["model"]["max_seq_len"]
+        self._bidder = _Bidder(policy, len(sampler.simulator.state.stage), longest)
         self._unroll = 0
 
     def next(self) -> MultiAgentBatch:
         """Play the next batch."""
-        past = self._bidder.windows[:, :-1].numpy().copy()
+        open_rows = self._sampler.open_rows
+        self._sampler.store(open_rows, self._bidder.memory.begin(open_rows))
         journeys = self._sampler.sample(self._steps, self._bidder)
-        batch = self._columns(journeys)
-        batch.update(self._sequences(journeys, batch.pop("inputs"), past))
+        batch = self._columns(journeys) | self._sequences(journeys)
         return MultiAgentBatch({self._name: SampleBatch(batch)}, env_steps=journeys.ticks)
 
     def take_metrics(self) -> list[RolloutMetrics]:
@@ -129,6 +131,7 @@ class _JourneyReader(InputReader):
     def _columns(self, journeys: Journeys) -> dict[str, Array]:
         config, columns = self._policy.config, dict(journeys.columns)
         values = columns.pop("values")
+        columns = {name: rows for name, rows in columns.items() if name not in OF_MEMORY}
         columns |= self._labels(journeys)
         pieces = len(journeys.lengths)
         piece = np.repeat(np.arange(pieces), journeys.lengths)
@@ -182,44 +185,25 @@ class _JourneyReader(InputReader):
             )
         return labels
 
-    def _sequences(self, journeys: Journeys, inputs: Array, past: Array) -> dict[str, Array]:
-        """Sequences of at most `max_seq_len` steps and the states in which they begin.
-
-        Args:
-            journeys: what was played.
-            inputs: step inputs of all steps, `[N, W]`.
-            past: step inputs before what was played, of all rows, `[rows, L-1, W]`.
-        """
+    def _sequences(self, journeys: Journeys) -> dict[str, Array]:
+        """Sequences of at most `max_seq_len` steps and the states in which they begin."""
         longest = self._policy.config["model"]["max_seq_len"]
         count = -(-journeys.lengths // longest)  # sequences of each piece
         piece = np.repeat(np.arange(len(count)), count)
         begin = longest * (np.arange(len(piece)) - (np.cumsum(count) - count)[piece])
-        steps_before = journeys.starts[piece] + begin
-
-        slots = past.shape[1]
-        state = np.zeros((len(piece), self._bidder.model.state_rows, inputs.shape[1]), np.float32)
-        if slots:
-            place = begin[:, None] + np.arange(-slots, 0)  # in the piece; negative: before it
-            offset = (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
-            played = inputs[np.maximum(offset[:, None] + place, 0)]
-            earlier = past[journeys.rows[piece][:, None], place % slots]
-            real = np.arange(-slots, 0) >= -steps_before[:, None]
-            state[real] = np.where((place < 0)[..., None], earlier, played)[real]
-        filled = np.minimum(steps_before, state.shape[1]).astype(np.float32)
+        states = self._bidder.memory.states(journeys, piece, begin)
         return {
-            "state_in_0": state,
-            "state_in_1": filled[:, None],
+            **{f"state_in_{number}": state for number, state in enumerate(states)},
             SampleBatch.SEQ_LENS: np.minimum(journeys.lengths[piece] - begin, longest),
         }
 
 
-class _WindowBidder:
-    """Acts for many users at once, and keeps the window of each."""
+class _Bidder:
+    """Acts for many users at once, and remembers what each has seen."""
 
-    def __init__(self, policy: Policy, rows: int) -> None:
+    def __init__(self, policy: Policy, rows: int, longest: int) -> None:
         self.policy, self.model = policy, policy.model
-        self.windows = torch.zeros(rows, self.model.config.window_length, self.model.input_dim)
-        self._filled = torch.zeros(rows, dtype=torch.long)
+        self.memory = memory_of(self.model, rows, longest)
         self._actions = torch.zeros(rows, dtype=torch.long)
 
     def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
@@ -232,24 +216,18 @@ class _WindowBidder:
         self.model.step_inputs.refuse_non_finite(
             inputs[:, None], torch.ones(len(rows), 1, dtype=torch.bool)
         )
-        slots = self.windows.shape[1]
-        windows = torch.cat([self.windows[who, 1:], inputs[:, None]], dim=1)  # (n, L, W)
-        filled = (self._filled[who].masked_fill(first, 0) + 1).clamp(max=slots)
-        valid = torch.arange(slots) >= slots - filled[:, None]  # (n, L)
         if self.model.training:  # asked in every tick, and walking all layers takes longer than one
             self.model.eval()
         with torch.inference_mode():
-            outputs = self.model.policy(windows, valid)
-            values = self.model.value(windows, valid).squeeze(1)
+            outputs, values, columns = self.memory.read(who, first, inputs)
             distribution = self.policy.dist_class(outputs, self.model)
             actions = distribution.sample()
             logp = distribution.logp(actions)
-        self.windows[who], self._filled[who], self._actions[who] = windows, filled, actions
-        columns = {
+        self._actions[who] = actions
+        columns |= {
             SampleBatch.ACTION_DIST_INPUTS: outputs.numpy(),
             SampleBatch.ACTION_LOGP: logp.numpy(),
             "values": values.numpy(),
-            "inputs": inputs.numpy(),
         }
         if self.model.config.prev_action:
             columns[SampleBatch.PREV_ACTIONS] = previous.numpy()

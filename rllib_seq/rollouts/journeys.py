@@ -113,6 +113,19 @@ class JourneySampler:
         self._last: dict[str, Array] = {}  # columns of the open steps
         self._begin(np.arange(num_campaigns))
 
+    @property
+    def open_rows(self) -> Ints:
+        """Rows that acted in a step which the next batch completes."""
+        return np.flatnonzero(self._open)
+
+    def store(self, rows: Ints, columns: dict[str, Array]) -> None:
+        """Keep columns of open steps until the steps are complete."""
+        for name, column in columns.items():
+            if name not in self._last:
+                shape = (len(self._open), *column.shape[1:])
+                self._last[name] = np.zeros(shape, column.dtype)
+            self._last[name][rows] = column
+
     def sample(self, steps: int, bidder: Bidder) -> Journeys:
         """Play until at least `steps` steps are complete, and return them."""
         return self._play(bidder, lambda complete: complete >= steps, go_on=True)
@@ -149,7 +162,7 @@ class JourneySampler:
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
         columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
-        self._store(rows, columns | acts.columns)
+        self.store(rows, columns | acts.columns)
         self._open[rows] = True
         acting = np.unique(rows // simulator.slots)
         self._ticks[acting] += 1
@@ -159,7 +172,7 @@ class JourneySampler:
         if self.with_infos:
             infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
             infos |= journey_infos(outcome, simulator.config)
-            self._store(rows, {_INFO + name: info for name, info in infos.items()})
+            self.store(rows, {_INFO + name: info for name, info in infos.items()})
 
         over = np.flatnonzero(simulator.ended & self._open)
         completed.append(self._complete(over, simulator.take_rewards(over)))
@@ -172,14 +185,6 @@ class JourneySampler:
             if go_on:
                 self._begin(done)
         return completed
-
-    def _store(self, rows: Ints, columns: dict[str, Array]) -> None:
-        """Keeps columns of open steps until the steps are complete."""
-        for name, column in columns.items():
-            if name not in self._last:
-                shape = (len(self._open), *column.shape[1:])
-                self._last[name] = np.zeros(shape, column.dtype)
-            self._last[name][rows] = column
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
         """The open steps of these rows, with their rewards; the piece of each and the columns."""

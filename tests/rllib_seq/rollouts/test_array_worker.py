@@ -55,8 +55,15 @@ def _config(algorithm: Any, worker: Any = ArrayRolloutWorker, **settings: Any) -
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"window_length": 1}, {"prev_reward": False}, {"prev_action": False}],
-    ids=["window-4", "window-1", "no-reward", "no-action"],
+    [
+        {},
+        {"window_length": 1},
+        {"prev_reward": False},
+        {"prev_action": False},
+        {"encoder": "causal"},
+        {"encoder": "causal", "window_length": 12, "prev_reward": False},
+    ],
+    ids=["window-4", "window-1", "no-reward", "no-action", "causal-4", "causal-12"],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
@@ -76,7 +83,9 @@ def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
             real = (np.arange(lengths.max()) < lengths[:, None]).ravel()
             inputs = {"obs_flat": batch["obs"], **batch}
             inputs = {k: torch.as_tensor(v) for k, v in inputs.items() if v.dtype != object}
-            state = [torch.as_tensor(batch[f"state_in_{i}"]) for i in range(2)]
+            names = sorted(name for name in batch if name.startswith("state_in_"))
+            assert len(names) == len(policy.get_initial_state())
+            state = [torch.as_tensor(batch[name]) for name in names]
             with torch.no_grad():
                 outputs, _ = policy.model.forward(inputs, state, torch.as_tensor(lengths))
                 values = policy.model.value_function()
