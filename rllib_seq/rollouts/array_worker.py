@@ -107,6 +107,7 @@ class _JourneyReader(InputReader):
 
     def next(self) -> MultiAgentBatch:
         """Play the next batch."""
+        self._policy.model.eval()  # not in every tick: that walks all layers
         open_rows = self._sampler.open_rows
         self._sampler.store(open_rows, self._bidder.memory.begin(open_rows))
         journeys = self._sampler.sample(self._steps, self._bidder)
@@ -129,9 +130,9 @@ class _JourneyReader(InputReader):
         ]
 
     def _columns(self, journeys: Journeys) -> dict[str, Array]:
-        config, columns = self._policy.config, dict(journeys.columns)
-        values = columns.pop("values")
-        columns = {name: rows for name, rows in columns.items() if name not in OF_MEMORY}
+        config = self._policy.config
+        values, next_values = self._bidder.memory.values(journeys)
+        columns = {name: rows for name, rows in journeys.columns.items() if name not in OF_MEMORY}
         columns |= self._labels(journeys)
         pieces = len(journeys.lengths)
         piece = np.repeat(np.arange(pieces), journeys.lengths)
@@ -151,13 +152,13 @@ class _JourneyReader(InputReader):
         self._unroll += pieces
         if config.get("vtrace"):
             bootstrapped = np.zeros(len(values), np.float32)
-            bootstrapped[ends - 1] = journeys.next_values
+            bootstrapped[ends - 1] = next_values
             columns[SampleBatch.VALUES_BOOTSTRAPPED] = bootstrapped
         else:
             advantages, targets = generalized_advantages(
                 columns[SampleBatch.REWARDS].astype(np.float64),
                 values.astype(np.float64),
-                journeys.next_values,
+                next_values.astype(np.float64),
                 journeys.lengths,
                 config["gamma"],
                 config["lambda"] if config["use_gae"] else 1.0,
@@ -216,10 +217,8 @@ class _Bidder:
         self.model.step_inputs.refuse_non_finite(
             inputs[:, None], torch.ones(len(rows), 1, dtype=torch.bool)
         )
-        if self.model.training:  # asked in every tick, and walking all layers takes longer than one
-            self.model.eval()
         with torch.inference_mode():
-            outputs, values, columns = self.memory.read(who, first, inputs)
+            outputs, columns = self.memory.read(who, first, inputs)
             distribution = self.policy.dist_class(outputs, self.model)
             actions = distribution.sample()
             logp = distribution.logp(actions)
@@ -227,7 +226,6 @@ class _Bidder:
         columns |= {
             SampleBatch.ACTION_DIST_INPUTS: outputs.numpy(),
             SampleBatch.ACTION_LOGP: logp.numpy(),
-            "values": values.numpy(),
         }
         if self.model.config.prev_action:
             columns[SampleBatch.PREV_ACTIONS] = previous.numpy()

@@ -128,6 +128,24 @@ def test_batches_are_those_of_rllibs_worker() -> None:
     assert ended
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_what_follows_a_cut_is_worth_what_the_next_batch_says() -> None:
+    algo = _config(PPOConfig).build_algo()
+    try:
+        algo.env_runner.sample()
+        first, second = (algo.env_runner.sample().policy_batches["bidder"] for _ in range(2))
+    finally:
+        algo.stop()
+    ends = np.flatnonzero(np.append(np.diff(first["eps_id"]) != 0, True))
+    cut = ends[~first["terminateds"][ends]]
+    assert len(cut)
+    for step in cut:
+        same = second["agent_index"] == first["agent_index"][step]
+        (after,) = second["vf_preds"][same & (second["t"] == first["t"][step] + 1)][:1]
+        delta = first["rewards"][step] + 0.9 * after - first["vf_preds"][step]
+        assert first["advantages"][step] == pytest.approx(delta, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "remote"),
     [(PPOConfig, 0), (PPOConfig, 1), (APPOConfig, 1), (IMPALAConfig, 0)],
