@@ -34,6 +34,7 @@ from rllib_seq.models.episode_states import keep_states
 from rllib_seq.models.stream_columns import StreamColumns
 from rllib_seq.models.stream_windows import StreamWindows
 from rllib_seq.models.windowed import module_windows, sequence_settings
+from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.journeys import Acts, Campaign, Journeys, JourneySampler
 from rllib_seq.rollouts.memories import COPY, CarriedStates
 from rllib_seq.rollouts.worker import TellingMultiAgentEnvRunner
@@ -82,6 +83,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
                 "(use_sequence_module does), or remove env_runner_cls from the config"
             )
         self._name, self._env = names[0], env
+        refuse_callbacks(self.config, "ArrayEnvRunner")
         seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
         self._sampler = JourneySampler(env.simulator.config, self.num_envs, seed)
         settings = sequence_settings(self.module[names[0]])

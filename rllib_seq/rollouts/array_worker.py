@@ -24,6 +24,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
+from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
 from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
 from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
 from rllib_seq.rollouts.worker import TellingRolloutWorker
@@ -75,6 +76,7 @@ class ArrayRolloutWorker(TellingRolloutWorker):
                 f"ArrayRolloutWorker plays one policy for all users, and this config has {names}; "
                 "remove env_runner_cls from it"
             )
+        refuse_callbacks(self.config, "ArrayRolloutWorker")
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
         sampler = JourneySampler(
             self.env.simulator.config, self.config.num_envs_per_env_runner, seed
@@ -100,10 +102,13 @@ class _JourneyReader(InputReader):
             )
         self._name, self._policy, self._sampler = name, policy, sampler
         sampler.with_infos = bool(policy.model.config.auxiliary)
+        self._worker = worker
         self._steps = worker.total_rollout_fragment_length
         longest = policy.config["model"]["max_seq_len"]
         self._bidder = _Bidder(policy, len(sampler.simulator.state.stage), longest)
         self._unroll = 0
+        self._ended: list[CampaignEpisode] = []
+        self._episodes = 0
 
     def next(self) -> MultiAgentBatch:
         """Play the next batch."""
@@ -112,22 +117,38 @@ class _JourneyReader(InputReader):
         self._sampler.store(open_rows, self._bidder.memory.begin(open_rows))
         journeys = self._sampler.sample(self._steps, self._bidder)
         batch = self._columns(journeys) | self._sequences(journeys)
+        self._end_campaigns()
         return MultiAgentBatch({self._name: SampleBatch(batch)}, env_steps=journeys.ticks)
 
     def take_metrics(self) -> list[RolloutMetrics]:
         """See `ArrayRolloutWorker.get_metrics`."""
-        campaigns, self._sampler.campaigns = self._sampler.campaigns, []
+        ended, self._ended = self._ended, []
         return [
             RolloutMetrics(
-                campaign.ticks,
-                campaign.profit,
-                {
-                    (f"user_{user}", self._name): profit
-                    for user, profit in enumerate(campaign.per_user.tolist())
-                },
+                episode.length,
+                episode.total_reward,
+                episode.agent_rewards,
+                custom_metrics=episode.custom_metrics,
+                hist_data=episode.hist_data,
+                media=episode.media,
             )
-            for campaign in campaigns
+            for episode in ended
         ]
+
+    def _end_campaigns(self) -> None:
+        """Call what users let RLlib call at the end of an episode."""
+        campaigns, self._sampler.campaigns = self._sampler.campaigns, []
+        for campaign in campaigns:
+            episode = CampaignEpisode.of(campaign, self._episodes, self._name)
+            self._episodes += 1
+            self._worker.callbacks.on_episode_end(
+                worker=self._worker,
+                base_env=self._worker.async_env,
+                policies=self._worker.policy_map,
+                episode=episode,
+                env_index=campaign.number,
+            )
+            self._ended.append(episode)
 
     def _columns(self, journeys: Journeys) -> dict[str, Array]:
         config = self._policy.config
