@@ -1,8 +1,8 @@
 """Errors that a user can mend: one line that names the value and what to change.
 
 - `UserError`: the base of them all; the command line prints its message and exits with code 2
+- `Interrupted`: a signal ended the work; no error, but its end all the same
 - `NonFiniteInputError`: NaN or infinity reached a model
-- `Interrupted`: a signal came
 """
 
 
@@ -15,4 +15,4 @@ class NonFiniteInputError(UserError):
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal; the message says how to go on."""
+    """A signal stopped the work in order; the message says how to go on."""

@@ -30,7 +30,7 @@ from rllib_seq.models.stream_windows import StreamWindows
 from rllib_seq.models.windowed import sequence_settings
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, modules_folder
 
-__all__ = ["NewStackActor", "OldStackActor", "TrainedBids", "load_actor"]
+__all__ = ["Actor", "NewStackActor", "OldStackActor", "TrainedBids", "load_actor"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -187,6 +187,29 @@ class NewStackActor:
         return np.asarray(likeliest.to_deterministic().sample())
 
 
+def load_actor(checkpoint: Path) -> Actor:
+    """Loads the only policy of a checkpoint.
+
+    Args:
+        checkpoint: a checkpoint folder, of either API stack.
+
+    Raises:
+        UserError: it cannot be read, or it holds several policies.
+    """
+    folder = modules_folder(checkpoint)
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    if len(names) != 1:
+        raise UserError(
+            f"checkpoint {str(checkpoint)!r} holds the policies {names}; need exactly one"
+        )
+    try:
+        if folder.name == "policies":
+            return OldStackActor(Policy.from_checkpoint(str(folder / names[0])))
+        return NewStackActor(_load_module(folder / names[0]))
+    except UNREADABLE_PICKLE as error:
+        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+
+
 class TrainedBids:
     """A trained policy as a bidder, see `BidPolicy`.
 
@@ -259,29 +282,6 @@ class TrainedBids:
         other = copy.copy(self)
         other._simulator, other._actor = simulator, self._actor.fork()
         return other
-
-
-def load_actor(checkpoint: Path) -> Actor:
-    """Loads the only policy of a checkpoint.
-
-    Args:
-        checkpoint: a checkpoint folder, of either API stack.
-
-    Raises:
-        UserError: it cannot be read, or it holds several policies.
-    """
-    folder = modules_folder(checkpoint)
-    names = sorted(child.name for child in folder.iterdir() if child.is_dir())
-    if len(names) != 1:
-        raise UserError(
-            f"checkpoint {str(checkpoint)!r} holds the policies {names}; need exactly one"
-        )
-    try:
-        if folder.name == "policies":
-            return OldStackActor(Policy.from_checkpoint(str(folder / names[0])))
-        return NewStackActor(_load_module(folder / names[0]))
-    except UNREADABLE_PICKLE as error:
-        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
 
 
 def _load_module(folder: Path) -> RLModule:

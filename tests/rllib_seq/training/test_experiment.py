@@ -158,7 +158,7 @@ def test_options_reach_a_config_of_the_new_stack():
 
 
 def test_a_window_length_needs_a_window():
-    with pytest.raises(UserError, match="window-length can be set for .*has no window"):
+    with pytest.raises(UserError, match="window_length can be set for .*another model"):
         prepare(PPOConfig().environment("CartPole-v1"), Options(window_length=3))
     with pytest.raises(UserError, match="window_length=0 must be an int of at least 1"):
         prepare(new_stack(), Options(window_length=0))
