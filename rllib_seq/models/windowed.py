@@ -202,6 +202,11 @@ class WindowedRLModule(TorchRLModule):
             )
         self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
 
+    @property
+    def acting_network(self) -> torch.nn.Module:
+        """What maps windows `[N, L, width]` and masks `[N, L]` to what actions are taken from."""
+        raise NotImplementedError
+
     def windows(self, batch: dict[str, Any], prefix: str = "") -> tuple[Tensor, Tensor]:
         """Put the windows of a batch together.
 

@@ -1,4 +1,4 @@
-"""Rollout workers that step the ad auction as arrays, for RLlib's old API stack.
+"""Rollout workers that step auctions as arrays, for RLlib's old API stack.
 
 - `ArrayRolloutWorker`: plugged in by `config.env_runners(env_runner_cls=ArrayRolloutWorker)`
 
@@ -20,11 +20,19 @@ from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from envs.ad_auction.replay_env import AuctionLogEnv
+from envs.ad_auction.replay_users_env import AuctionLogUsersEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
-from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
+from rllib_seq.rollouts.journeys import (
+    Acts,
+    Journeys,
+    JourneySampler,
+    ReplaySampler,
+    generalized_advantages,
+)
 from rllib_seq.rollouts.worker import TellingRolloutWorker
 
 __all__ = ["ArrayRolloutWorker"]
@@ -43,11 +51,12 @@ Ints = NDArray[np.int64]
 
 
 class ArrayRolloutWorker(TellingRolloutWorker):
-    """RLlib's rollout worker with another way to play, for `multi_user_ad_auction`.
+    """RLlib's rollout worker with another way to play.
 
-    It samples `num_envs_per_env_runner` campaigns side by side with the policy's
-    "lstm_transformer", and gives PPO, APPO and IMPALA the same columns as RLlib's worker would.
-    Weights, filters of faults and checkpoints are RLlib's.
+    For `multi_user_ad_auction` and `auction_log`. It samples `num_envs_per_env_runner` campaigns
+    (of a log: episodes) side by side with the policy's "lstm_transformer", and gives PPO, APPO and
+    IMPALA the same columns as RLlib's worker would. Weights, filters of faults and checkpoints are
+    RLlib's.
 
     Raises:
         UserError: the environment is another, there are several policies, or another model.
@@ -57,10 +66,11 @@ class ArrayRolloutWorker(TellingRolloutWorker):
         super().__init__(**kwargs)
         if self.env is None:  # a worker without an environment only holds the weights
             return
-        if not isinstance(self.env, MultiUserAdAuctionEnv):
+        env = self.env.unwrapped
+        if not isinstance(env, MultiUserAdAuctionEnv | AuctionLogEnv | AuctionLogUsersEnv):
             raise UserError(
-                f"ArrayRolloutWorker plays multi_user_ad_auction, not {type(self.env).__name__}; "
-                "remove env_runner_cls from the config"
+                "ArrayRolloutWorker plays multi_user_ad_auction and auction_log, not "
+                f"{type(env).__name__}; remove env_runner_cls from the config"
             )
         for name, plain in _PLAIN.items():
             if getattr(self.config, name) not in plain:
@@ -75,8 +85,11 @@ class ArrayRolloutWorker(TellingRolloutWorker):
                 "remove env_runner_cls from it"
             )
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
-        sampler = JourneySampler(
-            self.env.simulator.config, self.config.num_envs_per_env_runner, seed
+        count = self.config.num_envs_per_env_runner
+        sampler = (
+            JourneySampler(env.simulator.config, count, seed)
+            if isinstance(env, MultiUserAdAuctionEnv)
+            else ReplaySampler(env.replay.world, count, seed)
         )
         self._journeys = _JourneyReader(names[0], self.policy_map[names[0]], sampler, self)
         self.input_reader = self._journeys
@@ -100,7 +113,7 @@ class _JourneyReader(InputReader):
         self._name, self._policy, self._sampler = name, policy, sampler
         sampler.with_infos = bool(policy.model.config.auxiliary)
         self._steps = worker.total_rollout_fragment_length
-        self._bidder = _WindowBidder(policy, len(sampler.simulator.state.stage))
+        self._bidder = _WindowBidder(policy, sampler.rows)
         self._unroll = 0
 
     def next(self) -> MultiAgentBatch:

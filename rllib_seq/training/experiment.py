@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ray.rllib.utils import force_list
 
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.presets import EVENTFUL, AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
@@ -34,8 +35,10 @@ from rllib_seq.models.windowed import (
     sequence_settings,
 )
 from rllib_seq.rollouts import count_steps, telling_worker
+from rllib_seq.training.auction_logs import replay_world
 
 __all__ = [
+    "REPLAY_ENV",
     "Options",
     "auction_config",
     "change_model",
@@ -48,6 +51,8 @@ __all__ = [
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 _AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
+REPLAY_ENV = "auction_log"
+_REPLAY_OPTIONS = ("log", "budget_ratio", "episode_requests", "held_out_days", "stream")
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 _MOST_ENV_RUNNERS = 1000
 _MODEL = "lstm_transformer"
@@ -67,6 +72,21 @@ class Options:
     """Remote rollout workers; 0 samples in the driver."""
     seed: int | None = None
     """Of weights, exploration and campaigns."""
+    reward: str | None = None
+    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`."""
+    auction: str | None = None
+    """Mechanism: first_price or second_price."""
+    log: tuple[str, ...] | None = None
+    """Files of preset log; likewise the following, see `auction_log.ReplayConfig`."""
+    budget_ratio: float | None = None
+    episode_requests: int | None = None
+    held_out_days: int | None = None
+    stream: str | None = None
+    observed: dict[str, Any] | None = None
+    """What a log tells about the users, see `AuctionConfig.observed`."""
+    credits: tuple[float, ...] | None = None
+    """Of the channels of the same log, see `AuctionConfig.credits`; taken by the reward that needs
+    them."""
 
 
 def load_config(module: str) -> AlgorithmConfig:
@@ -172,19 +192,52 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
         if not 0 <= options.seed < 2**31:
             raise UserError(f"seed is {options.seed}; give a whole number from 0 to 2147483647")
         config.debugging(seed=options.seed)
-    changes = {"preset": options.preset, "budget": options.budget}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes:
-        if config.env not in _AUCTION_ENVS:
-            raise UserError(
-                f"{', '.join(changes)} can be set for the ad auction only; this config's "
-                f"environment is {config.env!r}"
-            )
-        config.environment(env_config={**config.env_config, **changes})
+    _change_world(config, options)
     if options.window_length is not None:
         change_model(config, window_length=options.window_length)
     elif sequence_settings(config) is not None:
         change_sequence_settings(config)  # what was set up may depend on the options above
+
+
+def _change_world(config: AlgorithmConfig, options: Options) -> None:
+    both = ("reward", "auction")
+    names = ("preset", "budget", "observed", *both)
+    simulated = {name: getattr(options, name) for name in names}
+    replayed = {name: getattr(options, name) for name in (*both, *_REPLAY_OPTIONS)}
+    in_log = config.env == REPLAY_ENV
+    if in_log and options.preset == "log":
+        simulated.pop("preset")
+    changes = _given(replayed if in_log else simulated)
+    odd = _given(simulated if in_log else replayed).keys() - changes.keys()
+    if options.preset == "log" and not in_log:
+        raise UserError(
+            f"preset 'log' is another environment, {REPLAY_ENV!r}, and this config's is "
+            f"{config.env!r}; leave the config out, or give tune_configs.ppo_log"
+        )
+    if odd:
+        place = "simulated presets" if in_log else "preset log"
+        raise UserError(
+            f"{_spoken(odd)} can be set for {place} only; leave it out, or give --preset"
+        )
+    if changes:
+        if config.env not in (*_AUCTION_ENVS, REPLAY_ENV):
+            raise UserError(
+                f"{_spoken(changes)} can be set for the ad auction only; this config's "
+                f"environment is {config.env!r}"
+            )
+        config.environment(env_config={**config.env_config, **changes})
+    if config.env_config.get("reward") == "attributed" and options.credits is not None:
+        config.environment(env_config={"credits": options.credits, **config.env_config})
+
+
+def _spoken(names: Iterable[str]) -> str:
+    """Options as the command line calls them."""
+    words = {"observed": "patterns"}
+    return ", ".join(words.get(name, name.replace("_", "-")) for name in sorted(names))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def change_model(config: AlgorithmConfig, **settings: Any) -> None:
@@ -294,7 +347,24 @@ def plays_one_stream(config: AlgorithmConfig) -> bool:
     return config.env in _ONE_STREAM_ENVS
 
 
+def _check_replay(config: AlgorithmConfig) -> None:
+    """Reads the log before any worker does; users as streams are agents."""
+    world = replay_world(config.env_config)
+    if world.config.stream == "user" and not config.is_multi_agent:
+        config.multi_agent(
+            policies={"bidder"},
+            policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+            count_steps_by="agent_steps",
+        )
+    elif world.config.stream == "campaign" and config.is_multi_agent:
+        raise UserError(
+            "stream 'campaign' is one agent, and this config has several; remove multi_agent(...)"
+        )
+
+
 def _check_environment(config: AlgorithmConfig) -> None:
+    if config.env == REPLAY_ENV:
+        _check_replay(config)
     world = auction_config(config)
     if world is None:
         return
@@ -309,7 +379,7 @@ def _check_environment(config: AlgorithmConfig) -> None:
                 f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
                 "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
             )
-    if world.reward == "sampled":
+    if world.reward in EVENTFUL:  # nothing hidden is in it
         return
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
     settings = model_settings(config)

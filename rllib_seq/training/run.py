@@ -1,14 +1,14 @@
 """The commands of training, as functions: what the command line calls and tests call.
 
 - `run_training`: a new or resumed run, from options to the report.
-- `run_evaluation`: a checkpoint on fresh campaigns.
+- `evaluate_checkpoint`: a checkpoint on fresh campaigns, or on the held-out days of its log.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +21,12 @@ from rich.console import Console
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import Interrupted, UserError
 from rllib_seq.rollouts import forget_errors, heed_workers
+from rllib_seq.training.auction_logs import replay_config, replay_world
 from rllib_seq.training.calibration_view import calibration_table
 from rllib_seq.training.console import TrainingDisplay, comparison_table, counting
 from rllib_seq.training.evaluation import evaluate, over, references, rows, summarize
 from rllib_seq.training.experiment import (
+    REPLAY_ENV,
     Options,
     auction_config,
     load_config,
@@ -34,15 +36,19 @@ from rllib_seq.training.experiment import (
 )
 from rllib_seq.training.files import check_seal, read_json, write_json
 from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
+from rllib_seq.training.offline import learn_offline
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.ray_session import cpus_of, ray_session
+from rllib_seq.training.replay_evaluation import evaluate_replay
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, split_checkpoint
+from rllib_seq.training.showcase import record
 from rllib_seq.training.trainer import Limits, resumed_config, train
 
 __all__ = [
     "Protocol",
     "description",
+    "evaluate_checkpoint",
     "finish_run",
     "resume_training",
     "run_evaluation",
@@ -50,6 +56,8 @@ __all__ = [
     "short_name",
     "validate",
 ]
+
+_USERS_SHOWN = 512  # of the campaign that the report draws
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def run_training(
     storage: Path | str,
     console: Console,
     protocol: Protocol | None = None,
+    offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains a config from the start and evaluates it.
 
@@ -90,6 +99,7 @@ def run_training(
         storage: the run folder is made in here; a folder, or the URI of one.
         console: where progress and the table go.
         protocol: of the evaluation at the end.
+        offline: learn from these records (see `offline`) instead of playing.
 
     Returns:
         `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
@@ -98,25 +108,33 @@ def run_training(
         UserError: something that the user can mend.
         Interrupted: a signal came; a checkpoint was written before.
     """
-    config = prepare(load_config(module), options)
+    config = load_config(module)
+    if offline:
+        learn_offline(config, offline)
+    config = prepare(config, options)
     world = auction_config(config)
     validate(config)
     name = short_name(module)
     run = RunFolder.create(
         storage,
         name if world is None else f"{name}-{world.preset}",
-        description(module, options, limits, config),
+        description(module, options, limits, config, offline),
     )
     return _session(config, run, limits, None, console, protocol or Protocol())
 
 
 def description(
-    module: str, options: Options, limits: Limits, config: AlgorithmConfig
+    module: str,
+    options: Options,
+    limits: Limits,
+    config: AlgorithmConfig,
+    offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """What is run, with versions: the content of `config.json`."""
     return {
         "module": str(Path(module).resolve()) if module.endswith(".py") else module,
         "options": dataclasses.asdict(options),
+        "offline": [str(path) for path in offline],
         "stop": _finite_limits(limits),
         "algorithm": config.algo_class.__name__,
         "env": str(config.env),
@@ -197,7 +215,7 @@ def _session(
                     f"{run.place}"
                 )
             # RLlib knows our models as long as Ray is there.
-            return finish_run(run, newest, auction_config(config), protocol, console)
+            return finish_run(run, newest, config, protocol, console)
     finally:
         run.publish()
         run.close()
@@ -242,7 +260,7 @@ def validate(config: AlgorithmConfig) -> None:
 def finish_run(
     run: RunFolder,
     checkpoint: Path,
-    world: AuctionConfig | None,
+    config: AlgorithmConfig,
     protocol: Protocol,
     console: Console,
     others: Mapping[str, Path] | None = None,
@@ -252,7 +270,7 @@ def finish_run(
     Args:
         run: its folder.
         checkpoint: in it.
-        world: that it was trained in; None outside the ad auction.
+        config: that it was trained with.
         protocol: of the evaluation.
         console: where the table goes.
         others: see `run_evaluation`.
@@ -261,8 +279,8 @@ def finish_run(
         See `run_training`.
     """
     evaluation = None
-    if world is not None:
-        evaluation = run_evaluation(checkpoint, world, protocol, console, others)
+    if auction_config(config) is not None or config.env == REPLAY_ENV:
+        evaluation = evaluate_checkpoint(checkpoint, None, protocol, console, others)
         write_json(run.path / "evaluation.json", evaluation)
     report = write_report(run)
     run.publish()
@@ -274,6 +292,42 @@ def finish_run(
         "checkpoint": run.place_of(checkpoint.name),
         "evaluation": evaluation,
     }
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    preset: str | None,
+    protocol: Protocol,
+    console: Console,
+    others: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Plays a checkpoint where it was trained, or in another preset, and prints the table.
+
+    Args:
+        checkpoint: a checkpoint folder.
+        preset: None: that of the training.
+        protocol: seeds and numbers, of simulated campaigns.
+        console: where progress and the table go.
+        others: see `run_evaluation`.
+
+    Returns:
+        The content of `evaluation.json`.
+
+    Raises:
+        UserError: the preset is unknown or another kind of environment, or the log is gone.
+    """
+    config = resumed_config(checkpoint)
+    if config.env == REPLAY_ENV:
+        if preset not in (None, "log"):
+            raise UserError(
+                f"{str(checkpoint)!r} was trained on a log, whose observations preset {preset!r} "
+                "does not have; leave --preset out"
+            )
+        check_seal(checkpoint)
+        paths, _ = replay_config(config.env_config)
+        return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
+    world = checkpoint_world(checkpoint, preset)
+    return run_evaluation(checkpoint, world, protocol, console, others)
 
 
 def run_evaluation(
@@ -324,6 +378,8 @@ def run_evaluation(
             name: over(campaigns, trained.name, name)._asdict() for name in others
         }
     console.print(comparison_table(evaluation))
+    shown = min(num_users, _USERS_SHOWN)
+    evaluation["campaign"] = record(bidder, world if one_stream else world.with_users(shown))
     if recorded is not None:
         with counting(console, "calibrating", futures_in_all(recorded, seeds)) as count:
             evaluation["calibration"] = calibrate(recorded, world, seeds, count)

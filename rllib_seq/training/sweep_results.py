@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.experiment import auction_config
 from rllib_seq.training.files import read_json
 from rllib_seq.training.iterations import COLUMNS
 from rllib_seq.training.run import Protocol, description, finish_run
@@ -176,11 +175,9 @@ def _export(
                     run.append_progress(row)
             checkpoint = run.save_checkpoint(lambda path: _copy(source, path), standing)
         if default is None or default[1].path == result.path:
-            return finish_run(run, checkpoint, auction_config(config), protocol, console)
+            return finish_run(run, checkpoint, config, protocol, console)
         with _opened(default[1].checkpoint) as other:
-            return finish_run(
-                run, checkpoint, auction_config(config), protocol, console, {"default": other}
-            )
+            return finish_run(run, checkpoint, config, protocol, console, {"default": other})
     finally:
         run.close()
 

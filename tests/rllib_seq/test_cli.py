@@ -48,12 +48,23 @@ def run(monkeypatch, capsys, *arguments):
         (["train", ""], ["'' is not a module name"]),
         ([], ["Missing command", "--help"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),
+        (["train", "--preset", "log"], ["'log'", "give --log FILE"]),
+        (["train", "--preset", "log", "--log", "nowhere"], ["nowhere'", "CSV or Parquet"]),
+        (["train", "--log", "nowhere"], ["log", "give --preset"]),
+        (["train", "--budget-ratio", "1/0"], ["'1/0'", "such as 1/32"]),
+        (["train", "tune_configs.ppo", "--preset", "log"], ["give tune_configs.ppo_log"]),
+        (["train", "--reward", "attributed"], ["'attributed' needs credits"]),
         (["train", "--patterns", "nowhere"], ["'nowhere'", "cannot read patterns"]),
         (["bench", "speed"], ["'speed'", "discover", "memory"]),
         (["bench", "discover", "half"], ["'discover'", "no parts", "'half'"]),
         (["discover"], ["events"]),
         (["discover", "nowhere.csv"], ["'nowhere.csv'", "CSV or Parquet"]),
         (["trian"], ["trian"]),
+        (["export", "nowhere", "out"], ["nowhere'", "does not exist"]),
+        (["serve", "nowhere"], ["nowhere'", "does not exist"]),
+        (["serve", "nowhere", "--engine", "cloud"], ["'cloud'", "local, ray"]),
+        (["score", "nowhere", "records"], ["cannot read export", "nowhere"]),
+        (["train", "--offline", "nowhere"], ["cannot read trajectories", "nowhere"]),
     ],
 )
 def test_bad_input(arguments, words, monkeypatch, capsys, tmp_path):
@@ -85,7 +96,10 @@ def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
 def test_help_shows_every_command_with_an_example(monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "--help")
     assert code == 0
-    for command in ("train", "tune", "evaluate", "report", "discover", "bench"):
+    for command in (
+        *("train", "tune", "evaluate", "report", "discover", "bench"),
+        *("export", "serve", "score"),
+    ):
         assert f"rllib-seq {command}" in printed.out
         code, text = run(monkeypatch, capsys, command, "--help")
         assert code == 0
