@@ -227,7 +227,9 @@ def test_two_learners_learn_as_one(ray_session, tmp_path):
     module.write_text(
         f"import sys; sys.path.append({str(HERE)!r})\n"
         "from tiny_new_stack import config\n"
+        "from rllib_seq.models.windowed import change_sequence_settings\n"
         "config = config.copy(copy_frozen=False)\n"
+        "change_sequence_settings(config, auxiliary={})\n"
         "config.env_runners(num_env_runners=0)\n"
         "config.training(train_batch_size_per_learner=128)\n"
         "config.learners(num_learners=2, num_cpus_per_learner=1)\n"
