@@ -172,6 +172,8 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
     settings = model_settings(config)
     if settings is not None and settings.auxiliary and not config.enable_rl_module_and_learner:
         label_trajectories(config)
+    if settings is not None and settings.auxiliary and config.num_learners > 1:
+        _refuse_lost_infos(config)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
         config.env_runners(env_runner_cls=telling_worker(config))
     if config.enable_env_runner_and_connector_v2:
@@ -326,6 +328,16 @@ def _check_stored_states(config: AlgorithmConfig) -> None:
                 f"use_lstm=True stores states, which DQN cannot replay with {found[0]}; remove it "
                 "and call rllib_seq.q_learning.use_sequence_q_learning(config)"
             )
+
+
+def _refuse_lost_infos(config: AlgorithmConfig) -> None:
+    """RLlib shares a batch out among learners without the infos of multi-agent episodes."""
+    if config.enable_rl_module_and_learner and config.is_multi_agent:
+        raise UserError(
+            "auxiliary heads learn from infos, which do not reach "
+            f"num_learners={config.num_learners} where users are agents; remove auxiliary, or set "
+            "num_learners to 1 or 0"
+        )
 
 
 def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
