@@ -24,6 +24,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
 from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on, state_of
+from rllib_seq.models.spaces import refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs, encode_action
 from rllib_seq.nn import (
     SequentialPolicyNetwork,
@@ -76,8 +77,9 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             **custom_model_config: the same fields as keyword arguments, as RLlib passes them.
 
         Raises:
-            UserError: a setting is unknown or wrong, `use_lstm` or `use_attention` is set, or the
-                previous action is an input and its space cannot be encoded.
+            UserError: a setting is unknown or wrong, `use_lstm` or `use_attention` is set, the
+                previous action is an input and its space cannot be encoded, or a space does not
+                start at 0.
         """
         nn.Module.__init__(self)
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
@@ -89,6 +91,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                     f"{wrapper}=True would wrap a second memory around lstm_transformer, which "
                     f"has its own; remove {wrapper} from the model config"
                 )
+        unflattened = getattr(obs_space, "original_space", obs_space)
+        refuse_shifted(unflattened, "observations", "TransformObservation")
         self.step_inputs = StepInputs(obs_space, action_space, self.config)
         self.input_dim = self.step_inputs.width
         # One row at least: RLlib cannot carry an empty state, and the fill length must tell the

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.nn.causal import CausalEncoder
+from rllib_seq.nn.chunks import in_chunks
 from rllib_seq.nn.encoder import SequenceEncoder, SequenceReader
-from rllib_seq.nn.layers import check_size, initialise, temporal_layers
+from rllib_seq.nn.layers import check_size, check_windows, initialise, temporal_layers
 from rllib_seq.nn.q_head import QHead
 
 
@@ -157,6 +158,12 @@ class SequentialValueNetwork(nn.Module):
         """
         if self.config.encoder == "causal":
             return self.causal(states, valid)
+        check_windows(states, valid, self.reader.input_dim)
+        return in_chunks(self._encode, states, valid)
+
+    def _encode(self, states: Tensor, valid: Tensor | None) -> Tensor:
         tokens = self.reader(states, valid)  # (B, L, d_model)
+        if valid is None:
+            return self.head(tokens.mean(1))
         weight = valid[..., None].to(tokens.dtype)  # (B, L, 1)
         return self.head((tokens * weight).sum(1) / weight.sum(1))

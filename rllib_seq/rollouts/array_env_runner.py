@@ -34,6 +34,7 @@ from rllib_seq.models.episode_states import keep_states
 from rllib_seq.models.stream_columns import StreamColumns
 from rllib_seq.models.stream_windows import StreamWindows
 from rllib_seq.models.windowed import module_windows, sequence_settings
+from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.journeys import Acts, Campaign, Journeys, JourneySampler
 from rllib_seq.rollouts.memories import COPY, CarriedStates
 from rllib_seq.rollouts.worker import TellingMultiAgentEnvRunner
@@ -82,6 +83,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
                 "(use_sequence_module does), or remove env_runner_cls from the config"
             )
         self._name, self._env = names[0], env
+        refuse_callbacks(self.config, "ArrayEnvRunner")
         seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
         self._sampler = JourneySampler(env.simulator.config, self.num_envs, seed)
         settings = sequence_settings(self.module[names[0]])
@@ -113,7 +115,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             journeys = self._sampler.sample_campaigns(self._bidder)
             campaigns, self._sampler.campaigns = self._sampler.campaigns, []
             played = self._episodes(journeys, campaigns)
-            self._count(journeys, len(campaigns))
+            self._count(journeys.ticks, int(journeys.lengths.sum()), len(campaigns))
             ticks += journeys.ticks
             episodes += played
         self._done_episodes_for_metrics.extend(episodes)
@@ -179,13 +181,12 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             episodes.append(episode)
         return episodes
 
-    def _count(self, journeys: Journeys, campaigns: int) -> None:
+    def _count(self, ticks: int, steps: int, campaigns: int) -> None:
         """What RLlib's runner counts step by step; all agents in one."""
         counts = {
-            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): journeys.ticks,
+            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): ticks,
             (NUM_EPISODES, NUM_EPISODES_LIFETIME): campaigns,
         }
-        steps = int(journeys.lengths.sum())
         for (now, lifetime), count in counts.items():
             self.metrics.log_value(now, count, reduce="sum")
             self.metrics.log_value(

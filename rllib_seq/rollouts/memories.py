@@ -24,10 +24,12 @@ from rllib_seq.rollouts.journeys import Journeys
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
-_INPUTS = "inputs"
+_INPUTS, _VALUES = "inputs", "values"
+_VALUED_AT_ONCE = 4096
+"""Steps: their windows are as many bytes as L times their inputs."""
 COPY = "number_of_copy"
 """Column of steps: number of the copy that `CarriedStates` made before it, or -1."""
-OF_MEMORY = (_INPUTS, COPY)
+OF_MEMORY = (_INPUTS, _VALUES, COPY)
 """Columns of steps that memories alone read."""
 
 
@@ -44,9 +46,7 @@ class Memory(Protocol):
             columns of those steps, `[n, ...]`, that replace what `read` said.
         """
 
-    def read(
-        self, rows: Tensor, first: Tensor, inputs: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Array]]:
+    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
         """Read a step of some users.
 
         Args:
@@ -55,8 +55,19 @@ class Memory(Protocol):
             inputs: raw step inputs, `[n, width]`.
 
         Returns:
-            inputs of the action distribution `[n, num_outputs]`, values `[n]`, and columns
-            `[n, ...]` to be stored with the steps.
+            inputs of the action distribution `[n, num_outputs]`, and columns `[n, ...]` to be
+            stored with the steps.
+        """
+
+    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+        """Value what was played since `begin`.
+
+        Args:
+            journeys: N steps of P pieces.
+
+        Returns:
+            values of the steps `[N]`, and of the step after each piece `[P]`, 0 where the journey
+            ended.
         """
 
     def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
@@ -98,18 +109,37 @@ class WindowMemory:
         self._past = self._windows[:, :-1].numpy().copy()
         return {}
 
-    def read(
-        self, rows: Tensor, first: Tensor, inputs: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Array]]:
+    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
         """See `Memory.read`."""
         slots = self._windows.shape[1]
         windows = torch.cat([self._windows[rows, 1:], inputs[:, None]], dim=1)  # (n, L, W)
         filled = (self._filled[rows].masked_fill(first, 0) + 1).clamp(max=slots)
-        valid = torch.arange(slots) >= slots - filled[:, None]  # (n, L)
         self._windows[rows], self._filled[rows] = windows, filled
-        outputs = self._model.policy(windows, valid)
-        values = self._model.value(windows, valid).squeeze(1)
-        return outputs, values, {_INPUTS: inputs.numpy()}
+        outputs = self._model.policy(windows, _last(filled, slots))
+        return outputs, {_INPUTS: inputs.numpy()}
+
+    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+        """See `Memory.values`; all at once, because nobody needs them in order to act."""
+        inputs, slots = journeys.columns[_INPUTS], self._windows.shape[1]
+        piece = np.repeat(np.arange(len(journeys.lengths)), journeys.lengths)
+        place = np.arange(len(piece)) - (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
+        values = np.zeros(len(piece), np.float32)
+        for begin in range(0, len(piece), _VALUED_AT_ONCE):
+            some = slice(begin, begin + _VALUED_AT_ONCE)
+            state, before = self.states(journeys, piece[some], place[some])
+            windows = np.concatenate([state, inputs[some, None]], axis=1)[:, -slots:]
+            filled = torch.from_numpy(before[:, 0]).long() + 1
+            values[some] = self._value(torch.from_numpy(windows), filled.clamp(max=slots))
+        next_values = np.zeros(len(journeys.lengths), np.float32)
+        # Whose journey goes on has acted once more: that step is in his window already.
+        on = torch.from_numpy(journeys.rows[~journeys.terminated])
+        if len(on):
+            next_values[~journeys.terminated] = self._value(self._windows[on], self._filled[on])
+        return values, next_values
+
+    def _value(self, windows: Tensor, filled: Tensor) -> Array:
+        with torch.inference_mode():
+            return self._model.value(windows, _last(filled, windows.shape[1])).squeeze(1).numpy()
 
     def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
@@ -126,6 +156,11 @@ class WindowMemory:
             state[real] = np.where((place < 0)[..., None], earlier, played)[real]
         filled = np.minimum(steps_before, state.shape[1]).astype(np.float32)
         return [state, filled[:, None]]
+
+
+def _last(filled: Tensor, slots: int) -> Tensor:
+    """The last `filled` slots, as a mask `[n, slots]`."""
+    return torch.arange(slots) >= slots - filled[:, None]
 
 
 class CarriedStates:
@@ -222,9 +257,7 @@ class CausalMemory:
         self._carried.restart()
         return {COPY: self._carried.reopen(open_rows, parts)}
 
-    def read(
-        self, rows: Tensor, first: Tensor, inputs: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Array]]:
+    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
         """See `Memory.read`."""
         model = self._model
         parts, numbers = self._carried.before(rows, first)
@@ -232,7 +265,12 @@ class CausalMemory:
             self._earlier[name][rows] = part
         features, values, after = read_on(model.policy, model.value, parts, inputs[:, None])
         self._carried.set(rows, after)
-        return model.policy.head(features[:, 0]), values[:, 0], {COPY: numbers}
+        columns = {COPY: numbers, _VALUES: values[:, 0].numpy()}
+        return model.policy.head(features[:, 0]), columns
+
+    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+        """See `Memory.values`; they came with the states."""
+        return journeys.columns[_VALUES], journeys.next_values
 
     def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""

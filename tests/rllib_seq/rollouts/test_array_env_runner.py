@@ -195,6 +195,24 @@ def test_it_trains(algorithm: Any, remote: int, encoder: str) -> None:
         algo.stop()
 
 
+def _note(*, episode: Any, metrics_logger: Any, **kwargs: Any) -> None:
+    metrics_logger.log_value("double", 2 * episode.get_return(), reduce="mean", window=100)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_callbacks_and_their_metrics_are_reported() -> None:
+    config = _config(PPOConfig)
+    algo = config.callbacks(on_episode_end=_note).build_algo()
+    try:
+        found = algo.train()["env_runners"]
+    finally:
+        algo.stop()
+    assert found["double"] == pytest.approx(2 * found["episode_return_mean"])
+    config = _config(PPOConfig).callbacks(on_episode_start=_note)
+    with pytest.raises(UserError, match="never calls on_episode_start, which the config defines"):
+        config.build_algo()
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_other_environments_are_refused() -> None:
     config = _config(PPOConfig).environment(MultiAgentCartPole)
