@@ -3,14 +3,14 @@
     rllib-seq bench model --json model.json
     rllib-seq bench model sizes parts            # some parts of it
 
-Policy and value network of the ad auction (33 inputs, 17 outputs), one thread, windows as full as in
-journeys of 24 steps, processor time, medians of five rounds. Parts:
+Policy and value network of the ad auction (33 inputs, 17 outputs), one thread, windows as full as
+in journeys of 24 steps, processor time, medians of five rounds. Parts:
 
 - `sizes`: window length and width, acting (forward) and learning (forward and backward)
 - `parts`: what the layers cost, full windows, width 64
 - `bfloat16`: the same under torch.autocast, which the code does not use
-- `compile`: the Transformer blocks under torch.compile, which the code does not use either; it takes
-  a C++ compiler and minutes
+- `compile`: the Transformer blocks under torch.compile, which the code does not use either; it
+  takes a C++ compiler and minutes
 """
 
 from __future__ import annotations
