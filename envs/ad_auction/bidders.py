@@ -149,12 +149,18 @@ class Population:
         self._channel, self._campaign, self._level = channel, campaign, scale
         self._worth = self._values.draw(uniforms, channel)  # at level 1
         multiplier = np.where(self._stopped, 0.0, self.multiplier)
-        self._bids = self._worth * self._rows(scale * multiplier)
+        self._factor = scale * multiplier
+        self._bids = self._worth * self._rows(self._factor)
         if self.num_slots == 1:
             self._top = top_two(self._bids)
         if np.isfinite(self._budget).any():
             self._stop_before_broke()
         return self._bids
+
+    @property
+    def factor(self) -> Floats:
+        """`[E, B]`, what each multiplies his values by in this tick; 0 once he has stopped."""
+        return np.where(self._stopped, 0.0, self._factor)
 
     def observe(self, own_bids: Floats) -> None:
         """See `Competitors.observe`."""

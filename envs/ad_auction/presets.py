@@ -4,13 +4,13 @@
 - `display`: the market, hours, click rate and journey lengths of real campaigns; segments, devices,
   creatives that wear out, a budget, a flight that ends and conversions that come late.
 - `uniform`: one auction against a rival who bids U[0, 1]; everything has a closed form.
+- `COMPETITORS`: who may bid against us instead of the prices of a preset.
 - `AuctionConfig`: a preset plus the choices of an experiment, validated.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,15 +19,21 @@ from typing import Any
 import numpy as np
 
 from envs.ad_auction.actions import ACTIONS, BID_UNITS, Actions
+from envs.ad_auction.bidders import Bidder
+from envs.ad_auction.checks import check_choice, check_keys, check_whole
 from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
 from envs.ad_auction.features import KINDS
 from envs.ad_auction.market import AUCTIONS
+from envs.ad_auction.observed import Observed
+from envs.ad_auction.pacing import PID, Constant, Hedge, OnlineDual, Proportional
+from envs.ad_auction.rivals import Rivals, rehearse
 from envs.ad_auction.signals import Layout
 from envs.ad_auction.traffic import Traffic, load_week
 from envs.ad_auction.users import Audience, ConversionDelay, Creatives, JourneyModel
+from envs.ad_auction.valuations import LognormalValues, Regimes
 from envs.ad_auction.world import Preset
 
-__all__ = ["PRESETS", "AuctionConfig", "Preset"]
+__all__ = ["COMPETITORS", "PRESETS", "AuctionConfig", "Preset"]
 
 
 # A hidden Markov journey in which the value of memory is known exactly.
@@ -58,7 +64,7 @@ _JOURNEY_PRESET = Preset(
     budget_per_user=math.inf,
     shadow_price=0.0,
     flight_hours=math.inf,
-    # The oracle's bids lie between these; 16 log-spaced levels cost it nothing measurable.
+    # The oracle's bids lie between these; 16 log-spaced levels cost it .6 % of its profit.
     lowest_bid=0.004,
     highest_bid=0.3,
     num_bid_levels=16,
@@ -163,7 +169,32 @@ _UNIFORM_PRESET = Preset(
     observation="full",
 )
 
-REWARDS = ("sampled", "expected", "regret")
+# Made up, but for the mean price, which is that of `journey` and `display`: 5.6 % of a conversion's
+# value. Eight rivals who differ in scale; what one likes, the others tend to like.
+COMPETITORS: dict[str, Rivals] = {
+    "truthful": Rivals(
+        tuple(Bidder(value=scale) for scale in (1.1, 1.0, 0.9, 0.8, 0.8, 0.7, 0.6, 0.5)),
+        LognormalValues((0.017,), spread=1.0, correlation=0.5),
+    ),
+    # Budgets are half of what each would spend without one.
+    "rivalry": Rivals(
+        (
+            Bidder(value=0.9),
+            Bidder(Constant(0.8), value=1.1),
+            Bidder(Hedge(), value=1.0),
+            Bidder(Hedge(), value=0.8),
+            Bidder(Constant(), value=1.1, budget=0.0034),  # until broke
+            Bidder(Proportional(), value=0.9, budget=0.0021),
+            Bidder(PID(), value=1.2, budget=0.0041),
+            Bidder(OnlineDual(), value=1.0, budget=0.0027),
+        ),
+        LognormalValues((0.016,), spread=1.0, correlation=0.5),
+        Regimes(changes=4, spread=0.4),
+    ),
+}
+REWARDS = ("sampled", "expected", "regret", "attributed")
+EVENTFUL = ("sampled", "attributed")
+"""Rewards with which journeys end by events, and not by probabilities."""
 PRESETS: dict[str, Preset] = {
     "journey": _JOURNEY_PRESET,
     "display": _DISPLAY_PRESET,
@@ -199,30 +230,54 @@ class AuctionConfig:
     conversion pays its probability times its value, nobody leaves, and all that follows counts
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
     with less variance. "regret": "expected" minus the profit of the full-information policy, with
-    the luck of prices, channels and stages taken out as well, see `values.Regret`. The last two
-    know the hidden stage: for training only."""
+    the luck of prices, channels and stages taken out as well, see `values.Regret`. These two know
+    the hidden stage: for training only. "attributed": "sampled", redistributed by `credits`: every
+    impression is paid the credit of its channel in advance, and the journey's end is paid what the
+    conversion brings (if any) less what was advanced. Every journey's total stays the same, and so
+    does the best policy (potential-based shaping; Ng, Harada and Russell 1999). For training."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None
     """None: as the preset says."""
     auction: str | None = None
     """A key of `market.AUCTIONS`; None: as the preset says."""
-
+    competitors: str | None = None
+    """A key of `COMPETITORS`: bidders with values, budgets and pacing of their own make the market
+    price, see `rivals`. None: it is drawn from the preset's distribution."""
+    credits: tuple[float, ...] | None = None
+    """`[C]`: what an impression on each channel is credited, in units of a conversion's value, by
+    `reward="attributed"`. `train --patterns` finds it in a log."""
+    observed: Mapping[str, Any] | None = None
+    """What a log tells about the users, laid over the preset: see `observed.Observed`. `train
+    --patterns` sets it."""
     arrival_hours: float | None = None
     """First requests are spread over these first hours; None: as the preset says."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
-        _choice("preset", self.preset, PRESETS)
-        _choice("reward", self.reward, REWARDS)
+        if self.preset == "log":
+            raise ValueError(
+                "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "
+                "docs/replay.md"
+            )
+        check_choice("preset", self.preset, PRESETS)
+        check_choice("reward", self.reward, REWARDS)
         if self.auction is not None:
-            _choice("auction", self.auction, AUCTIONS)
-        _choice("actions", self.actions, ACTIONS)
-        _choice("bid_unit", self.bid_unit, BID_UNITS)
+            check_choice("auction", self.auction, AUCTIONS)
+        if self.competitors is not None:
+            check_choice("competitors", self.competitors, COMPETITORS)
+            if self.reward == "regret":
+                raise ValueError(
+                    "reward 'regret' knows the distribution of prices and not the hour's "
+                    f"competitors, {self.competitors!r}; give reward='expected' or 'sampled'"
+                )
+        check_choice("actions", self.actions, ACTIONS)
+        check_choice("bid_unit", self.bid_unit, BID_UNITS)
+        if self.observed is not None:
+            Observed.from_dict(self.observed)
         if self.observation is not None:
-            _choice("observation", self.observation, KINDS)
-        if type(self.num_users) is not int or self.num_users < 1:
-            raise ValueError(f"num_users is {self.num_users!r}; give a whole number of at least 1")
+            check_choice("observation", self.observation, KINDS)
+        check_whole("num_users", self.num_users, 1)
         if self.slots is not None and not (
             type(self.slots) is int and 1 <= self.slots <= self.num_users
         ):
@@ -237,6 +292,24 @@ class AuctionConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value!r}; give a number of at least 0")
+        self._check_credits()
+
+    def _check_credits(self) -> None:
+        if self.credits is None:
+            if self.reward == "attributed":
+                raise ValueError(
+                    "reward 'attributed' needs credits, and there are none; give credits (a number "
+                    "of at least 0 per channel), or --patterns of a log with conversions"
+                )
+            return
+        channels = self.build_preset().users.channels
+        if len(self.credits) != len(channels) or not all(
+            isinstance(credit, int | float) and 0 <= credit < math.inf for credit in self.credits
+        ):
+            raise ValueError(
+                f"credits is {self.credits}; give a number of at least 0 for each of the channels "
+                f"{', '.join(channels)}"
+            )
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> AuctionConfig:
@@ -245,10 +318,7 @@ class AuctionConfig:
         Raises:
             ValueError: on an unknown key or a bad value.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in config:
-            if key not in known:
-                raise ValueError(f"unknown env config key {key!r}; {_suggest(key, known)}")
+        check_keys(config, [field.name for field in dataclasses.fields(cls)])
         return cls(**config)
 
     @property
@@ -283,6 +353,8 @@ class AuctionConfig:
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""
         preset = PRESETS[self.preset]
+        if self.observed is not None:
+            preset = Observed.from_dict(self.observed).lay_over(preset)
         changes: dict[str, Any] = {}
         if self.budget is not None:
             changes["budget_per_user"] = self.budget / self.num_users
@@ -293,15 +365,11 @@ class AuctionConfig:
         if self.arrival_hours is not None:
             traffic = dataclasses.replace(preset.users.traffic, arrival_hours=self.arrival_hours)
             changes["users"] = dataclasses.replace(preset.users, traffic=traffic)
-        return dataclasses.replace(preset, **changes)
-
-
-def _choice(name: str, value: object, known: Mapping[str, Any] | tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; {_suggest(str(value), list(known))}")
-
-
-def _suggest(value: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(value, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}choose one of: {', '.join(known)}"
+        preset = dataclasses.replace(preset, **changes)
+        if self.competitors is None:
+            return preset
+        share = tuple(preset.users.channel_share.tolist())
+        rivals = rehearse(
+            COMPETITORS[self.competitors], preset.auction, preset.floor, preset.value, share
+        )
+        return dataclasses.replace(preset, rivals=rivals, prices=rivals.prices)

@@ -46,7 +46,7 @@ def draw(simulator: AuctionSimulator) -> NDArray[np.uint8]:
     assert simulator.events is not None
     log = simulator.events.columns()
     canvas = Canvas(WIDTH, HEIGHT)
-    end = simulator.flight_hours
+    end = max(simulator.flight_hours, simulator.hour)  # without an end of the flight a guess
     request = log["event"] == EVENTS.index("request")
     hour, bid, market = log["hour"][request], log["price"][request], log["market_price"][request]
     won = (bid > 0) & (bid >= np.maximum(market, simulator.preset.floor))
@@ -56,7 +56,10 @@ def draw(simulator: AuctionSimulator) -> NDArray[np.uint8]:
     _spend(canvas, hour, np.cumsum(paid), simulator.ledger.budget, end)
     _prices(canvas, hour, bid, market, won, end)
     _journeys(canvas, log, end)
-    canvas.text(LEFT, HEIGHT - 16, f"hour {simulator.hour:.0f} of {end:.0f}", INK)
+    clock = f"hour {simulator.hour:.0f}"
+    if np.isfinite(simulator.preset.flight_hours):
+        clock += f" of {end:.0f}"
+    canvas.text(LEFT, HEIGHT - 16, clock, INK)
     return canvas.pixels
 
 
@@ -79,10 +82,11 @@ def _legend(canvas: Canvas, top: int, entries: list[tuple[str, Color]]) -> None:
 
 def _spend(canvas: Canvas, hours: Floats, spent: Floats, budget: float, end: float) -> None:
     top, bottom = 32, 172
-    _panel(canvas, top, bottom, "spend against plan")
-    _legend(canvas, top - 16, [("spend", BLUE), ("plan", FAINT)])
-    most = budget if np.isfinite(budget) else max(float(spent.max(initial=0.0)), 1e-9)
-    if np.isfinite(budget):
+    planned = np.isfinite(budget)
+    _panel(canvas, top, bottom, "spend against plan" if planned else "spend")
+    _legend(canvas, top - 16, [("spend", BLUE), ("plan", FAINT)][: 1 + planned])
+    most = budget if planned else max(float(spent.max(initial=0.0)), 1e-9)
+    if planned:
         canvas.line([LEFT, RIGHT], [bottom - 2, top + 1], FAINT, dash=6)
     height = bottom - top - 3
     canvas.line(_x(hours, end), bottom - 2 - height * np.minimum(spent / most, 1.0), BLUE)

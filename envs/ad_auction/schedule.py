@@ -28,9 +28,10 @@ PURPOSES = (
     *("price", "click", "conversion", "churn", "move", "visit", "delay", "channel"),
     *("gap", "session", "back"),
     *("arrival", "stage", "segment", "device"),
+    "rivals",
 )
 _OF_USERS = ("arrival", "stage", "segment", "device")
-OF_REQUESTS = tuple(name for name in PURPOSES if name not in _OF_USERS)
+OF_REQUESTS = tuple(name for name in PURPOSES if name not in (*_OF_USERS, "rivals"))
 
 
 class Schedule:

@@ -22,7 +22,7 @@ from envs.ad_auction.books import Books, exposure
 from envs.ad_auction.campaign import Groups, Ledger
 from envs.ad_auction.draws import Seed, purpose_keys, uniforms
 from envs.ad_auction.market import AUCTIONS
-from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.presets import EVENTFUL, AuctionConfig
 from envs.ad_auction.schedule import OF_REQUESTS, PURPOSES, Schedule
 from envs.ad_auction.signals import Signals
 from envs.ad_auction.state import NEVER, Served, UserState
@@ -82,9 +82,9 @@ class AuctionSimulator:
     """
 
     def __init__(self, config: AuctionConfig, num_campaigns: int = 1, record: bool = False) -> None:
-        if record and config.reward != "sampled":
+        if record and config.reward not in EVENTFUL:
             raise ValueError(
-                f"reward is {config.reward!r}; only reward='sampled' has events to record"
+                f"reward is {config.reward!r}; only {' and '.join(EVENTFUL)} have events to record"
             )
         self.config = config
         self.preset = config.build_preset()
@@ -99,6 +99,7 @@ class AuctionSimulator:
             self.preset,
             self.num_users,
             config.reward,
+            config.credits if config.reward == "attributed" else None,
             self.state,
             num_campaigns,
             count=self.layout.kind == "full",
@@ -115,15 +116,14 @@ class AuctionSimulator:
         )
         self.hours = self._schedule.hours
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
-        self._nobody_leaves = config.reward != "sampled"
+        self._nobody_leaves = config.reward not in EVENTFUL
         self._clear = AUCTIONS[self.preset.auction]
-        self.flight_hours = self.preset.flight_hours
-        if np.isinf(self.flight_hours):  # when most users are through
-            gap = model.traffic.mean_gap_hours
-            self.flight_hours = model.traffic.arrival_hours + model.requests_per_user * gap
+        self.flight_hours = self.preset.length_hours
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
         unused |= {"back"} if model.comes_back is None else set()
+        unused |= {"price"} if self.preset.rivals is not None else set()
+        self._rivals_flight = np.zeros(num_campaigns, np.int64)  # in which the campaign began
         self._drawn = [name for name in OF_REQUESTS if name not in unused]
         self._drawn_keys = np.array([PURPOSES.index(name) for name in self._drawn])
         # Of the channel, that of the next request is drawn; it is seen before it is served.
@@ -145,6 +145,10 @@ class AuctionSimulator:
             )
         self._books.clear(which)
         self._schedule.start(which, seeds)
+        if self.preset.rivals is not None:
+            keys, zero = self._schedule.keys[PURPOSES.index("rivals"), which], np.zeros_like(which)
+            flight = uniforms(keys[None], zero, zero)[0] * self.preset.rivals.num_flights
+            self._rivals_flight[which] = flight.astype(np.int64)
 
     def redraw(self, seed: Seed) -> None:
         """Draws anew, in all campaigns, what nobody can know yet: the same present, another future.
@@ -323,7 +327,7 @@ class AuctionSimulator:
             request + self._ahead,
         )
         drawn = dict(zip(self._drawn, words, strict=True))
-        price = self.preset.prices.ppf(drawn["price"])
+        price = self._market_price(rows, drawn)
         won, paid = self._clear(bids, price, self.preset.floor)
         presence = state.presence[rows]
         made = self.ledgers.affordable(groups, presence * bids, presence * paid)
@@ -342,6 +346,20 @@ class AuctionSimulator:
             paid=np.where(made, paid, 0.0),
         )
         return served, drawn
+
+    def _market_price(self, rows: Ints, drawn: dict[str, Floats]) -> Floats:
+        """`[n]`: the highest competing bids."""
+        rivals, state, campaign = self.preset.rivals, self.state, rows // self.slots
+        if rivals is None:
+            return self.preset.prices.ppf(drawn["price"])
+        return rivals.draw(
+            self._schedule.keys[PURPOSES.index("price"), campaign][None],
+            state.number[rows],
+            state.request[rows],
+            state.channel[rows],
+            self._rivals_flight[campaign],
+            self.hours[campaign],
+        )
 
 
 class BidPolicy(Protocol):

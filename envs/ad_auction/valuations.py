@@ -54,7 +54,7 @@ class LognormalValues:
     """
 
     median: tuple[float, ...]
-    """`[C]`, by channel, in currency units."""
+    """`[C]`, by channel, or `[1]`, of all channels; in currency units."""
     spread: float
     """Standard deviation of the logarithm."""
     correlation: float
@@ -69,7 +69,8 @@ class LognormalValues:
         z = special.ndtri(uniforms)
         common = self.spread * math.sqrt(self.correlation) * z[:, 0]
         values = self.spread * math.sqrt(1.0 - self.correlation) * z[:, 1:]
-        values += (np.log(self.median)[channel] + common)[:, None]
+        medians = np.log(self.median)
+        values += ((medians[channel] if len(medians) > 1 else medians) + common)[:, None]
         return np.exp(values, out=values)
 
 

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.ad_auction.checks import check_above_zero, check_choice, check_whole
 from envs.ad_auction.competitors import MarketPrices
+from envs.ad_auction.features import KINDS
+from envs.ad_auction.market import AUCTIONS
+from envs.ad_auction.rivals import RivalMarket
 from envs.ad_auction.users import JourneyModel
 
 __all__ = ["Preset"]
@@ -22,6 +26,7 @@ class Preset:
 
     users: JourneyModel
     prices: MarketPrices
+    """Distribution of the market price; where there are `rivals`, over all hours of theirs."""
     auction: str
     """A key of `market.AUCTIONS`."""
     floor: float
@@ -41,6 +46,31 @@ class Preset:
 
     observation: str = "raw"
     """What a bidder sees unless told otherwise, see `features`."""
+    rivals: RivalMarket | None = None
+    """Who makes the market price; None: it is drawn from `prices`."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError with one line that names the value and the mend."""
+        check_choice("auction", self.auction, AUCTIONS)
+        check_choice("observation", self.observation, KINDS)
+        check_above_zero("value", self.value)
+        check_whole("num_bid_levels", self.num_bid_levels, 1)
+        for name in ("floor", "budget_per_user", "shadow_price", "flight_hours"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number of at least 0")
+        if not 0 < self.lowest_bid <= self.highest_bid < np.inf:
+            raise ValueError(
+                f"lowest_bid is {self.lowest_bid!r} and highest_bid {self.highest_bid!r}; give "
+                "numbers above 0, the lowest first"
+            )
+
+    @property
+    def length_hours(self) -> float:
+        """How long a campaign takes; without an end of the flight, until most users are through."""
+        if np.isfinite(self.flight_hours):
+            return self.flight_hours
+        traffic = self.users.traffic
+        return traffic.arrival_hours + self.users.requests_per_user * traffic.mean_gap_hours
 
     @property
     def mean_value(self) -> float:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.models.auxiliary import AUXILIARY_LOGITS
-from rllib_seq.models.causal_state import initial_parts, read_on, read_part
+from rllib_seq.models.causal_state import initial_parts, read_on, state_of
 from rllib_seq.models.episode_windows import PREVIOUS_ACTIONS, PREVIOUS_REWARDS, STEPS_BEFORE
 from rllib_seq.models.rl_module import SequenceRLModule
+from rllib_seq.nn import CausalEncoder
 
 
 class CausalRLModule(SequenceRLModule):
@@ -55,13 +56,14 @@ class CausalRLModule(SequenceRLModule):
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
-        features, _, after = self._read_on(batch)
+        features, _, after = read_on(self.policy, self.value, *self._steps(batch))
         outputs = {Columns.ACTION_DIST_INPUTS: self.policy.head(features)}
         return {**outputs, Columns.STATE_OUT: after}
 
     def auxiliary_probabilities(self, batch: dict[str, Any], actions: Tensor) -> dict[str, Tensor]:
         """See `SequenceRLModule`; `batch` as for `_forward`, with T = 1."""
-        return self._probabilities(self._read_on(batch)[0].flatten(0, 1), actions)
+        features = self._outputs("policy", self.policy.encoder.causal, batch)
+        return self._probabilities(features.flatten(0, 1), actions)
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return what the loss needs.
@@ -69,10 +71,11 @@ class CausalRLModule(SequenceRLModule):
         That is the inputs of the action distribution, the values `[B, T]` with dropout, and the
         logits of the auxiliary heads by name, `[B*T, ...]`.
         """
-        features, values, _ = self._read_on(batch)
+        features = self._outputs("policy", self.policy.encoder.causal, batch)
+        values = self._outputs("value", self.value.causal, batch)
         outputs = {
             Columns.ACTION_DIST_INPUTS: self.policy.head(features),
-            Columns.EMBEDDINGS: values,
+            Columns.EMBEDDINGS: values.squeeze(2),
         }
         if self.auxiliary.heads:
             actions = batch[Columns.ACTIONS].flatten(0, 1)
@@ -86,23 +89,23 @@ class CausalRLModule(SequenceRLModule):
         training = self.value.training
         self.value.eval()
         with torch.no_grad():
-            values, _ = read_part("value", self.value.causal, *self._steps(batch))
+            values = self._outputs("value", self.value.causal, batch)
         self.value.train(training)
         return values.squeeze(2)
 
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs of the action distribution of the copy, `[B, T, num_outputs]`."""
         self.old_policy.eval()
-        encoder = self.old_policy.encoder.causal
-        features, _ = read_part("policy", encoder, *self._steps(batch))
+        features = self._outputs("policy", self.old_policy.encoder.causal, batch)
         return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.old_policy.head(features)}
 
     def get_non_inference_attributes(self) -> list[str]:
         """Return what acting does not need."""
         return ["old_policy", "auxiliary"]
 
-    def _read_on(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        return read_on(self.policy, self.value, *self._steps(batch))
+    def _outputs(self, name: str, encoder: CausalEncoder, batch: dict[str, Any]) -> Tensor:
+        state, inputs, seq_lens = self._steps(batch)
+        return encoder.outputs(state_of(name, state), inputs, seq_lens)
 
     def _steps(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         """What streams carry, their next step inputs `[B, T, width]`, and how many are real."""

@@ -2,7 +2,8 @@
 
 - `CARRIED`: their names, in the order in which RLlib's old API stack numbers them
 - `initial_parts`: of a stream that has no steps
-- `read_on`: policy and value read the next steps of streams; `read_part`: one of them alone
+- `read_on`: policy and value read the next steps of streams
+- `state_of`: the state of one of them
 
 A part is one tensor per stream, float, because RLlib's old stack carries nothing else. With H =
 `lstm_layers`, K = `transformer_layers`, L = `window_length` and d = `d_model`:
@@ -24,12 +25,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rllib_seq.nn import (
-    CausalEncoder,
-    CausalState,
-    SequentialPolicyNetwork,
-    SequentialValueNetwork,
-)
+from rllib_seq.nn import CausalState, SequentialPolicyNetwork, SequentialValueNetwork
 
 CARRIED = (
     "policy_hidden",
@@ -70,24 +66,22 @@ def read_on(
         features of the policy `[B, T, d_model]` and values `[B, T]`, zero in padding, and the parts
         after the real steps.
     """
-    features, after = read_part("policy", policy.encoder.causal, parts, inputs, seq_lens)
-    values, value_after = read_part("value", value.causal, parts, inputs, seq_lens)
-    after |= value_after
-    return features, values.squeeze(2), {name: after[name] for name in CARRIED}
+    after: dict[str, Tensor] = {}
+    read = []
+    for name, encoder in (("policy", policy.encoder.causal), ("value", value.causal)):
+        state = state_of(name, parts)
+        outputs, state = encoder.sequence(state, inputs, seq_lens)
+        read.append(outputs)
+        after |= zip(_names(name), state[:3], strict=True)
+    after["length"] = state.length[:, None].float()
+    return read[0], read[1].squeeze(2), after
 
 
-def read_part(
-    name: str,
-    encoder: CausalEncoder,
-    parts: Mapping[str, Tensor],
-    inputs: Tensor,
-    seq_lens: Tensor | None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """As `read_on`, but one network alone, "policy" or "value", and its own parts."""
-    length = parts["length"].reshape(len(inputs)).round().long()
-    names = [f"{name}_{part}" for part in ("hidden", "cell", "cache")]
-    hidden, cell, cache = (parts[part] for part in names)
-    state = CausalState(hidden, cell, cache, length)
-    outputs, state = encoder.sequence(state, inputs, seq_lens)
-    after = dict(zip(names, state[:3], strict=True))
-    return outputs, after | {"length": state.length[:, None].float()}
+def state_of(name: str, parts: Mapping[str, Tensor]) -> CausalState:
+    """Return the state of one network, "policy" or "value", out of the parts `[B, ...]`."""
+    hidden, cell, cache = (parts[part] for part in _names(name))
+    return CausalState(hidden, cell, cache, parts["length"].reshape(len(cache)).round().long())
+
+
+def _names(name: str) -> list[str]:
+    return [f"{name}_{part}" for part in ("hidden", "cell", "cache")]

@@ -123,6 +123,11 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
             outputs[AUXILIARY_LOGITS] = self._auxiliary_logits(features, batch[Columns.ACTIONS])
         return outputs
 
+    @property
+    def acting_network(self) -> torch.nn.Module:
+        """See `WindowedRLModule.acting_network`: inputs of the action distribution."""
+        return self.policy
+
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Return the values of the steps of a batch.
 

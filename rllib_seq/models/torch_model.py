@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
-from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on
+from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on, state_of
+from rllib_seq.models.spaces import refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs, encode_action
 from rllib_seq.nn import (
     SequentialPolicyNetwork,
@@ -76,8 +77,9 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             **custom_model_config: the same fields as keyword arguments, as RLlib passes them.
 
         Raises:
-            UserError: a setting is unknown or wrong, `use_lstm` or `use_attention` is set, or the
-                previous action is an input and its space cannot be encoded.
+            UserError: a setting is unknown or wrong, `use_lstm` or `use_attention` is set, the
+                previous action is an input and its space cannot be encoded, or a space does not
+                start at 0.
         """
         nn.Module.__init__(self)
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
@@ -89,6 +91,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                     f"{wrapper}=True would wrap a second memory around lstm_transformer, which "
                     f"has its own; remove {wrapper} from the model config"
                 )
+        unflattened = getattr(obs_space, "original_space", obs_space)
+        refuse_shifted(unflattened, "observations", "TransformObservation")
         self.step_inputs = StepInputs(obs_space, action_space, self.config)
         self.input_dim = self.step_inputs.width
         # One row at least: RLlib cannot carry an empty state, and the fill length must tell the
@@ -103,7 +107,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self._real: Tensor | None = None
         self._features: Tensor | None = None  # (N, d_model)
         self._windows: tuple[Tensor, Tensor] | None = None  # (N, L, input_dim), (N, L)
-        self._values: Tensor | None = None  # (N, 1)
+        self._values: Tensor | None = None  # (B*T), if the encoder is causal
         self._auxiliary_losses: dict[str, Tensor] = {}
 
         if self.config.prev_action:
@@ -174,9 +178,18 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         if self.config.encoder == "causal":
             parts = dict(zip(CARRIED, state, strict=True))
             lengths = seq_lens.clamp(min=1)
-            features, values, after = read_on(self.policy, self.value, parts, inputs, lengths)
-            self._features, self._values = features[real], values[real][:, None]
-            return self._spread(self.policy.head(self._features)), list(after.values())
+            if self.training:  # RLlib reads no state then
+                encoder, value = self.policy.encoder.causal, self.value.causal
+                features = encoder.outputs(state_of("policy", parts), inputs, lengths)
+                values = value.outputs(state_of("value", parts), inputs, lengths).squeeze(2)
+            else:
+                features, values, after = read_on(self.policy, self.value, parts, inputs, lengths)
+                state = list(after.values())
+            self._values = values.flatten()
+            if self.auxiliary.heads:
+                self._features = features[real]
+            outputs = self.policy.head(features).masked_fill(~real[..., None], 0.0)
+            return outputs.flatten(0, 1), state
         windows, valid = sequence_windows(state[0], length, inputs)
         slots = self.config.window_length  # one less than `sequence_windows` makes, if it is 1
         # Padded rows are most of a ragged batch, and would cost as much as real ones.
@@ -195,9 +208,9 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         if self._real is None:
             raise RuntimeError("value_function() needs a forward() before it")
         if self._windows is not None:
-            self._values = self.value(*self._windows)
+            return self._spread(self.value(*self._windows)).squeeze(1)
         assert self._values is not None
-        return self._spread(self._values).squeeze(1)
+        return self._values
 
     def auxiliary_probabilities(self, actions: Tensor) -> dict[str, Tensor]:
         """Return how likely the events of the auxiliary heads are, for the last `forward`.

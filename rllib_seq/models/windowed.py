@@ -44,6 +44,8 @@ from rllib_seq.models.step_inputs import StepInputs
 
 SEQUENCE_CONFIG = "sequence_config"
 
+_WHOLE_EPISODE = 1_000_000  # steps of the environment
+
 
 def act_on_windows(
     config: AlgorithmConfig,
@@ -84,6 +86,9 @@ def act_on_windows(
         # RLlib keeps the lookback of a cut multi-agent episode in steps of the environment: an
         # agent that did not act in them would lose its window.
         config.env_runners(batch_mode="complete_episodes")
+        if config.num_learners > 1:
+            # RLlib cuts the episodes of a batch to share it out; every part keeps its whole past.
+            config.env_runners(episode_lookback_horizon=_WHOLE_EPISODE)
     else:
         lookback = max(config.episode_lookback_horizon, settings.window_length)
         config.env_runners(episode_lookback_horizon=lookback)
@@ -216,6 +221,11 @@ class WindowedRLModule(TorchRLModule):
                 "use_sequence_module, which flattens them, and name no spaces in multi_agent"
             )
         self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
+
+    @property
+    def acting_network(self) -> torch.nn.Module:
+        """What maps windows `[N, L, width]` and masks `[N, L]` to what actions are taken from."""
+        raise NotImplementedError
 
     def windows(self, batch: dict[str, Any], prefix: str = "") -> tuple[Tensor, Tensor]:
         """Put the windows of a batch together.

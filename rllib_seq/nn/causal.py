@@ -110,8 +110,8 @@ class BandedAttention(nn.Module):
         before = key_values.shape[1] - steps
         block = max(self.bias.shape[1], _LEAST_BLOCK)
         blocks = -(-steps // block)
-        if blocks == 1:
-            block, reach = steps, key_values
+        if steps <= max(block, _SHORT):
+            blocks, block, reach = 1, steps, key_values
         else:
             extra = blocks * block - steps
             queries = functional.pad(queries, (0, 0, 0, extra))
@@ -135,8 +135,11 @@ class BandedAttention(nn.Module):
         return mixed.transpose(2, 3).reshape(batch, blocks * block, width)[:, :steps]
 
 
-# Fewer queries at once cost more in calls than they save in keys.
+# Measured on a CPU: smaller blocks, and any in shorter sequences, save less in keys than they cost.
 _LEAST_BLOCK = 16
+_SHORT = 48
+# Leaving padding out, in all but attention, costs more than it saves if more steps are real.
+_DENSE = 0.8
 
 
 class CausalBlock(nn.Module):
@@ -163,8 +166,18 @@ class CausalBlock(nn.Module):
 class _Look:
     """Looks back, one attention after the other, and collects what the next fragment needs."""
 
-    def __init__(self, state: CausalState | None, real: Tensor | None, shape: torch.Size) -> None:
-        self.real = real
+    def __init__(
+        self, state: CausalState | None, seq_lens: Tensor | None, shape: torch.Size
+    ) -> None:
+        self.real: Tensor | None = None  # (B, T), None if all steps are
+        self.seq_lens: Tensor | None = None  # likewise
+        self.packs = False
+        if seq_lens is not None:
+            real = torch.arange(shape[1], device=seq_lens.device) < seq_lens[:, None]
+            share = real.float().mean().item()
+            if share < 1:
+                self.real, self.seq_lens = real, seq_lens
+                self.packs = share < _DENSE
         self.shape = shape[:2]  # B, T
         self.key_values: list[Tensor] = []
         self.cache: Tensor | None = None
@@ -190,12 +203,12 @@ class _Look:
         return attention.output(self.pack(found))
 
     def pack(self, padded: Tensor) -> Tensor:
-        """Rows of real steps `[N, K]` of `[B, T, K]`."""
-        return padded.flatten(0, 1) if self.real is None else padded[self.real]
+        """Rows of steps `[N, K]` of `[B, T, K]`, those of padding left out if there is much."""
+        return padded[self.real] if self.packs else padded.flatten(0, 1)
 
     def spread(self, rows: Tensor) -> Tensor:
-        """Real rows `[N, K]` among padding, `[B, T, K]`."""
-        if self.real is None:
+        """Put rows `[N, K]` back, `[B, T, K]`."""
+        if not self.packs:
             return rows.view(*self.shape, -1)
         spread = rows.new_zeros(*self.shape, rows.shape[1])
         spread[self.real] = rows
@@ -274,18 +287,21 @@ class CausalEncoder(nn.Module):
             ValueError: the shapes do not fit.
         """
         self._check(state, inputs, seq_lens)
-        real = None
-        if seq_lens is not None:
-            real = torch.arange(inputs.shape[1], device=inputs.device) < seq_lens[:, None]
-            if bool(real.all()):
-                real = None
-            else:
-                inputs = inputs.masked_fill(~real[..., None], 0.0)
-        look = _Look(state, real, inputs.shape)
-        outputs, (hidden, cell) = self._read(state, inputs, seq_lens, look)
+        look = _Look(state, seq_lens, inputs.shape)
+        outputs, (hidden, cell) = self._read(state, inputs, look, carry=True)
         new = torch.cat(look.key_values, dim=2)  # (B, T, width of the cache)
         cache, length = next_state(state.cache, state.length, new, seq_lens)
         return outputs, CausalState(hidden, cell, cache, length)
+
+    def outputs(self, state: CausalState, inputs: Tensor, seq_lens: Tensor | None = None) -> Tensor:
+        """Return the outputs of `sequence` alone.
+
+        It is what training needs, and costs less: of sequences of different lengths, the LSTM's
+        states at their ends are not at hand.
+        """
+        self._check(state, inputs, seq_lens)
+        look = _Look(state, seq_lens, inputs.shape)
+        return self._read(state, inputs, look, carry=False)[0]
 
     def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
         """Read windows as streams of their own; return the outputs of their newest steps.
@@ -306,14 +322,15 @@ class CausalEncoder(nn.Module):
         order = (~valid).long().argsort(dim=1, stable=True)[..., None]  # (B, T, 1)
         inputs = inputs.masked_fill(~valid[..., None], 0.0)
         streams = inputs.gather(1, order.expand_as(inputs))
-        outputs, _ = self._read(None, streams, None, _Look(None, None, streams.shape))
+        look = _Look(None, None, streams.shape)
+        outputs, _ = self._read(None, streams, look, carry=False)
         newest = (valid.sum(1) - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
         return outputs.gather(1, newest).squeeze(1)
 
     def _read(
-        self, state: CausalState | None, inputs: Tensor, seq_lens: Tensor | None, look: _Look
+        self, state: CausalState | None, inputs: Tensor, look: _Look, carry: bool
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Outputs `[B, T, outputs]`, and the LSTM's state after the sequences."""
+        """Outputs `[B, T, outputs]`, and (if to be carried) the LSTM's state after real steps."""
         before = None
         if state is not None:
             goes_on = (state.length > 0)[:, None, None]
@@ -321,24 +338,28 @@ class CausalEncoder(nn.Module):
                 part.where(goes_on, 0.0).transpose(0, 1).contiguous() for part in state[:2]
             )
             before = hidden, cell  # (layers, B, d_model) each
+        if look.real is not None:
+            inputs = inputs.masked_fill(~look.real[..., None], 0.0)
         tokens = self.project(inputs)  # (B, T, d_model)
-        if look.real is None:
-            read, after = self.lstm(tokens, before)
-        else:
-            assert seq_lens is not None and before is not None
-            lengths = seq_lens.clamp(min=1)  # it takes no empty sequences
+        if carry and look.seq_lens is not None:
+            assert before is not None
+            lengths = look.seq_lens.clamp(min=1)  # it takes no empty sequences
             packed = pack_padded_sequence(tokens, lengths.cpu(), True, enforce_sorted=False)
             read, after = self.lstm(packed, before)
             read, _ = pad_packed_sequence(read, True, total_length=inputs.shape[1])
-            none = (seq_lens == 0)[None, :, None]
+            none = (look.seq_lens == 0)[None, :, None]
             after = tuple(old.where(none, new) for old, new in zip(before, after, strict=True))
+        else:  # what stands behind the end of a sequence does not reach it
+            read, after = self.lstm(tokens, before)
         # Residual: what a step says reaches the blocks undamped by the gates of the LSTM.
-        tokens = look.pack(tokens + read)  # (N, d_model): padding costs nothing but in attention
+        tokens = look.pack(tokens + read)  # (N, d_model)
         for block in self.blocks:
             tokens = block(tokens, look)
         tokens = self.token_norm(tokens)
         answer = look(self.pool, tokens, tokens)
         outputs = look.spread(self.head(self.pool_norm(tokens + answer)))
+        if look.real is not None:
+            outputs = outputs.masked_fill(~look.real[..., None], 0.0)
         return outputs, (after[0].transpose(0, 1), after[1].transpose(0, 1))
 
     def _check(self, state: CausalState, inputs: Tensor, seq_lens: Tensor | None) -> None:

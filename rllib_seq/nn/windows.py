@@ -84,6 +84,10 @@ def _filled(state: Tensor, length: Tensor) -> Tensor:
 
 def _blank(state: Tensor, filled: Tensor) -> Tensor:
     """The state with zeros in the slots that are not filled, whatever they held."""
+    # Streams with a long past are the rule, and their states need no copy. (When a graph is traced,
+    # for export, there are no values to look at.)
+    if not torch.compiler.is_compiling() and bool(filled.all()):
+        return state
     return state.masked_fill(~filled[..., None], 0.0)
 
 

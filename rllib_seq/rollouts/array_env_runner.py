@@ -115,7 +115,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             journeys = self._sampler.sample_campaigns(self._bidder)
             campaigns, self._sampler.campaigns = self._sampler.campaigns, []
             played = self._episodes(journeys, campaigns)
-            self._count(journeys, len(campaigns))
+            self._count(journeys.ticks, int(journeys.lengths.sum()), len(campaigns))
             ticks += journeys.ticks
             episodes += played
         self._done_episodes_for_metrics.extend(episodes)
@@ -181,13 +181,12 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             episodes.append(episode)
         return episodes
 
-    def _count(self, journeys: Journeys, campaigns: int) -> None:
+    def _count(self, ticks: int, steps: int, campaigns: int) -> None:
         """What RLlib's runner counts step by step; all agents in one."""
         counts = {
-            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): journeys.ticks,
+            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): ticks,
             (NUM_EPISODES, NUM_EPISODES_LIFETIME): campaigns,
         }
-        steps = int(journeys.lengths.sum())
         for (now, lifetime), count in counts.items():
             self.metrics.log_value(now, count, reduce="sum")
             self.metrics.log_value(

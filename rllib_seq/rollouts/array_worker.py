@@ -1,4 +1,4 @@
-"""Rollout workers that step the ad auction as arrays, for RLlib's old API stack.
+"""Rollout workers that step auctions as arrays, for RLlib's old API stack.
 
 - `ArrayRolloutWorker`: plugged in by `config.env_runners(env_runner_cls=ArrayRolloutWorker)`
 
@@ -20,12 +20,20 @@ from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from envs.ad_auction.replay_env import AuctionLogEnv
+from envs.ad_auction.replay_users_env import AuctionLogUsersEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
-from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
+from rllib_seq.rollouts.journeys import (
+    Acts,
+    Journeys,
+    JourneySampler,
+    ReplaySampler,
+    generalized_advantages,
+)
 from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
 from rllib_seq.rollouts.worker import TellingRolloutWorker
 
@@ -45,11 +53,12 @@ Ints = NDArray[np.int64]
 
 
 class ArrayRolloutWorker(TellingRolloutWorker):
-    """RLlib's rollout worker with another way to play, for `multi_user_ad_auction`.
+    """RLlib's rollout worker with another way to play.
 
-    It samples `num_envs_per_env_runner` campaigns side by side with the policy's
-    "lstm_transformer", and gives PPO, APPO and IMPALA the same columns as RLlib's worker would.
-    Weights, filters of faults and checkpoints are RLlib's.
+    For `multi_user_ad_auction` and `auction_log`. It samples `num_envs_per_env_runner` campaigns
+    (of a log: episodes) side by side with the policy's "lstm_transformer", and gives PPO, APPO and
+    IMPALA the same columns as RLlib's worker would. Weights, filters of faults and checkpoints are
+    RLlib's.
 
     Raises:
         UserError: the environment is another, there are several policies, or another model.
@@ -59,10 +68,11 @@ class ArrayRolloutWorker(TellingRolloutWorker):
         super().__init__(**kwargs)
         if self.env is None:  # a worker without an environment only holds the weights
             return
-        if not isinstance(self.env, MultiUserAdAuctionEnv):
+        env = self.env.unwrapped
+        if not isinstance(env, MultiUserAdAuctionEnv | AuctionLogEnv | AuctionLogUsersEnv):
             raise UserError(
-                f"ArrayRolloutWorker plays multi_user_ad_auction, not {type(self.env).__name__}; "
-                "remove env_runner_cls from the config"
+                "ArrayRolloutWorker plays multi_user_ad_auction and auction_log, not "
+                f"{type(env).__name__}; remove env_runner_cls from the config"
             )
         for name, plain in _PLAIN.items():
             if getattr(self.config, name) not in plain:
@@ -78,8 +88,11 @@ class ArrayRolloutWorker(TellingRolloutWorker):
             )
         refuse_callbacks(self.config, "ArrayRolloutWorker")
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
-        sampler = JourneySampler(
-            self.env.simulator.config, self.config.num_envs_per_env_runner, seed
+        count = self.config.num_envs_per_env_runner
+        sampler = (
+            JourneySampler(env.simulator.config, count, seed)
+            if isinstance(env, MultiUserAdAuctionEnv)
+            else ReplaySampler(env.replay.world, count, seed)
         )
         self._journeys = _JourneyReader(names[0], self.policy_map[names[0]], sampler, self)
         self.input_reader = self._journeys
@@ -105,7 +118,7 @@ class _JourneyReader(InputReader):
         self._worker = worker
         self._steps = worker.total_rollout_fragment_length
         longest = policy.config["model"]["max_seq_len"]
-        self._bidder = _Bidder(policy, len(sampler.simulator.state.stage), longest)
+        self._bidder = _Bidder(policy, sampler.rows, longest)
         self._unroll = 0
         self._ended: list[CampaignEpisode] = []
         self._episodes = 0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from envs.ad_auction import AuctionConfig, AuctionSimulator
+from envs.ad_auction.event_log import EVENTS
 from envs.ad_auction.traffic import load_week
 
 USERS = 60_000
@@ -91,3 +92,25 @@ def test_conversions_come_with_the_published_delays():
     hours = delay.ppf(np.random.default_rng(0).random(n))
     for limit, share in ((1.0, 0.35), (24.0, 0.50), (720.0, 1.0)):
         assert np.mean(hours <= limit) == pytest.approx(share, abs=4 * np.sqrt(0.25 / n))
+
+
+def test_conversions_of_a_campaign_come_with_these_delays_and_the_rest_is_censored():
+    """From the event log: who converts makes no more requests, so his last one is the cause."""
+    simulator = AuctionSimulator(AuctionConfig("display", num_users=15_000, budget=1e9), 1, True)
+    simulator.reset(seed=2)
+    while not simulator.done:
+        simulator.step(np.full(len(simulator.pending), 9.0))
+    log, ledger = simulator.events.columns(), simulator.ledger
+    request, conversion = (log["event"] == EVENTS.index(e) for e in ("request", "conversion"))
+    cause = np.zeros(15_000)
+    np.maximum.at(cause, log["user"][request].astype(int), log["hour"][request])
+    delay = log["hour"][conversion] - cause[log["user"][conversion].astype(int)]
+    caused = ledger.conversions + ledger.censored
+    assert caused > 1500
+    for limit, share in ((1.0, 0.35), (24.0, 0.50)):  # few are caused on the last day
+        near = pytest.approx(share, abs=4 * np.sqrt(0.25 / caused) + 0.005)
+        assert (delay <= limit).sum() / caused == near
+    within_flight = simulator.preset.flight_hours - cause.mean()
+    assert ledger.censored / caused == pytest.approx(
+        1 - simulator.preset.users.delay.cdf(within_flight), abs=0.05
+    )

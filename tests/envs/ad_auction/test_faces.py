@@ -1,5 +1,8 @@
 """The Gymnasium and the RLlib face are the same simulator."""
 
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -15,6 +18,22 @@ def test_gymnasium_checks_pass(preset):
     check_env(
         gym.make("AdAuction-v0", preset=preset, num_users=8).unwrapped, skip_render_check=True
     )
+
+
+def test_a_fresh_python_makes_them_by_module_and_name():
+    """Gymnasium 1.x loads no plugins: the module in front of the colon is what it imports."""
+    code = """
+import gymnasium as gym
+for name in ("AdAuction-v0", "AdCampaign-v0"):
+    assert name not in gym.registry
+env = gym.make("envs.ad_auction:AdAuction-v0", num_users=2)
+print(env.reset(seed=1)[0].shape)
+print(gym.make_vec("envs.ad_auction:AdAuction-v0", num_envs=3, num_users=2).reset(seed=1)[0].shape)
+print(gym.make("envs.ad_auction:AdCampaign-v0", requests_per_tick=5).reset(seed=1)[0].shape)
+print(gym.make("AdAuction-v0", num_users=2).reset(seed=1)[0].shape)  # from then on
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["(8,)", "(3, 8)", "(24,)", "(8,)"]
 
 
 def run_multi(env, seed, action):

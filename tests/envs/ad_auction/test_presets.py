@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -37,12 +38,35 @@ def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
         ({"num_users": True}, "num_users is True"),
         ({"reward": "hoped"}, "unknown reward 'hoped'"),
         ({"auction": "dutch"}, "unknown auction 'dutch'"),
+        ({"competitors": "truthfull"}, "unknown competitors 'truthfull'; did you mean 'truthful'"),
+        (
+            {"competitors": "rivalry", "reward": "regret"},
+            "reward 'regret' knows .* not the hour's competitors, 'rivalry'; give reward=",
+        ),
         ({"num_user": 3}, "unknown env config key 'num_user'; did you mean 'num_users'"),
     ],
 )
 def test_bad_config_is_refused_in_one_line(config, message):
     with pytest.raises(ValueError, match=message) as error:
         AuctionConfig.from_dict(config)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"auction": "dutch"}, "unknown auction 'dutch'"),
+        ({"observation": "all"}, "unknown observation 'all'"),
+        ({"value": 0.0}, "value is 0.0; give a number above 0"),
+        ({"num_bid_levels": 0}, "num_bid_levels is 0"),
+        ({"floor": -0.1}, "floor is -0.1; give a number of at least 0"),
+        ({"flight_hours": math.nan}, "flight_hours is nan"),
+        ({"lowest_bid": 0.5}, "lowest_bid is 0.5 and highest_bid 0.3; .* the lowest first"),
+    ],
+)
+def test_a_preset_that_cannot_be_is_refused_in_one_line(change, message):
+    with pytest.raises(ValueError, match=message) as error:
+        dataclasses.replace(PRESETS["journey"], **change)
     assert "\n" not in str(error.value)
 
 

@@ -12,15 +12,19 @@ from hypothesis import strategies as st
 from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator
 from envs.ad_auction.event_log import EVENTS
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from envs.ad_auction.presets import COMPETITORS
 
 WORLDS = st.sampled_from(list(PRESETS))
+RIVALS = st.sampled_from([None, *COMPETITORS])
 SEEDS = st.integers(0, 2**32)
 
 
 @settings(deadline=None, max_examples=25)
-@given(preset=WORLDS, seed=SEEDS, budget=st.floats(0, 4), campaigns=st.integers(1, 3))
-def test_budgets_hold_and_ledgers_are_what_the_events_say(preset, seed, budget, campaigns):
-    config = AuctionConfig(preset, num_users=20, budget=budget)
+@given(
+    preset=WORLDS, rivals=RIVALS, seed=SEEDS, budget=st.floats(0, 4), campaigns=st.integers(1, 3)
+)
+def test_budgets_hold_and_ledgers_are_what_the_events_say(preset, rivals, seed, budget, campaigns):
+    config = AuctionConfig(preset, num_users=20, budget=budget, competitors=rivals)
     simulator = AuctionSimulator(config, campaigns, record=True)
     simulator.reset([seed + i for i in range(campaigns)])
     rng = np.random.default_rng(seed)
@@ -49,9 +53,11 @@ def test_budgets_hold_and_ledgers_are_what_the_events_say(preset, seed, budget, 
 
 
 @settings(deadline=None, max_examples=15)
-@given(preset=WORLDS, seed=SEEDS, raised=st.integers(0, 14))
-def test_raising_only_one_users_bid_loses_no_win_and_changes_nobody_else(preset, seed, raised):
-    config = AuctionConfig(preset, num_users=15, budget=1e9)
+@given(preset=WORLDS, rivals=RIVALS, seed=SEEDS, raised=st.integers(0, 14))
+def test_raising_only_one_users_bid_loses_no_win_and_changes_nobody_else(
+    preset, rivals, seed, raised
+):
+    config = AuctionConfig(preset, num_users=15, budget=1e9, competitors=rivals)
     logs = []
     for bid in (0.02, 0.3):
         simulator = AuctionSimulator(config, record=True)
@@ -77,9 +83,11 @@ def test_raising_only_one_users_bid_loses_no_win_and_changes_nobody_else(preset,
     assert (won[1] >= won[0]).all()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_seed_is_the_same_campaign_in_every_face(preset):
-    config = {"preset": preset, "num_users": 20, "budget": 1e9}
+@pytest.mark.parametrize(
+    ("preset", "rivals"), [*((preset, None) for preset in PRESETS), ("display", "rivalry")]
+)
+def test_a_seed_is_the_same_campaign_in_every_face(preset, rivals):
+    config = {"preset": preset, "num_users": 20, "budget": 1e9, "competitors": rivals}
     level = 9
     env = gym.make("envs.ad_auction:AdAuction-v0", **config).unwrapped
     env.reset(seed=3)
@@ -104,7 +112,7 @@ def test_a_seed_is_the_same_campaign_in_every_process():
     code = """
 import numpy as np
 from envs.ad_auction import AuctionConfig, AuctionSimulator
-simulator = AuctionSimulator(AuctionConfig("display", num_users=50))
+simulator = AuctionSimulator(AuctionConfig("display", num_users=50, competitors="rivalry"))
 simulator.reset(11)
 seen = []
 while not simulator.done:

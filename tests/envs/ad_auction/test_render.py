@@ -40,6 +40,21 @@ def test_lost_bids_are_red_and_no_bid_is_not_drawn():
         assert (count(env.render()[212:352], render.RED) > 0) == drawn
 
 
+@pytest.mark.parametrize("budget", [None, 9.0])
+def test_without_a_budget_there_is_no_plan_and_late_requests_have_a_place_of_their_own(budget):
+    env = gym.make("AdAuction-v0", render_mode="rgb_array", num_users=40, budget=budget)
+    env.reset(seed=4)
+    done = False
+    while not done:
+        _, _, done, _, _ = env.step(8)
+    picture = env.render()
+    simulator = env.unwrapped.simulator
+    assert simulator.hour > simulator.flight_hours  # of an open flight that is a guess
+    assert (count(picture[34:170, 61:699], render.FAINT) > 0) == (budget is not None)
+    # Twelve requests are later; at the right edge stand the dots of the last hour alone.
+    assert count(picture[212:352, render.RIGHT - 3 : render.RIGHT + 4], render.FAINT) < 20
+
+
 def test_a_frame_of_no_mode_and_an_unknown_mode():
     assert gym.make("AdAuction-v0").unwrapped.render() is None
     with pytest.raises(ValueError, match="unknown render_mode 'ansi'; choose one of: rgb_array"):

@@ -16,10 +16,14 @@ def same(first, second):
         np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
-@pytest.mark.parametrize("reward", ["sampled", "regret"])
-@pytest.mark.parametrize("preset", PRESETS)
-def test_bit_identical_to_scalar_envs_through_autoresets(preset, reward):
+@pytest.mark.parametrize(
+    ("preset", "reward", "rivals"),
+    [(preset, reward, None) for preset in PRESETS for reward in ("sampled", "regret")]
+    + [("display", "sampled", "rivalry")],
+)
+def test_bit_identical_to_scalar_envs_through_autoresets(preset, reward, rivals):
     config = {"num_envs": 5, "preset": preset, "num_users": 6, "reward": reward}
+    config["competitors"] = rivals
     lockstep = gym.make_vec("AdAuction-v0", **config)
     scalar = gym.make_vec("AdAuction-v0", vectorization_mode="sync", **config)
     assert isinstance(lockstep, AdAuctionVectorEnv)
