@@ -2,9 +2,9 @@
 
 - `Batcher`: takes requests one by one, asks the service for many at once.
 
-There is no timer: a batch is whatever came while the one before was computed, so a lone request
-never waits. A batch takes at most one request of a user (or, where the campaign is the stream, one
-request), the oldest; his others stay in line.
+There is no timer: a batch is closed when a turn of the event loop has brought no other request, or
+after a millisecond, so a lone request hardly waits. A batch takes at most one request of a user (or,
+where the campaign is the stream, one request), the oldest; his others stay in line.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 LATE = Answer(None, "late")
 FAILED = Answer(None, "error")
 _MOST_WAITING = 10_000
+_GATHER_SECONDS = 0.001
 
 
 class _Waiting(NamedTuple):
@@ -43,6 +44,7 @@ class Batcher:
         self._service = service
         self._waiting: deque[_Waiting] = deque()
         self._scheduled = False
+        self._gathered, self._gather_until = 0, 0.0
 
     async def ask(self, ask: Ask, deadline: float) -> Answer:
         """The answer to a request; no bid rather than a late one.
@@ -57,9 +59,23 @@ class Batcher:
         waiting = _Waiting(ask, deadline, loop.create_future())
         self._waiting.append(waiting)
         if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._run)
+            self._schedule(loop)
         return await waiting.answer
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = True
+        self._gathered, self._gather_until = 0, time.monotonic() + _GATHER_SECONDS
+        loop.call_soon(self._gather)
+
+    def _gather(self) -> None:
+        """Looks after every turn of the loop whether more have come."""
+        waiting = len(self._waiting)
+        grows = self._gathered < waiting < self._service.settings.max_batch
+        if grows and time.monotonic() < self._gather_until:
+            self._gathered = waiting
+            asyncio.get_running_loop().call_soon(self._gather)
+        else:
+            self._run()
 
     def _run(self) -> None:
         self._scheduled = False
@@ -78,8 +94,7 @@ class Batcher:
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
         if self._waiting:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._run)
+            self._schedule(asyncio.get_running_loop())
 
     def _next_batch(self) -> list[_Waiting]:
         """The oldest request of each user, as many as fit; those who are late are told so."""

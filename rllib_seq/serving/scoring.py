@@ -2,20 +2,24 @@
 
 - `score`: records in, actions and bids out.
 
-One user is one group, so users are shared among as many workers as there are cores; each worker
-loads the export once. Nothing is served and nothing is learned: it is for looking before serving.
+One user is one group, so users are shared among all cores of a cluster; each worker loads the
+export once. Nothing is served and nothing is learned: it is for looking before serving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import ray
 from numpy.typing import NDArray
+from ray.data import DataContext
+from ray.data.context import ShuffleStrategy
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import Window
@@ -46,14 +50,15 @@ def score(export: Path, files: Sequence[Path], output: Path) -> dict[str, Any]:
     for path in files:
         if not path.exists():
             raise UserError(f"no records in {str(path)!r}; give what `serve --record` wrote")
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    # Of tasks alone: the default holds actors, for which a small Ray has no room.
+    context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
     folder = str(export.resolve())
     scored = (
         ray.data.read_parquet(paths)
         .groupby("episode")
-        .map_groups(
-            _Scorer, fn_constructor_args=(folder,), batch_format="pyarrow", concurrency=(1, 4)
-        )
+        .map_groups(_score_user, fn_kwargs={"export": folder}, batch_format="pyarrow")
         .materialize()
     )
     if scored.count() == 0:
@@ -68,39 +73,37 @@ def score(export: Path, files: Sequence[Path], output: Path) -> dict[str, Any]:
     }
 
 
-class _Scorer:
-    """Scores users, one at a time; Ray Data makes one in each worker."""
+@lru_cache(maxsize=1)
+def _policy(export: str) -> Policy:
+    """Once in each worker."""
+    return load_policy(Path(export))
 
-    def __init__(self, export: str) -> None:
-        self._policy = load_policy(Path(export))
-        config = self._policy.spec.config
-        self._actions = config.build_actions(config.build_preset())
 
-    def __call__(self, rows: pa.Table) -> pa.Table:
-        brought = rows.group_by("step").aggregate([("reward", "sum")])
-        steps = rows.filter(pa.compute.is_valid(rows["action"])).sort_by("step")
-        number, action = steps["step"].to_numpy(), steps["action"].to_numpy()
-        place = dict(
-            zip(*(brought[name].to_pylist() for name in brought.column_names), strict=True)
-        )
-        rewards = np.array([place[step] for step in number.tolist()], np.float64)
-        width = len(self._policy.spec.facts["observation"])
-        flat = pa.compute.list_flatten(steps["observation"]).to_numpy()
-        scored = score_stream(
-            self._policy, flat.astype(np.float32).reshape(-1, width), action, rewards
-        )
-        parts = split_parts(scored, self._policy.spec.action_sizes)
-        actions = parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
-        bid, _ = self._actions.decode(actions, np.zeros(len(action), np.int64))
-        return pa.table(
-            {
-                "episode": steps["episode"],
-                "step": steps["step"],
-                "action": action,
-                "scored_action": scored,
-                "bid": bid,
-            }
-        )
+def _score_user(rows: pa.Table, export: str) -> pa.Table:
+    policy = _policy(export)
+    config = policy.spec.config
+    brought = rows.group_by("step").aggregate([("reward", "sum")])
+    steps = rows.filter(pa.compute.is_valid(rows["action"])).sort_by("step")
+    action = steps["action"].to_numpy()
+    reward = dict(zip(brought["step"].to_pylist(), brought["reward_sum"].to_pylist(), strict=True))
+    rewards = np.array([reward[step] for step in steps["step"].to_pylist()], np.float64)
+    width = len(policy.spec.facts["observation"])
+    flat = pa.compute.list_flatten(steps["observation"]).to_numpy().astype(np.float32)
+    scored = score_stream(policy, flat.reshape(-1, width), action, rewards)
+    parts = split_parts(scored, policy.spec.action_sizes)
+    actions = parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
+    bid, _ = config.build_actions(config.build_preset()).decode(
+        actions, np.zeros(len(action), np.int64)
+    )
+    return pa.table(
+        {
+            "episode": steps["episode"],
+            "step": steps["step"],
+            "action": action,
+            "scored_action": scored,
+            "bid": bid,
+        }
+    )
 
 
 def score_stream(

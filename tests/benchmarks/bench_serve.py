@@ -30,7 +30,7 @@ from rllib_seq.serving.storage import open_storage
 from rllib_seq.training.export import export_network
 
 PARTS = ("local", "ray", "users", "day", "abuse")
-_SECONDS = 8.0
+_SECONDS = 5.0
 _ROUNDS = 3
 
 
