@@ -73,7 +73,8 @@ class Options:
     seed: int | None = None
     """Of weights, exploration and campaigns."""
     reward: str | None = None
-    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`."""
+    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -172,6 +173,8 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
     settings = model_settings(config)
     if settings is not None and settings.auxiliary and not config.enable_rl_module_and_learner:
         label_trajectories(config)
+    if settings is not None and settings.auxiliary and config.num_learners > 1:
+        _refuse_lost_infos(config)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
         config.env_runners(env_runner_cls=telling_worker(config))
     if config.enable_env_runner_and_connector_v2:
@@ -226,6 +229,8 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
                 f"environment is {config.env!r}"
             )
         config.environment(env_config={**config.env_config, **changes})
+        if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
+            config.training(gamma=1.0)  # a regret alone prices what comes after the request
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
 
@@ -326,6 +331,16 @@ def _check_stored_states(config: AlgorithmConfig) -> None:
                 f"use_lstm=True stores states, which DQN cannot replay with {found[0]}; remove it "
                 "and call rllib_seq.q_learning.use_sequence_q_learning(config)"
             )
+
+
+def _refuse_lost_infos(config: AlgorithmConfig) -> None:
+    """RLlib shares a batch out among learners without the infos of multi-agent episodes."""
+    if config.enable_rl_module_and_learner and config.is_multi_agent:
+        raise UserError(
+            "auxiliary heads learn from infos, which do not reach "
+            f"num_learners={config.num_learners} where users are agents; remove auxiliary, or set "
+            "num_learners to 1 or 0"
+        )
 
 
 def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:

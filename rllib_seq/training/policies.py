@@ -27,7 +27,7 @@ from envs.ad_auction.simulator import AuctionSimulator, Outcome
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models.stream_windows import StreamWindows
-from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.models.windowed import module_windows
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, modules_folder
 
 __all__ = ["Actor", "NewStackActor", "OldStackActor", "TrainedBids", "load_actor"]
@@ -120,8 +120,8 @@ class NewStackActor:
     """A module of the new API stack, see `Actor`.
 
     A sequence module (one with `sequence_config` in its model config) sees the windows that the
-    connectors of `use_sequence_module` would bring; any other one sees observations, and its
-    recurrent state if it has one.
+    connectors of `use_sequence_module` would bring; any other one sees observations. Either one
+    gets its recurrent state, if it has one.
     """
 
     def __init__(self, module: RLModule) -> None:
@@ -132,7 +132,7 @@ class NewStackActor:
     def start(self, streams: int) -> None:
         """See `Actor.start`."""
         self._windows: StreamWindows | None = None
-        settings = sequence_settings(self._module)
+        settings = module_windows(self._module)
         if settings is not None:
             spaces = self.observation_space, self.action_space
             self._windows = StreamWindows(streams, *spaces, settings)
@@ -144,11 +144,11 @@ class NewStackActor:
         """See `Actor.act`."""
         if self._windows is not None:
             batch = self._windows.push(streams, observations, self._action[streams], rewards)
-        elif self._state:
-            state = tree.map_structure(lambda part: part[streams], self._state)
-            batch = {Columns.OBS: observations[:, None], Columns.STATE_IN: state}
         else:
             batch = {Columns.OBS: observations}
+        if self._state:
+            batch = {name: column[:, None] for name, column in batch.items()}  # (N, 1, ...)
+            batch[Columns.STATE_IN] = tree.map_structure(lambda part: part[streams], self._state)
         self._batch = batch
         with torch.no_grad():
             outputs = self._module.forward_inference(tree.map_structure(torch.as_tensor, batch))

@@ -35,7 +35,7 @@ class Failing(gym.Env):
         self.t, self.steps = self.t + 1, self.steps + 1
         observation = np.full(3, self.t / 10, np.float32)
         left = [name for name in FAULTS if not (self.folder / name).exists()]
-        if self.fails and left and self.steps >= 40:
+        if self.fails and left and self.steps >= 25:
             self.steps = 0
             (self.folder / left[0]).touch()
             if left[0] == "raises":
@@ -72,6 +72,7 @@ def new_stack():
 def failing(config, folder):
     config.environment("failing", env_config={"folder": str(folder)})
     config.env_runners(num_env_runners=2, rollout_fragment_length=32, sample_timeout_s=PATIENCE)
+    config.reporting(metrics_episode_collection_timeout_s=2)
     return config.fault_tolerance(
         restart_failed_sub_environments=True, delay_between_env_runner_restarts_s=0.1
     )

@@ -74,9 +74,9 @@ class Cluster:
         self.start(
             f"--head --port={port} --dashboard-port={dashboard} --ray-client-server-port={client}"
         )
-        wait_for(lambda: self.ask("/api/version"), 90)
+        wait_for(lambda: self.ask("/api/version"), 300)
         self.start(f"--address={self.address}")
-        wait_for(lambda: len(self.nodes()) == 2, 60)
+        wait_for(lambda: len(self.nodes()) == 2, 300)
 
     def start(self, options):
         number = len(self.processes)
@@ -178,10 +178,10 @@ def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(cluste
         job = subprocess.Popen(
             command, cwd=checkout, env=cluster.environment, stdout=log, stderr=log
         )
-        wait_for(lambda: "% |" in (tmp_path / "job.log").read_text(), 120)
+        wait_for(lambda: "% |" in (tmp_path / "job.log").read_text(), 400)
         placed = {worker["node_id"] for worker in cluster.workers()}
         cluster.kill(1)
-        code = job.wait(timeout=180)
+        code = job.wait(timeout=400)
     printed = (tmp_path / "job.log").read_text()
     assert code == 0, printed
     assert len(placed) == 2
@@ -208,7 +208,7 @@ def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, t
         env={**cluster.environment, "RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
