@@ -14,7 +14,7 @@ from envs.ad_auction.draws import categorical
 from envs.ad_auction.event_log import EventLog
 from envs.ad_auction.presets import EVENTFUL
 from envs.ad_auction.state import NEVER, Served, UserState
-from envs.ad_auction.tracking import Tracker
+from envs.ad_auction.tracking import Tracker, exposure_at, wear_out
 from envs.ad_auction.users import Reaction, Response
 from envs.ad_auction.values import Regret
 from envs.ad_auction.world import Preset
@@ -236,13 +236,10 @@ class Books:
 
     def _wear_out(self, served: Served) -> None:
         """Counts impressions that have been shown."""
-        state, won = self._state, served.won
+        won = served.won
+        half_life = self._preset.users.creatives.half_life_hours
         rows, hour, creative = served.rows[won], served.hour[won], served.creative[won]
-        state.exposure[rows] = exposure(self._state, self._preset, rows, hour) + 1.0
-        state.shown_hour[rows] = hour
-        again = state.shown_creative[rows] == creative
-        state.repeats[rows] = np.where(again, state.repeats[rows], 0) + 1
-        state.shown_creative[rows] = creative
+        wear_out(self._state, rows, hour, creative, half_life)
 
     def deliver(self, rows: Ints) -> None:
         """Pays out conversions that happen now."""
@@ -272,5 +269,4 @@ class Books:
 
 def exposure(state: UserState, preset: Preset, rows: Ints, hour: Floats) -> Floats:
     """`[n]`: the impressions shown to users until now, see `users.Creatives`."""
-    half_life = preset.users.creatives.half_life_hours
-    return state.exposure[rows] * np.exp2((state.shown_hour[rows] - hour) / half_life)
+    return exposure_at(state, rows, hour, preset.users.creatives.half_life_hours)

@@ -118,10 +118,7 @@ class AuctionSimulator:
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
         self._nobody_leaves = config.reward not in EVENTFUL
         self._clear = AUCTIONS[self.preset.auction]
-        self.flight_hours = self.preset.flight_hours
-        if np.isinf(self.flight_hours):  # when most users are through
-            gap = model.traffic.mean_gap_hours
-            self.flight_hours = model.traffic.arrival_hours + model.requests_per_user * gap
+        self.flight_hours = self.preset.length_hours
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
         unused |= {"back"} if model.comes_back is None else set()

@@ -123,6 +123,19 @@ class JourneySampler:
         self._last: dict[str, Array] = {}  # columns of the open steps
         self._begin(np.arange(num_campaigns))
 
+    @property
+    def open_rows(self) -> Ints:
+        """Rows that acted in a step which the next batch completes."""
+        return np.flatnonzero(self._open)
+
+    def store(self, rows: Ints, columns: dict[str, Array]) -> None:
+        """Keep columns of open steps until the steps are complete."""
+        for name, column in columns.items():
+            if name not in self._last:
+                shape = (len(self._open), *column.shape[1:])
+                self._last[name] = np.zeros(shape, column.dtype)
+            self._last[name][rows] = column
+
     def sample(self, steps: int, bidder: Bidder) -> Journeys:
         """Play until at least `steps` steps are complete, and return them."""
         return self._play(bidder, lambda complete: complete >= steps, go_on=True)
@@ -159,14 +172,14 @@ class JourneySampler:
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
         columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
-        self._store(rows, columns | acts.columns)
+        self.store(rows, columns | acts.columns)
         self._open[rows] = True
         acting = np.unique(rows // simulator.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
         infos = self._serve(rows, acts.actions)
         if self.with_infos:
-            self._store(rows, {_INFO + name: info for name, info in infos.items()})
+            self.store(rows, {_INFO + name: info for name, info in infos.items()})
 
         over = np.flatnonzero(simulator.ended & self._open)
         completed.append(self._complete(over, simulator.take_rewards(over)))
@@ -189,14 +202,6 @@ class JourneySampler:
             return {}
         infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
         return infos | journey_infos(outcome, simulator.config)
-
-    def _store(self, rows: Ints, columns: dict[str, Array]) -> None:
-        """Keeps columns of open steps until the steps are complete."""
-        for name, column in columns.items():
-            if name not in self._last:
-                shape = (len(self._open), *column.shape[1:])
-                self._last[name] = np.zeros(shape, column.dtype)
-            self._last[name][rows] = column
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
         """The open steps of these rows, with their rewards; the piece of each and the columns."""

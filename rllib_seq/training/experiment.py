@@ -2,6 +2,7 @@
 
 - `load_config`: a copy of the module's `config`.
 - `Options`: what the command line may change.
+- `change_model`: changes settings of the sequence model.
 - `prepare`: applies the options and refuses, before any worker starts, what cannot work.
 """
 
@@ -36,7 +37,17 @@ from rllib_seq.models.windowed import (
 from rllib_seq.rollouts import count_steps, telling_worker
 from rllib_seq.training.auction_logs import replay_world
 
-__all__ = ["REPLAY_ENV", "Options", "auction_config", "load_config", "plays_one_stream", "prepare"]
+__all__ = [
+    "REPLAY_ENV",
+    "Options",
+    "auction_config",
+    "change_model",
+    "config_in",
+    "load_config",
+    "load_module",
+    "plays_one_stream",
+    "prepare",
+]
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 _AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
@@ -62,7 +73,8 @@ class Options:
     seed: int | None = None
     """Of weights, exploration and campaigns."""
     reward: str | None = None
-    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`."""
+    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -91,13 +103,22 @@ def load_config(module: str) -> AlgorithmConfig:
     Raises:
         UserError: there is no such module, or it has no such config.
     """
-    loaded = _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
+    return config_in(load_module(module), module)
+
+
+def config_in(loaded: Any, module: str) -> AlgorithmConfig:
+    """The config of a module that is imported; see `load_config`."""
     config = getattr(loaded, "config", None)
     if not isinstance(config, AlgorithmConfig):
         raise UserError(
             f"{module} has no AlgorithmConfig named 'config'; see tune_configs/ppo.py for one"
         )
     return config.copy(copy_frozen=False)
+
+
+def load_module(module: str) -> Any:
+    """Imports a module by its name or the path of its file; see `load_config`."""
+    return _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
 
 
 def _load_module(name: str) -> Any:
@@ -152,6 +173,8 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
     settings = model_settings(config)
     if settings is not None and settings.auxiliary and not config.enable_rl_module_and_learner:
         label_trajectories(config)
+    if settings is not None and settings.auxiliary and config.num_learners > 1:
+        _refuse_lost_infos(config)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
         config.env_runners(env_runner_cls=telling_worker(config))
     if config.enable_env_runner_and_connector_v2:
@@ -174,7 +197,7 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
         config.debugging(seed=options.seed)
     _change_world(config, options)
     if options.window_length is not None:
-        _set_window_length(config, options.window_length)
+        change_model(config, window_length=options.window_length)
     elif sequence_settings(config) is not None:
         change_sequence_settings(config)  # what was set up may depend on the options above
 
@@ -206,6 +229,8 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
                 f"environment is {config.env!r}"
             )
         config.environment(env_config={**config.env_config, **changes})
+        if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
+            config.training(gamma=1.0)  # a regret alone prices what comes after the request
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
 
@@ -220,18 +245,22 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _set_window_length(config: AlgorithmConfig, window_length: int) -> None:
+def change_model(config: AlgorithmConfig, **settings: Any) -> None:
+    """Changes settings of the sequence model, of either API stack.
+
+    Raises:
+        UserError: the config has another model, or a setting is unknown or wrong.
+    """
     if config.model.get("custom_model") == _MODEL:
-        settings = config.model["custom_model_config"]
-        settings = {**settings, "window_length": window_length}
+        settings = {**config.model["custom_model_config"], **settings}
         config.training(model={**config.model, "custom_model_config": settings})
-        return
-    if sequence_settings(config) is None:
+    elif sequence_settings(config) is not None:
+        change_sequence_settings(config, **settings)
+    else:
         raise UserError(
-            "window-length can be set for custom_model='lstm_transformer' or after "
-            "use_sequence_module or use_sequence_q_learning only; this config's model has no window"
+            f"{', '.join(settings)} can be set for custom_model='lstm_transformer' or after "
+            "use_sequence_module or use_sequence_q_learning only; this config has another model"
         )
-    change_sequence_settings(config, window_length=window_length)
 
 
 def _check_model(config: AlgorithmConfig) -> None:
@@ -302,6 +331,16 @@ def _check_stored_states(config: AlgorithmConfig) -> None:
                 f"use_lstm=True stores states, which DQN cannot replay with {found[0]}; remove it "
                 "and call rllib_seq.q_learning.use_sequence_q_learning(config)"
             )
+
+
+def _refuse_lost_infos(config: AlgorithmConfig) -> None:
+    """RLlib shares a batch out among learners without the infos of multi-agent episodes."""
+    if config.enable_rl_module_and_learner and config.is_multi_agent:
+        raise UserError(
+            "auxiliary heads learn from infos, which do not reach "
+            f"num_learners={config.num_learners} where users are agents; remove auxiliary, or set "
+            "num_learners to 1 or 0"
+        )
 
 
 def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:

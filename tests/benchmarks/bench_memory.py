@@ -38,7 +38,7 @@ from rich.table import Table
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.training.console import make_console
-from rllib_seq.training.trainer import start_ray
+from rllib_seq.training.ray_session import ray_session
 
 SEEDS = (1000, 1001, 1002)
 ENVS = 16
@@ -55,7 +55,7 @@ class Returns(RLlibCallback):
     ) -> None:
         """RLlib calls this."""
         total = float(episode.get_infos(-1)["episode"]["r"])
-        vars(env_runner).setdefault("returns", []).append((env_index, total))
+        env_runner.returns.append((env_index, total))
 
 
 def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
@@ -73,15 +73,13 @@ def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
         make_env(name)  # what is missing shall be said now
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     gym.logger.min_level = gym.logger.ERROR  # RLlib names its environments anew for every run
-    start_ray(num_env_runners=0)
     console = make_console()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    runs = []
-    for task, contender, seed in chosen:
-        runs.append(_train(task, contender, seed, scale, console))
+    with ray_session(1, console):
+        runs = [_train(task, contender, seed, scale, console) for task, contender, seed in chosen]
     torch.set_num_threads(threads)
-    checks = _checks(runs)
+    checks = check(runs)
     return {
         "versions": {
             "python": platform.python_version(),
@@ -91,7 +89,7 @@ def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
         "tasks": {name: _protocol(name) for name in dict.fromkeys(row["task"] for row in runs)},
         "runs": runs,
         "checks": checks,
-        "passed": all(check["holds"] for check in checks),
+        "passed": all(entry["holds"] for entry in checks),
     }
 
 
@@ -113,9 +111,9 @@ def show(result: dict[str, Any]) -> None:
         )
     console = make_console()
     console.print(table)
-    for check in result["checks"]:
-        verdict = "holds" if check["holds"] else "MISSED"
-        console.print(f"{verdict}: {check['what']}", highlight=False, soft_wrap=True)
+    for entry in result["checks"]:
+        verdict = "holds" if entry["holds"] else "MISSED"
+        console.print(f"{verdict}: {entry['what']}", highlight=False, soft_wrap=True)
 
 
 def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -183,6 +181,7 @@ def _train(name: str, contender: str, seed: int, scale: float, console: Console)
     else:
         config.rl_module(model_config=DefaultModelConfig(**contestant.settings))
     algorithm = config.build_algo()
+    algorithm.env_runner.returns = []
     judge = _judge(config, seed)
     # RLlib samples whole steps of all environments, so a batch may be a little larger.
     batch = config.train_batch_size_per_learner + ENVS
@@ -194,10 +193,10 @@ def _train(name: str, contender: str, seed: int, scale: float, console: Console)
         seconds += time.perf_counter() - began[0]
         busy += time.process_time() - began[1]
         taken = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
-        if taken < due:
+        recent = [total for _, total in algorithm.env_runner.returns[-RECENT:]]
+        if taken < due or not recent:
             continue
         due = taken + every
-        recent = [total for _, total in algorithm.env_runner.returns[-RECENT:]]
         curve.append(
             {
                 "steps": taken,
@@ -270,8 +269,8 @@ def _groups(runs: list[dict[str, Any]]) -> Iterator[tuple[str, str, list[dict[st
         )
 
 
-def _checks(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the runs must show, and whether they do."""
+def check(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what the runs must show, and whether they do."""
     checks = []
     for task, name, group in _groups(runs):
         contender = TASKS[task].contenders[name]

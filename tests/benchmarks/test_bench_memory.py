@@ -3,19 +3,21 @@
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import bench_memory
 import gymnasium as gym
 import memory_curves
+import memory_report
 import memory_tasks
 import numpy as np
 import pytest
 
 from rllib_seq.errors import UserError
 
-SCALE = 0.021  # of the steps: just one batch
+SCALE = 0.012  # of the steps: just one batch
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def result(ray_session: None) -> dict[str, Any]:
 def test_a_run_stays_within_its_steps_and_says_how_to_repeat_it(result: dict[str, Any]) -> None:
     assert [row["contender"] for row in result["runs"]] == ["sequence", "mlp"]
     for row in result["runs"]:
-        assert 1024 <= row["steps"] <= SCALE * memory_tasks.TASKS["cartpole"].steps
+        assert 512 <= row["steps"] <= SCALE * memory_tasks.TASKS["cartpole"].steps
         assert row["command"] == f"rllib-seq bench memory cartpole/{row['contender']}/{row['seed']}"
         assert row["final_episodes"] == 3 * bench_memory.ROUNDS
         assert 8 <= row["final"] <= 500  # unscaled: steps of CartPole
@@ -74,7 +76,7 @@ def test_cartpole_hides_velocities_and_scales_rewards_for_learning_alone() -> No
     seen, whole = env.reset(seed=3)[0], plain.reset(seed=3)[0]
     over = False
     while not over:
-        assert np.allclose(seen, whole[[0, 2]] / [0.15, 0.05], rtol=1e-6)
+        assert np.allclose(seen, whole[[0, 2]] / [0.5, 0.05], rtol=1e-6)
         seen, reward, over, _, info = env.step(1)
         whole = plain.step(1)[0]
         assert reward == memory_tasks.TASKS["cartpole"].reward_scale
@@ -95,7 +97,7 @@ def test_curves_are_a_small_picture(result: dict[str, Any]) -> None:
     picture = memory_curves.draw([result])
     root = ElementTree.fromstring(picture)
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
-    assert {"cartpole", "sequence", "mlp", "1k"} <= set(texts)
+    assert {"cartpole", "sequence", "mlp", "0.5k"} <= set(texts)
     assert len(picture) < 10_000
     assert "nan" not in picture
 
@@ -119,3 +121,19 @@ def test_every_task_has_its_environment() -> None:
         assert env.observation_space.dtype == np.float32
         assert env.reset(seed=0)[0] in env.observation_space
         assert task.every <= task.steps
+
+
+def test_single_runs_join_to_one_result(result: dict[str, Any], tmp_path: Path) -> None:
+    single = [result | {"runs": [run]} for run in reversed(result["runs"])]
+    joined = memory_report.join(single)
+    assert [run["command"] for run in joined["runs"]] == [run["command"] for run in result["runs"]]
+    assert joined["checks"] == result["checks"]
+    memory_report.write(joined, tmp_path / "memory.json")
+    again = json.loads((tmp_path / "memory.json").read_text())
+    assert again == joined == memory_report.join([again])
+    assert "| cartpole | mlp |" in memory_report.table(joined)
+    with pytest.raises(UserError, match="two runs of: rllib-seq bench memory cartpole/mlp/1000"):
+        memory_report.join([result, *single])
+    other = single[0] | {"tasks": {"cartpole": result["tasks"]["cartpole"] | {"steps": 1}}}
+    with pytest.raises(UserError, match="'cartpole' with different settings"):
+        memory_report.join([single[1], other])

@@ -90,8 +90,11 @@ class ManyStreams(MultiAgentEnv):
         return observations, rewards, {"__all__": done}, {"__all__": False}, {}
 
 
-def _config(config: AlgorithmConfig, stack: str, pair: str | None) -> AlgorithmConfig:
+def _config(
+    config: AlgorithmConfig, stack: str, pair: str | None, **settings: Any
+) -> AlgorithmConfig:
     """A config for one pair of spaces, or for all of them, each with its policy."""
+    sequence_config = SMALL | settings
     if pair is None:
         config.environment(ManyStreams)
         specs = {name: (None, *spaces, {}) for name, spaces in SPACES.items()}
@@ -105,7 +108,7 @@ def _config(config: AlgorithmConfig, stack: str, pair: str | None) -> AlgorithmC
     config.reporting(min_time_s_per_iteration=0)
     if stack == "new":
         config.training(train_batch_size_per_learner=40).learners(num_learners=0)
-        use_sequence_module(config, **SMALL)
+        use_sequence_module(config, **sequence_config)
     else:
         rllib_seq.register()
         config.api_stack(
@@ -116,7 +119,7 @@ def _config(config: AlgorithmConfig, stack: str, pair: str | None) -> AlgorithmC
             train_batch_size=40,
             model={
                 "custom_model": "lstm_transformer",
-                "custom_model_config": SMALL,
+                "custom_model_config": sequence_config,
                 "max_seq_len": 5,
             },
         )
@@ -209,6 +212,14 @@ def test_one_agent(stack: str, pair: str) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_nested_actions_of_the_old_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cannot be an input, and train all the same."""
+    actions = Dict({"bid": Box(-1, 1, (1,)), "ad": Tuple((Discrete(3), Discrete(2)))})
+    monkeypatch.setitem(SPACES, "nested", (Box(-1, 1, (2,)), actions))
+    _train(_config(PPOConfig(), "old", "nested", prev_action=False), "old", {"default_policy"})
+
+
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("algorithm", [PPOConfig, APPOConfig, IMPALAConfig])
 @pytest.mark.parametrize("stack", ["old", "new"])
 def test_many_agents_each_with_spaces_of_his_own(stack: str, algorithm: Any) -> None:
@@ -245,6 +256,14 @@ def test_what_the_new_stack_cannot_serve_is_refused(
     with pytest.raises(UserError, match=message) as caught:
         SingleAgentEnvRunner(config=use_sequence_module(config, **SMALL))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_shifted_observations_are_refused_on_the_old_stack_too() -> None:
+    config = _config(PPOConfig(), "old", "discrete-to-box")
+    config.environment(env_config={"spaces": (Dict({"a": Discrete(3, start=2)}), Discrete(2))})
+    with pytest.raises(UserError, match="observations of .* start at 2, .*TransformObservation$"):
+        config.build_algo()
 
 
 @pytest.mark.parametrize("previous", [True, False])

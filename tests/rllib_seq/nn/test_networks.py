@@ -53,6 +53,21 @@ def test_value_depends_on_the_oldest_step_and_on_order() -> None:
     assert (value(states[:, [1, 0, *range(2, 8)]], valid) - output).abs().min() > 1e-7
 
 
+@pytest.mark.parametrize("width", [32, 64])
+def test_initial_scale_of_values(width: int) -> None:
+    """Of less than unit size, and with gradients of one size from every step of the window."""
+    torch.manual_seed(0)
+    value = SequentialValueNetwork(20, d_model=width).eval()
+    states = torch.randn(256, 8, 20, requires_grad=True)
+    values = value(states, torch.ones(256, 8, dtype=torch.bool))
+    assert 0.05 < values.std() < 1.0
+    values.sum().backward()
+    assert states.grad is not None
+    steps = states.grad.norm(dim=2).mean(0)  # (L,)
+    assert 0.01 < steps.min() and steps.max() < 1.0
+    assert steps.min() > 0.5 * steps.max()
+
+
 def test_first_policy_is_near_uniform_and_first_q_near_zero() -> None:
     q_network, policy, value = (network.eval() for network in _networks())
     windows = _windows(200)
