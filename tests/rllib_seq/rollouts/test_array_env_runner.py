@@ -58,7 +58,8 @@ def _config(
 def _journeys(episode: Any) -> dict[str, Any]:
     return {
         agent: (
-            np.asarray(part.get_observations()).tolist(),
+            # What is seen after the end is never acted on nor valued.
+            np.asarray(part.get_observations())[:-1].tolist(),
             np.asarray(part.get_actions()).tolist(),
             part.is_terminated,
             part.module_id,
