@@ -3,8 +3,8 @@
 - `Batcher`: takes requests one by one, asks the service for many at once.
 
 There is no timer: a batch is closed when a turn of the event loop has brought no other request, or
-after a millisecond, so a lone request hardly waits. A batch takes at most one request of a user (or,
-where the campaign is the stream, one request), the oldest; his others stay in line.
+after a millisecond, so a lone request hardly waits. A batch takes at most one request of a user
+(or, where the campaign is the stream, one request), the oldest; his others stay in line.
 """
 
 from __future__ import annotations

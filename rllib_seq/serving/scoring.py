@@ -55,8 +55,10 @@ def score(export: Path, files: Sequence[Path], output: Path) -> dict[str, Any]:
     # Of tasks alone: the default holds actors, for which a small Ray has no room.
     context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
     folder = str(export.resolve())
+    # The default is 200 blocks, however little there is.
+    blocks = max(1, 2 * int(ray.cluster_resources().get("CPU", 1)))
     scored = (
-        ray.data.read_parquet(paths)
+        ray.data.read_parquet(paths, override_num_blocks=blocks)
         .groupby("episode")
         .map_groups(_score_user, fn_kwargs={"export": folder}, batch_format="pyarrow")
         .materialize()

@@ -73,7 +73,8 @@ class Options:
     seed: int | None = None
     """Of weights, exploration and campaigns."""
     reward: str | None = None
-    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`."""
+    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -228,6 +229,8 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
                 f"environment is {config.env!r}"
             )
         config.environment(env_config={**config.env_config, **changes})
+        if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
+            config.training(gamma=1.0)  # a regret alone prices what comes after the request
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
 

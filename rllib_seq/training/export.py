@@ -29,7 +29,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.windowed import WindowedRLModule
 from rllib_seq.serving.policy import TOLERANCE, load_policy
-from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
+from rllib_seq.serving.spec import ENCODERS, FORMAT, File, Spec, world_facts
 from rllib_seq.training.experiment import auction_config, plays_one_stream
 from rllib_seq.training.policies import load_actor
 from rllib_seq.training.run_folder import find_checkpoint
@@ -98,6 +98,11 @@ def export_network(
     Raises:
         UserError: ONNX Runtime does not agree with torch, or the world's actions are real numbers.
     """
+    if settings.encoder not in ENCODERS:
+        raise UserError(
+            f"encoder={settings.encoder!r} cannot be exported yet; train with one of: "
+            f"{', '.join(ENCODERS)}"
+        )
     sizes = _action_sizes(world)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{str(folder)!r} is a file; give a folder for the export")

@@ -189,7 +189,7 @@ def _notes(world: ReplayWorld, episodes: int) -> list[str]:
         )
     if episodes < 5:
         notes.append(
-            f"{episodes} held-out episodes are few; intervals are wide or missing. A longer log or "
-            "a smaller --episode-requests gives more."
+            f"Few held-out episodes ({episodes}): intervals are wide or missing. A longer log or a "
+            "smaller --episode-requests gives more."
         )
     return notes

@@ -3,10 +3,9 @@
     rllib-seq bench learner --json learner.json
 
 Every contender learns from a batch of its own in `multi_user_ad_auction` with 256 users: about
-3,072 steps (whole journeys on the new API stack), two epochs, minibatches of 1,024, sequences of
-at most 24 steps (a whole journey), width 64, window or memory 8. So a step is passed through a
-model twice; figures are per step and pass, with all that RLlib does around it. See `speed` for
-the clock.
+3,072 steps (whole journeys on the new API stack), two epochs, minibatches of 1,024, sequences of at
+most 24 steps (a whole journey), width 64, window or memory 8. So a step is passed through a model
+twice; figures are per step and pass, with all that RLlib does around it. See `speed` for the clock.
 
 - `one thread`: processor time, in turn, medians of five rounds
 - `all cores`: the same with as many threads as the machine has cores, wall-clock time
@@ -14,6 +13,7 @@ the clock.
 
 from __future__ import annotations
 
+import copy
 import os
 import statistics
 import time
@@ -110,10 +110,12 @@ def _job(built: Any, new_stack: bool) -> Callable[[], float]:
     """Learns from one batch, all epochs; returns the passes of steps."""
     if new_stack:
         episodes = built.env_runner.sample(num_episodes=1)
+        # RLlib's connectors append to what they learn from.
+        copies = [copy.deepcopy(episodes) for _ in range(2 * (ROUNDS + 1))]
 
         def update() -> float:
             built.learner_group.update(
-                episodes=[episode.copy() for episode in episodes],
+                episodes=copies.pop(),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: USERS},
                 num_epochs=EPOCHS,
                 minibatch_size=MINIBATCH,

@@ -277,7 +277,7 @@ def _cartpole(config: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_cartpole, "plays multi_user_ad_auction, not Multi"),
+        (_cartpole, "plays multi_user_ad_auction and auction_log, not Multi"),
         (lambda c: c.env_runners(batch_mode="complete_episodes"), "batch_mode='complete_episodes'"),
         (lambda c: c.callbacks(Steps), "never calls on_episode_step, which Steps defines"),
         (lambda c: c.env_runners(observation_filter="MeanStdFilter"), "set it to 'NoFilter'"),
