@@ -3,14 +3,15 @@
 Importing this package names to RLlib, if it is installed:
 
 - the custom model `"lstm_transformer"`
-- the environments `"multi_user_ad_auction"` (agents are users) and `"shared_market_auction"`
-  (agents are advertisers)
+- the environments `"multi_user_ad_auction"` (agents are users), `"shared_market_auction"` (agents
+  are advertisers) and `"auction_log"` (replay of a real log)
 
 `rllib_seq.nn` works without Ray.
 """
 
 import os
 from importlib.util import find_spec
+from typing import Any
 
 # Torch's threads spin while they wait for each other, which costs most of the speed as soon as
 # anything else (a rollout worker, say) wants a core. It is read once, when torch is loaded.
@@ -33,6 +34,14 @@ def register() -> None:
     ModelCatalog.register_custom_model("lstm_transformer", LSTMTransformerModel)
     register_env("multi_user_ad_auction", MultiUserAdAuctionEnv)
     register_env("shared_market_auction", SharedMarketEnv)
+    register_env("auction_log", _auction_log)
+
+
+def _auction_log(config: Any) -> Any:
+    """Loads what reads logs only where a log is replayed."""
+    from rllib_seq.training.auction_logs import replay_env
+
+    return replay_env(config)
 
 
 if find_spec("ray") is not None:

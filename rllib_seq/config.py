@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from rllib_seq.errors import UserError
 
+_ENCODERS = ("window", "causal")
+
 _Settings = TypeVar("_Settings", "SequenceConfig", "AuxiliaryHead")
 
 
@@ -58,16 +60,23 @@ class SequenceConfig:
         UserError: a value is of the wrong type or out of range.
     """
 
+    encoder: str = "window"
+    """How a stream is read. "window" encodes the last steps anew at every step, in both directions;
+    its state is data. "causal" reads every step once, in one direction, and carries activations:
+    long memory for one pass. docs/encoders.md says when to choose which."""
+
     window_length: int = 8
-    """Steps that the model sees, the current one included. Every step is encoded anew with its
-    window, so cost grows with it; 8 touchpoints hold most of a user's journey."""
+    """Steps that the model sees, the current one included (causal: that attention sees; the LSTM
+    remembers beyond). Cost grows with it, most of all in a window, which is encoded anew at every
+    step; 8 touchpoints hold most of a user's journey."""
 
     d_model: int = 64
     """Width of every token. 64 trains about 1.7 times slower than 32 on CPU and is wide enough
     for 4 heads of 16; even, because each direction of the LSTM fills one half."""
 
     lstm_layers: int = 2
-    """Bidirectional LSTM layers: the first reads steps, the second reads what the first found."""
+    """LSTM layers (bidirectional in a window): the first reads steps, the second reads what the
+    first found."""
 
     transformer_layers: int = 3
     """Transformer blocks after the LSTM; they are most of the cost."""
@@ -117,6 +126,17 @@ class SequenceConfig:
                 # A NaN fails every comparison, so it is refused here too.
                 if type(value) not in (int, float) or not 0 <= value < 1:
                     _refuse(self, field.name, "must be a number in [0, 1)")
+        if self.encoder not in _ENCODERS:
+            close = difflib.get_close_matches(str(self.encoder), _ENCODERS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UserError(
+                f"encoder={self.encoder!r} is unknown; {hint}Choose one of: {', '.join(_ENCODERS)}"
+            )
+        if self.encoder == "causal" and self.window_length < 2:
+            raise UserError(
+                "window_length=1 leaves the attention of encoder='causal' nothing to look back at; "
+                "give at least 2, or encoder='window'"
+            )
         if self.d_model % 2:
             raise UserError(
                 f"d_model={self.d_model} must be even, one half for each direction of the LSTM; "

@@ -1,6 +1,7 @@
 """Errors that a user can mend: one line that names the value and what to change.
 
 - `UserError`: the base of them all; the command line prints its message and exits with code 2
+- `Interrupted`: a signal ended the work; no error, but its end all the same
 - `NonFiniteInputError`: NaN or infinity reached a model
 """
 
@@ -11,3 +12,7 @@ class UserError(ValueError):
 
 class NonFiniteInputError(UserError):
     """An observation, previous action or previous reward is NaN or infinite."""
+
+
+class Interrupted(Exception):
+    """A signal stopped the work in order; the message says how to go on."""

@@ -37,7 +37,9 @@ config = (
         model={
             "custom_model": "lstm_transformer",
             "custom_model_config": {
-                "window_length": 8,
+                # Bayes' rule on the last 8 requests alone earns 96 % of what it earns on all 24, on
+                # the last 12 it earns 99 %.
+                "window_length": 12,
                 "d_model": 32,
                 "feedforward_dim": 64,
                 "head_hidden": 64,
@@ -49,19 +51,21 @@ config = (
             "max_seq_len": 24,  # a whole journey
         },
         train_batch_size=6144,
-        minibatch_size=1024,
-        num_epochs=4,
+        minibatch_size=512,
+        num_epochs=2,
         # By bid requests seen: bold for the first minutes, careful in long runs.
         lr=1e-3,
-        lr_schedule=[[0, 1e-3], [300_000, 2e-4], [2_000_000, 3e-5]],
-        gamma=1.0,  # a journey is short and ends: no reason to prefer early profit
-        lambda_=0.5,  # a regret tells by itself most of what a bid was worth
+        lr_schedule=[[0, 1e-3], [600_000, 1e-4], [2_000_000, 2e-5]],
+        # A regret prices all that comes after the request, at its best: what later bids give away
+        # is their own fault, and would be noise here. With `--reward`, other rewards get 1.
+        gamma=0.0,
+        lambda_=0.5,  # where gamma is not 0
         clip_param=0.2,
         use_kl_loss=False,
         # High: without it the policy settles, within minutes, on bids that ignore the past.
         # Evaluation takes the likeliest bid, so what exploring costs is paid in training alone.
         entropy_coeff=0.6,
-        entropy_coeff_schedule=[[0, 0.6], [300_000, 0.3], [2_000_000, 0.1]],
+        entropy_coeff_schedule=[[0, 0.6], [600_000, 0.1], [2_000_000, 0.05]],
         vf_loss_coeff=1000.0,  # regrets per request are about .003
         vf_clip_param=float("inf"),
         grad_clip=0.5,

@@ -5,6 +5,8 @@
 - `envs.ad_auction.multi_agent_env.MultiUserAdAuctionEnv`: RLlib, agents are users; and
   `envs.ad_auction.self_play_env.SharedMarketEnv`: agents are advertisers. Not imported here:
   everything else in this package works without Ray.
+- `AuctionLogEnv`: Gymnasium, `gym.make("AuctionLog-v0")`, replay of a real log; for RLlib, with
+  users as agents, `envs.ad_auction.replay_users_env.AuctionLogUsersEnv`.
 - `AuctionSimulator`, `AuctionConfig`, `PRESETS`: the world under both.
 - `baselines`, `oracles`: whom to compare with.
 """
@@ -14,6 +16,7 @@ import gymnasium as gym
 from envs.ad_auction.campaign_env import AdCampaignEnv
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.presets import PRESETS, AuctionConfig, Preset
+from envs.ad_auction.replay_env import AuctionLogEnv
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, Outcome, play
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "AdAuctionEnv",
     "AdCampaignEnv",
     "AuctionConfig",
+    "AuctionLogEnv",
     "AuctionSimulator",
     "BidPolicy",
     "Outcome",
@@ -36,3 +40,5 @@ if "AdAuction-v0" not in gym.registry:
     )
 if "AdCampaign-v0" not in gym.registry:
     gym.register("AdCampaign-v0", entry_point="envs.ad_auction.campaign_env:AdCampaignEnv")
+if "AuctionLog-v0" not in gym.registry:
+    gym.register("AuctionLog-v0", entry_point="envs.ad_auction.replay_env:AuctionLogEnv")

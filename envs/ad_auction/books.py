@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from envs.ad_auction.campaign import Groups, Ledgers
 from envs.ad_auction.draws import categorical
 from envs.ad_auction.event_log import EventLog
+from envs.ad_auction.presets import EVENTFUL
 from envs.ad_auction.state import NEVER, Served, UserState
-from envs.ad_auction.tracking import Tracker
+from envs.ad_auction.tracking import Tracker, exposure_at, wear_out
 from envs.ad_auction.users import Reaction, Response
 from envs.ad_auction.values import Regret
 from envs.ad_auction.world import Preset
@@ -32,6 +33,7 @@ class Books:
         preset: the world.
         num_users: of each campaign.
         reward: see `AuctionConfig.reward`.
+        credits: see `AuctionConfig.credits`.
         state: `[E * slots]` rows.
         num_campaigns: E.
         count: keep what full observations need.
@@ -49,6 +51,7 @@ class Books:
         preset: Preset,
         num_users: int,
         reward: str,
+        credits: tuple[float, ...] | None,
         state: UserState,
         num_campaigns: int,
         count: bool,
@@ -58,7 +61,8 @@ class Books:
         self._slots = len(state.number) // num_campaigns
         self._worth = preset.value * preset.users.audience.value_factor  # (K,)
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
-        self._nobody_leaves = reward != "sampled"
+        self._nobody_leaves = reward not in EVENTFUL
+        self._credits = None if credits is None else np.array(credits)  # (C,)
         self._regret = Regret(preset) if reward == "regret" else None
         self._wears_out = preset.users.effects_vary or count
         self.ledgers = Ledgers(num_campaigns, preset.budget_per_user * num_users)
@@ -165,6 +169,10 @@ class Books:
             )
         else:
             reward = value - presence * cost
+        if self._credits is not None:
+            advance = self._credits[served.channel] * self._worth[segment] * served.won
+            state.advanced[rows] += advance
+            reward = reward + advance
         state.reward[rows] += reward
         self.rewards[served.groups.campaigns] += served.groups.sums(reward)
         self.ledgers.add(
@@ -190,7 +198,19 @@ class Books:
         # Not before a conversion of his has happened, which an earlier request may have caused
         # where nobody leaves.
         state.ended[rows] = ~goes_on & ~np.isfinite(state.conversion_hour[rows])
+        # A conversion that is yet to come settles the advances when it comes.
+        self._settle_advances(rows[~goes_on & ~(np.isfinite(happens) & (model.delay is not None))])
         return happens
+
+    def _settle_advances(self, rows: Ints) -> None:
+        """Takes back, at the ends of journeys, what was paid in advance."""
+        if self._credits is None or len(rows) == 0:
+            return
+        groups = Groups.of(rows // self._slots, len(self.rewards))
+        advanced = self._state.advanced[rows]
+        self._state.reward[rows] -= advanced
+        self.rewards[groups.campaigns] -= groups.sums(advanced)
+        self._state.advanced[rows] = 0.0
 
     def _happens(
         self, converted: Bools, hour: Floats, drawn: dict[str, Floats]
@@ -216,13 +236,10 @@ class Books:
 
     def _wear_out(self, served: Served) -> None:
         """Counts impressions that have been shown."""
-        state, won = self._state, served.won
+        won = served.won
+        half_life = self._preset.users.creatives.half_life_hours
         rows, hour, creative = served.rows[won], served.hour[won], served.creative[won]
-        state.exposure[rows] = exposure(self._state, self._preset, rows, hour) + 1.0
-        state.shown_hour[rows] = hour
-        again = state.shown_creative[rows] == creative
-        state.repeats[rows] = np.where(again, state.repeats[rows], 0) + 1
-        state.shown_creative[rows] = creative
+        wear_out(self._state, rows, hour, creative, half_life)
 
     def deliver(self, rows: Ints) -> None:
         """Pays out conversions that happen now."""
@@ -234,6 +251,7 @@ class Books:
         self.ledgers.add(groups, conversions=np.ones(len(rows)), value=value)
         self.rewards[groups.campaigns] += groups.sums(value)
         self._state.reward[rows] += value
+        self._settle_advances(rows)
 
     def _count_conversions(self, rows: Ints, hour: Floats) -> None:
         if self.tracker is not None:
@@ -251,5 +269,4 @@ class Books:
 
 def exposure(state: UserState, preset: Preset, rows: Ints, hour: Floats) -> Floats:
     """`[n]`: the impressions shown to users until now, see `users.Creatives`."""
-    half_life = preset.users.creatives.half_life_hours
-    return state.exposure[rows] * np.exp2((state.shown_hour[rows] - hour) / half_life)
+    return exposure_at(state, rows, hour, preset.users.creatives.half_life_hours)

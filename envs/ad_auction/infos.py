@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.presets import EVENTFUL, AuctionConfig
 from envs.ad_auction.simulator import Outcome
 
 __all__ = ["campaign_infos", "journey_infos"]
@@ -32,7 +32,7 @@ def journey_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[
         and `presence` the probability that he is, after the request.
     """
     happened = {"won": outcome.won, "clicked": outcome.clicked, "converted": outcome.converted}
-    if config.reward == "sampled":
+    if config.reward in EVENTFUL:
         return happened
     return {
         **happened,

@@ -24,6 +24,7 @@ from envs.ad_auction.checks import check_choice, check_keys, check_whole
 from envs.ad_auction.competitors import GammaPrices, QuantilePrices, load_landscape
 from envs.ad_auction.features import KINDS
 from envs.ad_auction.market import AUCTIONS
+from envs.ad_auction.observed import Observed
 from envs.ad_auction.pacing import PID, Constant, Hedge, OnlineDual, Proportional
 from envs.ad_auction.rivals import Rivals, rehearse
 from envs.ad_auction.signals import Layout
@@ -191,7 +192,9 @@ COMPETITORS: dict[str, Rivals] = {
         Regimes(changes=4, spread=0.4),
     ),
 }
-REWARDS = ("sampled", "expected", "regret")
+REWARDS = ("sampled", "expected", "regret", "attributed")
+EVENTFUL = ("sampled", "attributed")
+"""Rewards with which journeys end by events, and not by probabilities."""
 PRESETS: dict[str, Preset] = {
     "journey": _JOURNEY_PRESET,
     "display": _DISPLAY_PRESET,
@@ -227,8 +230,11 @@ class AuctionConfig:
     conversion pays its probability times its value, nobody leaves, and all that follows counts
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
     with less variance. "regret": "expected" minus the profit of the full-information policy, with
-    the luck of prices, channels and stages taken out as well, see `values.Regret`. The last two
-    know the hidden stage: for training only."""
+    the luck of prices, channels and stages taken out as well, see `values.Regret`. These two know
+    the hidden stage: for training only. "attributed": "sampled", redistributed by `credits`: every
+    impression is paid the credit of its channel in advance, and the journey's end is paid what the
+    conversion brings (if any) less what was advanced. Every journey's total stays the same, and so
+    does the best policy (potential-based shaping; Ng, Harada and Russell 1999). For training."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None
@@ -238,11 +244,22 @@ class AuctionConfig:
     competitors: str | None = None
     """A key of `COMPETITORS`: bidders with values, budgets and pacing of their own make the market
     price, see `rivals`. None: it is drawn from the preset's distribution."""
+    credits: tuple[float, ...] | None = None
+    """`[C]`: what an impression on each channel is credited, in units of a conversion's value, by
+    `reward="attributed"`. `train --patterns` finds it in a log."""
+    observed: Mapping[str, Any] | None = None
+    """What a log tells about the users, laid over the preset: see `observed.Observed`. `train
+    --patterns` sets it."""
     arrival_hours: float | None = None
     """First requests are spread over these first hours; None: as the preset says."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
+        if self.preset == "log":
+            raise ValueError(
+                "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "
+                "docs/replay.md"
+            )
         check_choice("preset", self.preset, PRESETS)
         check_choice("reward", self.reward, REWARDS)
         if self.auction is not None:
@@ -256,6 +273,8 @@ class AuctionConfig:
                 )
         check_choice("actions", self.actions, ACTIONS)
         check_choice("bid_unit", self.bid_unit, BID_UNITS)
+        if self.observed is not None:
+            Observed.from_dict(self.observed)
         if self.observation is not None:
             check_choice("observation", self.observation, KINDS)
         check_whole("num_users", self.num_users, 1)
@@ -273,6 +292,24 @@ class AuctionConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value!r}; give a number of at least 0")
+        self._check_credits()
+
+    def _check_credits(self) -> None:
+        if self.credits is None:
+            if self.reward == "attributed":
+                raise ValueError(
+                    "reward 'attributed' needs credits, and there are none; give credits (a number "
+                    "of at least 0 per channel), or --patterns of a log with conversions"
+                )
+            return
+        channels = self.build_preset().users.channels
+        if len(self.credits) != len(channels) or not all(
+            isinstance(credit, int | float) and 0 <= credit < math.inf for credit in self.credits
+        ):
+            raise ValueError(
+                f"credits is {self.credits}; give a number of at least 0 for each of the channels "
+                f"{', '.join(channels)}"
+            )
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> AuctionConfig:
@@ -316,6 +353,8 @@ class AuctionConfig:
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""
         preset = PRESETS[self.preset]
+        if self.observed is not None:
+            preset = Observed.from_dict(self.observed).lay_over(preset)
         changes: dict[str, Any] = {}
         if self.budget is not None:
             changes["budget_per_user"] = self.budget / self.num_users

@@ -22,7 +22,7 @@ from envs.ad_auction.books import Books, exposure
 from envs.ad_auction.campaign import Groups, Ledger
 from envs.ad_auction.draws import Seed, purpose_keys, uniforms
 from envs.ad_auction.market import AUCTIONS
-from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.presets import EVENTFUL, AuctionConfig
 from envs.ad_auction.schedule import OF_REQUESTS, PURPOSES, Schedule
 from envs.ad_auction.signals import Signals
 from envs.ad_auction.state import NEVER, Served, UserState
@@ -82,9 +82,9 @@ class AuctionSimulator:
     """
 
     def __init__(self, config: AuctionConfig, num_campaigns: int = 1, record: bool = False) -> None:
-        if record and config.reward != "sampled":
+        if record and config.reward not in EVENTFUL:
             raise ValueError(
-                f"reward is {config.reward!r}; only reward='sampled' has events to record"
+                f"reward is {config.reward!r}; only {' and '.join(EVENTFUL)} have events to record"
             )
         self.config = config
         self.preset = config.build_preset()
@@ -99,6 +99,7 @@ class AuctionSimulator:
             self.preset,
             self.num_users,
             config.reward,
+            config.credits if config.reward == "attributed" else None,
             self.state,
             num_campaigns,
             count=self.layout.kind == "full",
@@ -115,12 +116,9 @@ class AuctionSimulator:
         )
         self.hours = self._schedule.hours
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
-        self._nobody_leaves = config.reward != "sampled"
+        self._nobody_leaves = config.reward not in EVENTFUL
         self._clear = AUCTIONS[self.preset.auction]
-        self.flight_hours = self.preset.flight_hours
-        if np.isinf(self.flight_hours):  # when most users are through
-            gap = model.traffic.mean_gap_hours
-            self.flight_hours = model.traffic.arrival_hours + model.requests_per_user * gap
+        self.flight_hours = self.preset.length_hours
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
         unused |= {"back"} if model.comes_back is None else set()

@@ -46,6 +46,8 @@ class UserState:
         """Probability that the user is still there, if the reward lets nobody leave; else 1."""
         self.reward = np.zeros(rows)
         """What he brought since it was last asked."""
+        self.advanced = np.zeros(rows)
+        """What his impressions were paid in advance, see `AuctionConfig.reward`."""
         # What the bidder saw of the last request.
         self.clicked = np.zeros(rows, np.bool_)
         self.visited = np.zeros(rows, np.bool_)
@@ -68,7 +70,15 @@ class UserState:
     def clear(self, rows: np.ndarray | slice) -> None:
         """Forgets the users of these rows before others take their place."""
         self.presence[rows] = 1.0
-        for name in ("request", "reward", "last_profit", "exposure", "shown_hour", "repeats"):
+        for name in (
+            "request",
+            "reward",
+            "advanced",
+            "last_profit",
+            "exposure",
+            "shown_hour",
+            "repeats",
+        ):
             getattr(self, name)[rows] = 0
         for name in ("ended", "clicked", "visited"):
             getattr(self, name)[rows] = False

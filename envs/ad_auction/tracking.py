@@ -1,6 +1,7 @@
 """What a bidder can count: the signals behind full observations, kept up to date step by step.
 
 - `Tracker`: arrays per user and per campaign. Nothing here knows the hidden stage.
+- `wear_out`: what an impression leaves with its user, beside the counts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from envs.ad_auction.state import Served, UserState
 from envs.ad_auction.users import Reaction
 
-__all__ = ["RECENT_HALF_LIFE", "SESSION_PAUSE", "Tracker"]
+__all__ = ["RECENT_HALF_LIFE", "SESSION_PAUSE", "Tracker", "exposure_at", "wear_out"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +28,9 @@ DAY = 24.0
 
 class Tracker:
     """Counts, per user `[rows]` and per campaign `[E]`.
+
+    A simulator knows at once what became of a request and tells `request`. A server tells `request`
+    that nothing has, and `win`, `click` and `visit` when it hears of them: the counts are the same.
 
     Args:
         rows: campaigns times slots.
@@ -115,6 +119,53 @@ class Tracker:
         self._recent_hour[which] = now
         self.all_impressions[which] += sums[3]
 
+    def win(self, row: int, hour: float, channel: int, paid: float, last: bool) -> None:
+        """Counts that a request of the only campaign was won after all.
+
+        Args:
+            row: the user.
+            hour: now.
+            channel: of the request.
+            paid: currency units.
+            last: whether it was the user's last request.
+        """
+        self.impressions[row] += 1
+        self.won[row] |= last
+        self.last_paid[row] = paid
+        self.spent[row] += paid
+        self.touches[row, channel] += 1
+        self.last_channel[row] = channel
+        now = np.array([hour])
+        self._recent[:] = self._recent_at(np.zeros(1, np.int64), now)
+        self._recent[1:, 0] += (1.0, paid, 1.0)
+        self._recent_hour[:] = now
+        self.all_impressions[0] += 1
+
+    def click(self, row: int, hour: float) -> None:
+        """Counts a click."""
+        self.clicks[row] += 1
+        self.click_hour[row] = hour
+
+    def visit(self, row: int, hour: float) -> None:
+        """Counts a visit."""
+        self.visits[row] += 1
+        self.visit_hour[row] = hour
+
+    def user_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the users by name, `[rows, ...]`; clear before the first is counted."""
+        names = [
+            *("impressions", "clicks", "visits", "session", "won", "gone", "last_paid", "spent"),
+            *("first_hour", "request_hour", "click_hour", "visit_hour", "touches", "last_channel"),
+        ]
+        return {name: getattr(self, name) for name in names}
+
+    def campaign_state(self) -> list[NDArray[np.float64]]:
+        """The arrays of the campaigns, for reading and writing."""
+        return [
+            *(self.credit, self.conversions, self.conversion_hour, self.all_impressions),
+            *(self._recent, self._recent_hour),
+        ]
+
     def convert(self, rows: Ints, hour: Floats) -> None:
         """Counts conversions at the hours at which they happen, `[n]` each."""
         campaign = rows // self._slots
@@ -169,3 +220,25 @@ class Tracker:
         return self._recent[:, campaign] * np.stack(
             [halved, halved, halved, np.exp2(-passed / DAY)]
         )
+
+
+def wear_out(users: Any, rows: Ints, hour: Floats, creative: Ints, half_life_hours: float) -> None:
+    """Counts impressions that wear out the next, see `users.Creatives`.
+
+    Args:
+        users: has the arrays `exposure`, `shown_hour`, `shown_creative` and `repeats`.
+        rows: `[n]`, different users.
+        hour: `[n]`, now.
+        creative: `[n]`, what was shown.
+        half_life_hours: of the exposure.
+    """
+    users.exposure[rows] = exposure_at(users, rows, hour, half_life_hours) + 1.0
+    users.shown_hour[rows] = hour
+    again = users.shown_creative[rows] == creative
+    users.repeats[rows] = np.where(again, users.repeats[rows], 0) + 1
+    users.shown_creative[rows] = creative
+
+
+def exposure_at(users: Any, rows: Ints, hour: Floats, half_life_hours: float) -> Floats:
+    """`[n]`: the impressions that users still feel."""
+    return users.exposure[rows] * np.exp2((users.shown_hour[rows] - hour) / half_life_hours)

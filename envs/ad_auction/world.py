@@ -65,6 +65,14 @@ class Preset:
             )
 
     @property
+    def length_hours(self) -> float:
+        """How long a campaign takes; without an end of the flight, until most users are through."""
+        if np.isfinite(self.flight_hours):
+            return self.flight_hours
+        traffic = self.users.traffic
+        return traffic.arrival_hours + self.users.requests_per_user * traffic.mean_gap_hours
+
+    @property
     def mean_value(self) -> float:
         """Mean value of a conversion over the segments."""
         audience = self.users.audience

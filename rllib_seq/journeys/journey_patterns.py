@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.journeys.event_log import EventLog
-from rllib_seq.journeys.split import Journeys
+from rllib_seq.journeys.split import TOUCHPOINTS, Journeys
 from rllib_seq.journeys.statistics import quantile_interval, wilson
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "conversion_delay",
     "journey_groups",
     "journey_summary",
+    "mix",
     "positions",
     "rates",
     "transitions",
@@ -28,6 +29,7 @@ __all__ = [
 _POSITIONS = 20  # the last one holds all later ones
 _SEGMENTS = 10  # most frequent ones; the others together are "(other)"
 _NAMES = 20
+_LONGEST = 128  # steps of a journey that are told one by one
 _PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
@@ -47,8 +49,9 @@ def journey_summary(log: EventLog, journeys: Journeys) -> dict[str, Any]:
 
     Returns:
         `{"journeys", "per_user", "converted", "conversion_rate", "low", "high", "value",
-        "unattributed_value", "step", "steps", "touchpoints", "touchpoints_converted", "hours"}`;
-        the last four hold `{"mean", "p50", "p75", "p90", "p99"}`.
+        "unattributed_value", "step", "steps", "comes_back", "touchpoints", "touchpoints_converted",
+        "hours"}`; steps and the last three hold `{"mean", "p50", "p75", "p90", "p99"}`. comes_back:
+        of the journeys without a conversion that have 1, 2, ... steps, the share that has another.
     """
     count, converted = len(journeys), int(journeys.converted.sum())
     low, high = wilson(converted, count)
@@ -64,6 +67,7 @@ def journey_summary(log: EventLog, journeys: Journeys) -> dict[str, Any]:
         "unattributed_value": float(journeys.value[journeys.touchpoints == 0].sum()),
         "step": " or ".join(journeys.step_kinds),
         "steps": _summary(journeys.steps),
+        "comes_back": _comes_back(journeys.steps[~journeys.converted]),
         "touchpoints": _summary(journeys.touchpoints),
         "touchpoints_converted": _summary(journeys.touchpoints[journeys.converted]),
         "hours": _summary(journeys.hours) if log.timed else None,
@@ -77,6 +81,37 @@ def _summary(values: NDArray[Any]) -> dict[str, float] | None:
     points = np.quantile(values, at, method="inverted_cdf")
     names = [f"p{100 * q:.0f}" for q in at]
     return {"mean": float(values.mean()), **dict(zip(names, points.tolist(), strict=True))}
+
+
+def _comes_back(steps: NDArray[np.int64]) -> list[float]:
+    """`[R]`, R the longest journey but at most 128; the last is 0."""
+    lengths = np.minimum(steps[steps > 0], _LONGEST)
+    if not len(lengths):
+        return []
+    at_least = np.bincount(lengths)[::-1].cumsum()[::-1]  # of k = 0 ... R steps
+    return [*(at_least[2:] / at_least[1:-1]).tolist(), 0.0]
+
+
+def mix(log: EventLog, journeys: Journeys) -> dict[str, dict[str, int]]:
+    """How often a name occurs.
+
+    Returns:
+        `{"channel", "segment", "touchpoints"}`: steps by channel, journeys by the segment of their
+        first event (the ten most frequent, the others together), and touchpoints by channel.
+    """
+    steps = log.channel[log.is_event(*journeys.step_kinds)]
+    touched = log.channel[log.is_event(*TOUCHPOINTS)]
+    segments = _most_frequent(log.segment[journeys.first], log.names["segment"], _SEGMENTS)
+    counted = {
+        "channel": (steps, log.names["channel"]),
+        "segment": segments,
+        "touchpoints": (touched, log.names["channel"]),
+    }
+    found = {}
+    for name, (code, words) in counted.items():
+        counts = np.bincount(code, minlength=len(words)).tolist()
+        found[name] = {word: n for word, n in zip(words, counts, strict=True) if n}
+    return found
 
 
 def journey_groups(log: EventLog, journeys: Journeys) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from rllib_seq.journeys.journey_patterns import (
     conversion_delay,
     journey_groups,
     journey_summary,
+    mix,
     positions,
     rates,
     transitions,
@@ -34,7 +35,7 @@ from rllib_seq.journeys.time_patterns import Curve, drift, hour_curve, trends, w
 
 __all__ = ["STAGES", "Patterns", "Window", "choose_window", "discover"]
 
-_VERSION = 1
+_VERSION = 2
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _COVERAGE = 0.9  # of the steps that must see their whole journey
 _LONGEST = 128  # what an encoder with attention over the window still trains at
@@ -67,6 +68,8 @@ class Patterns:
     gap: Gap
     journeys: dict[str, Any]
     """See `journey_patterns.journey_summary`."""
+    mix: dict[str, dict[str, int]]
+    """Counts by channel and segment, see `journey_patterns.mix`."""
     groups: list[dict[str, Any]]
     """Touchpoints and duration by segment and outcome."""
     window: Window
@@ -139,6 +142,7 @@ def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) ->
     journeys = split(log, gap.seconds)
     window = choose_window(journeys.steps)
     groups = journey_groups(log, journeys)
+    names = mix(log, journeys)
     progress("attribution")
     paths = Paths.from_log(log, journeys)
     credits = attribute(paths)
@@ -159,6 +163,7 @@ def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) ->
         source=_source(log),
         gap=gap,
         journeys=journey_summary(log, journeys),
+        mix=names,
         groups=groups,
         window=window,
         hours=hours,

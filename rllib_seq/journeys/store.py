@@ -25,6 +25,7 @@ __all__ = ["SequenceStore", "Window", "user_keys"]
 
 Ints = NDArray[np.int64]
 _SETTINGS = ("capacity", "window_length", "state_dim", "ttl")
+_OF_A_USER = ("records", "states", "actions", "rewards", "timestamps", "count", "seen")
 _COUNTERS = ("evicted_lru", "evicted_ttl", "_clock", "_users")
 
 
@@ -61,10 +62,16 @@ class SequenceStore:
         window_length: steps kept per user (L).
         state_dim: numbers in a state.
         ttl: a user whose last step is older than this is forgotten, in the unit of the timestamps.
+        blank: what else is kept of each user, as it is for a new one: one structured value.
     """
 
     def __init__(
-        self, capacity: int, window_length: int, state_dim: int, ttl: float = float("inf")
+        self,
+        capacity: int,
+        window_length: int,
+        state_dim: int,
+        ttl: float = float("inf"),
+        blank: np.void | None = None,
     ) -> None:
         for name, number in (
             ("capacity", capacity),
@@ -80,6 +87,7 @@ class SequenceStore:
         """Users forgotten to make room."""
         self.evicted_ttl = 0
         """Users forgotten because they were older than `ttl`."""
+        self._blank = np.zeros((), np.dtype([])) if blank is None else blank
         self._users = 0
         self._clock = 0  # of uses: every call that names a user is one tick
         self._arrays: dict[str, NDArray[Any]] = {
@@ -87,6 +95,7 @@ class SequenceStore:
             "actions": np.zeros((capacity, window_length), np.int32),
             "rewards": np.zeros((capacity, window_length), np.float32),
             "timestamps": np.zeros((capacity, window_length), np.float64),
+            "records": np.full(capacity, self._blank),
             # Steps that a user has had; step i is at place i % L of his ring.
             "count": np.zeros(capacity, np.int64),
             "seen": np.full(capacity, -np.inf),
@@ -98,6 +107,11 @@ class SequenceStore:
 
     def __len__(self) -> int:
         return self._users
+
+    @property
+    def records(self) -> NDArray[np.void]:
+        """`[capacity]`: what else is kept, by row (see `claim`); for reading and writing."""
+        return self._arrays["records"]
 
     @property
     def nbytes(self) -> int:
@@ -147,8 +161,7 @@ class SequenceStore:
         order = np.argsort(keys, kind="stable")
         distinct, first, count = np.unique(keys[order], return_index=True, return_counts=True)
         rank = np.arange(len(keys)) - np.repeat(first, count)
-        self._clock += 1
-        row = self._claim(distinct, now)
+        row = self._claim(distinct, now)[0]
         had = self._arrays["count"]
         place = np.repeat(had[row], count) + rank
         # Of more steps than a ring holds only the last ones stay.
@@ -186,6 +199,77 @@ class SequenceStore:
             filled("states"), filled("actions"), filled("rewards"), filled("timestamps"), valid
         )
 
+    def claim(self, users: ArrayLike, now: float) -> tuple[Ints, NDArray[np.bool_]]:
+        """The rows of users, who are all known afterwards; a row is theirs until the next claim.
+
+        Args:
+            users: `[B]` different integer keys.
+            now: they are seen now; users older than `ttl` before it start anew.
+
+        Returns:
+            Rows `[B]`, and whether a user was unknown, `[B]`.
+
+        Raises:
+            UserError: there are more users than `capacity`.
+        """
+        keys = np.asarray(users, np.int64)
+        order = np.argsort(keys)
+        row, new = np.empty(len(keys), np.int64), np.empty(len(keys), np.bool_)
+        row[order], new[order] = self._claim(keys[order], now)
+        self._arrays["seen"][row] = now
+        return row, new
+
+    def find(self, users: ArrayLike) -> tuple[Ints, NDArray[np.bool_]]:
+        """Rows of users `[B]`, and whether they are known `[B]` (else the row means nothing)."""
+        return self._find(np.asarray(users, np.int64))
+
+    def credit(self, rows: Ints, rewards: ArrayLike) -> None:
+        """Adds to the rewards of the last steps of different users.
+
+        Args:
+            rows: `[B]`; a user without a step gets nothing.
+            rewards: `[B]`.
+        """
+        count = self._arrays["count"][rows]
+        some = count > 0
+        at = rows[some], (count[some] - 1) % self.window_length
+        self._arrays["rewards"][at] += np.asarray(rewards, np.float32)[some]
+
+    def pack(self, rows: Ints) -> list[bytes]:
+        """Everything that is kept of users, for `unpack`; records first."""
+        parts = []
+        for name in _OF_A_USER:
+            values = np.ascontiguousarray(self._arrays[name][rows])
+            size = values.nbytes // max(len(rows), 1)
+            parts.append(np.frombuffer(values.tobytes(), np.uint8).reshape(len(rows), size))
+        return [packed.tobytes() for packed in np.concatenate(parts, axis=1)]
+
+    def unpack(self, rows: Ints, packed: Sequence[bytes]) -> None:
+        """Puts users back as they were packed, by a store with the same settings.
+
+        Args:
+            rows: `[B]`, claimed for them.
+            packed: `[B]`, as `pack` returns them.
+
+        Raises:
+            ValueError: the length of one is wrong.
+        """
+        octets = np.frombuffer(b"".join(packed), np.uint8).reshape(len(rows), -1)
+        start = 0
+        for name in _OF_A_USER:
+            array = self._arrays[name]
+            size = array.nbytes // self.capacity
+            part = octets[:, start : start + size].tobytes()
+            array[rows] = np.frombuffer(part, array.dtype).reshape(len(rows), *array.shape[1:])
+            start += size
+        if octets.shape[1] != start:
+            raise ValueError(f"a packed user has {octets.shape[1]} bytes, not {start}")
+
+    def reset(self, rows: Ints) -> None:
+        """Forgets everything of users, who stay known."""
+        self._arrays["count"][rows] = 0
+        self._arrays["records"][rows] = self._blank
+
     def save(self, path: Path) -> None:
         """Writes the store to one file; a crash on the way leaves the old file whole."""
         part = path.with_name(path.name + ".part")
@@ -200,7 +284,7 @@ class SequenceStore:
 
     @classmethod
     def restore(cls, path: Path) -> SequenceStore:
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; of a store without records.
 
         Raises:
             UserError: there is no such file, or it is not a store.
@@ -226,8 +310,9 @@ class SequenceStore:
         known = index[at] == keys if self._users else np.zeros(len(keys), np.bool_)
         return self._arrays["rows"][at], known
 
-    def _claim(self, keys: Ints, now: float) -> Ints:
-        """`[K]` rows of distinct ascending keys; makes room for the unknown among them."""
+    def _claim(self, keys: Ints, now: float) -> tuple[Ints, NDArray[np.bool_]]:
+        """`[K]` rows of distinct ascending keys, making room for the unknown; who was unknown."""
+        self._clock += 1
         if len(keys) > self.capacity:
             raise UserError(
                 f"{len(keys)} different users at once, but capacity is {self.capacity}; append "
@@ -235,22 +320,25 @@ class SequenceStore:
             )
         row, known = self._find(keys)
         expired = known & (self._arrays["seen"][row] < now - self.ttl)
-        self._arrays["count"][row[expired]] = 0  # he comes back as a new user
+        self.reset(row[expired])  # he comes back as a new user
         self.evicted_ttl += int(expired.sum())
         self._arrays["used"][row[known]] = self._clock  # whoever is named now stays
         new = keys[~known]
+        if not len(new):
+            return row, expired
         lacking = self._users + len(new) - self.capacity
         if lacking > 0:
             self._evict(lacking, now)
         n = self._users
         index, rows = self._arrays["keys"], self._arrays["rows"]
         row_of_new = rows[n : n + len(new)].copy()
-        self._arrays["count"][row_of_new] = 0
+        self.reset(row_of_new)
         self._users = n + len(new)
         at = np.searchsorted(index[:n], new)
         rows[: self._users] = np.insert(rows[:n], at, row_of_new)
         index[: self._users] = np.insert(index[:n], at, new)
-        return self._find(keys)[0]
+        self._arrays["used"][row_of_new] = self._clock
+        return self._find(keys)[0], expired | ~known
 
     def _evict(self, lacking: int, now: float) -> None:
         """Forgets at least `lacking` users: all that are too old, else the least recently used."""

@@ -47,14 +47,15 @@ class AuxiliaryLossMixin(TorchLearner):
         if auxiliary is None or not auxiliary.heads:
             return loss
         try:
-            labels = {name: batch[label_column(name)] for name in auxiliary.heads}
+            # [N, horizon, 3], or [B, T, horizon, 3] of sequences, whose padding is no label.
+            labels = {name: batch[label_column(name)].flatten(0, -3) for name in auxiliary.heads}
         except KeyError:
             raise UserError(
                 "auxiliary heads have no labels to learn from; add EpisodeLabels from "
                 "rllib_seq.models.auxiliary to the learner connectors"
             ) from None
         mask = batch.get(Columns.LOSS_MASK)
-        steps = len(batch[Columns.OBS]) if mask is None else mask.sum()
+        steps = batch[Columns.REWARDS].numel() if mask is None else mask.sum()
         total, losses = auxiliary_losses(auxiliary.heads, fwd_out[AUXILIARY_LOGITS], labels, steps)
         self.metrics.log_dict(losses, key=module_id, window=1)
         return loss + total

@@ -1,20 +1,14 @@
 """The sequence networks as an RLModule of RLlib's new API stack.
 
-- `use_sequence_module`: sets an algorithm's config up for them
 - `SequenceRLModule`: policy and value over the last L step inputs of a stream
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
 from gymnasium.spaces import MultiDiscrete
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.impala import IMPALAConfig
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.torch.torch_distribution import (
     TorchMultiCategorical,
@@ -28,62 +22,15 @@ from ray.rllib.core.rl_module.apis import (
 )
 from torch import Tensor
 
-from rllib_seq.config import SequenceConfig
-from rllib_seq.errors import UserError
-from rllib_seq.models.auxiliary import AUXILIARY_LOGITS, EpisodeLabels, auxiliary_heads
-from rllib_seq.models.auxiliary_learners import auxiliary_learner
-from rllib_seq.models.episode_windows import EpisodeWindows
+from rllib_seq.models.auxiliary import AUXILIARY_LOGITS, auxiliary_heads
 from rllib_seq.models.spaces import refuse_actions
 from rllib_seq.models.step_inputs import encode_action
 from rllib_seq.models.windowed import (
     SEQUENCE_CONFIG,
     WindowedRLModule,
-    act_on_windows,
-    refuse_what_windows_exclude,
 )
 from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
 from rllib_seq.nn.auxiliary import event_probability
-
-
-def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> AlgorithmConfig:
-    """Let PPO, APPO or IMPALA of the new API stack train the sequence networks.
-
-    Sets the RLModule, the connectors that build its windows, and how much of a cut episode is kept
-    (or, in a multi-agent config, that episodes are not cut). Call it last, at least after
-    `multi_agent`; calling it again replaces the settings.
-
-    Args:
-        config: is changed in place and returned.
-        **sequence_config: fields of `SequenceConfig`.
-
-    Returns:
-        `config`.
-
-    Raises:
-        UserError: a setting is unknown or wrong, or the config holds what cannot work with it.
-
-    Example:
-        >>> config = use_sequence_module(PPOConfig().environment("CartPole-v1"), window_length=8)
-    """
-    refuse_what_windows_exclude(config, "use_sequence_module")
-    if not isinstance(config, (PPOConfig, IMPALAConfig)):  # APPOConfig is an IMPALAConfig
-        raise UserError(
-            f"{type(config).__name__} cannot train the sequence module, whose heads are a policy "
-            "and a value; use PPOConfig, APPOConfig or IMPALAConfig (and for DQNConfig "
-            "rllib_seq.q_learning.use_sequence_q_learning)"
-        )
-    act_on_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
-    settings = SequenceConfig.from_dict(sequence_config)
-    if settings.auxiliary:
-        config.learners(learner_class=auxiliary_learner(config))
-    return config.learners(learner_connector=functools.partial(_learner_connectors, settings))
-
-
-def _learner_connectors(
-    settings: SequenceConfig, observation_space: Any, action_space: Any
-) -> list[ConnectorV2]:
-    labels = [EpisodeLabels(heads=settings.auxiliary)] if settings.auxiliary else []
-    return [EpisodeWindows(config=settings, as_learner_connector=True), *labels]
 
 
 class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):
@@ -149,7 +96,10 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         Returns:
             by name of the event, `[N]`.
         """
-        logits = self._auxiliary_logits(self.policy.encoder(*self.windows(batch)), actions)
+        return self._probabilities(self.policy.encoder(*self.windows(batch)), actions)
+
+    def _probabilities(self, features: Tensor, actions: Tensor) -> dict[str, Tensor]:
+        logits = self._auxiliary_logits(features, actions)
         return {name: event_probability(rows) for name, rows in logits.items()}
 
     def _auxiliary_logits(self, features: Tensor, actions: Tensor) -> dict[str, Tensor]:
@@ -172,6 +122,11 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         if self.auxiliary.heads:
             outputs[AUXILIARY_LOGITS] = self._auxiliary_logits(features, batch[Columns.ACTIONS])
         return outputs
+
+    @property
+    def acting_network(self) -> torch.nn.Module:
+        """See `WindowedRLModule.acting_network`: inputs of the action distribution."""
+        return self.policy
 
     def compute_values(self, batch: dict[str, Any], embeddings: Tensor | None = None) -> Tensor:
         """Return the values of the steps of a batch.

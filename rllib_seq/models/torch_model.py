@@ -2,8 +2,10 @@
 
 - `LSTMTransformerModel`: policy and value over the last L step inputs of a stream
 
-The recurrent state is data, not activations: `[last step inputs, how many are filled]`. It stays
-exact under any weights, so training on a stored state needs no burn-in.
+With `encoder="window"` the recurrent state is data, not activations: `[last step inputs, how many
+are filled]`. It stays exact under any weights, so training on a stored state needs no burn-in. With
+`encoder="causal"` it is what `causal_state` describes: activations, recorded under the weights that
+sampled, from which PPO's sequences start.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
+from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on, state_of
 from rllib_seq.models.spaces import refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs, encode_action
 from rllib_seq.nn import (
@@ -33,7 +36,7 @@ from rllib_seq.nn.auxiliary import event_probability
 
 
 class LSTMTransformerModel(TorchModelV2, nn.Module):
-    """Policy and value networks over windows, for PPO, APPO and IMPALA on the old API stack.
+    """Policy and value networks over streams, for PPO, APPO and IMPALA on the old API stack.
 
     A step input is the flattened observation, then the previous action (one-hot), then the previous
     reward; both are zero at the first step of a stream. Policy and value share no parameters.
@@ -100,8 +103,11 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self.policy = SequentialPolicyNetwork(self.input_dim, int(num_outputs), **settings)
         self.value = SequentialValueNetwork(self.input_dim, **settings)
         self.auxiliary = auxiliary_heads(self.config, action_space)
-        self._windows: tuple[Tensor, Tensor, Tensor] | None = None
-        self._features: Tensor | None = None
+        # Of the last `forward`: where steps are real [B, T], and what was made of these N steps.
+        self._real: Tensor | None = None
+        self._features: Tensor | None = None  # (N, d_model)
+        self._windows: tuple[Tensor, Tensor] | None = None  # (N, L, input_dim), (N, L)
+        self._values: Tensor | None = None  # (B*T), if the encoder is causal
         self._auxiliary_losses: dict[str, Tensor] = {}
 
         if self.config.prev_action:
@@ -114,7 +120,12 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             )
 
     def get_initial_state(self) -> list[Any]:
-        """Return the state of a stream that has no steps: `[state_rows, input_dim]` and `[1]`."""
+        """Return the state of a stream that has no steps.
+
+        A window: `[state_rows, input_dim]` and `[1]`. Causal: the parts of `causal_state`.
+        """
+        if self.config.encoder == "causal":
+            return list(initial_parts(self.policy, self.value).values())
         return [torch.zeros(self.state_rows, self.input_dim), torch.zeros(1)]
 
     def train(self, mode: bool = True) -> LSTMTransformerModel:
@@ -146,8 +157,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         rows, device = len(observation), observation.device
         if not state:
             state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]
-        past, length = state[0], state[1].reshape(-1).round().long()  # RLlib carries floats
-        batch, steps = len(past), rows // len(past)
+        length = state[-1].reshape(-1).round().long()  # RLlib carries floats
+        batch, steps = len(length), rows // len(length)
         if seq_lens is None:
             seq_lens = torch.full((batch,), steps)
         seq_lens = torch.as_tensor(seq_lens, device=device).long()
@@ -163,13 +174,29 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             first.flatten(),
         ).view(batch, steps, self.input_dim)
         self.step_inputs.refuse_non_finite(inputs, real)
-        windows, valid = sequence_windows(past, length, inputs)
+        self._real = real
+        if self.config.encoder == "causal":
+            parts = dict(zip(CARRIED, state, strict=True))
+            lengths = seq_lens.clamp(min=1)
+            if self.training:  # RLlib reads no state then
+                encoder, value = self.policy.encoder.causal, self.value.causal
+                features = encoder.outputs(state_of("policy", parts), inputs, lengths)
+                values = value.outputs(state_of("value", parts), inputs, lengths).squeeze(2)
+            else:
+                features, values, after = read_on(self.policy, self.value, parts, inputs, lengths)
+                state = list(after.values())
+            self._values = values.flatten()
+            if self.auxiliary.heads:
+                self._features = features[real]
+            outputs = self.policy.head(features).masked_fill(~real[..., None], 0.0)
+            return outputs.flatten(0, 1), state
+        windows, valid = sequence_windows(state[0], length, inputs)
         slots = self.config.window_length  # one less than `sequence_windows` makes, if it is 1
         # Padded rows are most of a ragged batch, and would cost as much as real ones.
-        self._windows = windows[real][:, -slots:], valid[real][:, -slots:], real
-        self._features = self.policy.encoder(*self._windows[:2])  # (N, d_model)
+        self._windows = windows[real][:, -slots:], valid[real][:, -slots:]
+        self._features = self.policy.encoder(*self._windows)
         outputs = self._spread(self.policy.head(self._features))
-        past, length = next_state(past, length, inputs, seq_lens)
+        past, length = next_state(state[0], length, inputs, seq_lens)
         return outputs, [past, length[:, None].float()]
 
     def value_function(self) -> Tensor:
@@ -178,9 +205,12 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         Raises:
             RuntimeError: `forward` was not called before.
         """
-        if self._windows is None:
+        if self._real is None:
             raise RuntimeError("value_function() needs a forward() before it")
-        return self._spread(self.value(*self._windows[:2])).squeeze(1)
+        if self._windows is not None:
+            return self._spread(self.value(*self._windows)).squeeze(1)
+        assert self._values is not None
+        return self._values
 
     def auxiliary_probabilities(self, actions: Tensor) -> dict[str, Tensor]:
         """Return how likely the events of the auxiliary heads are, for the last `forward`.
@@ -208,8 +238,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         """
         if not self.auxiliary.heads:
             return policy_loss
-        assert self._windows is not None
-        real = self._windows[2].flatten()  # (B*T)
+        assert self._real is not None
+        real = self._real.flatten()  # (B*T)
         try:
             labels = {name: loss_inputs[label_column(name)][real] for name in self.auxiliary.heads}
         except KeyError:
@@ -234,8 +264,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
 
     def _spread(self, encoded: Tensor) -> Tensor:
         """Put rows of real steps `[N, K]` back among the padded ones: `[B*T, K]`."""
-        assert self._windows is not None
-        real = self._windows[2]  # (B, T)
+        assert self._real is not None
+        real = self._real  # (B, T)
         spread = encoded.new_zeros(*real.shape, encoded.shape[1])
         spread[real] = encoded
         return spread.flatten(0, 1)

@@ -2,6 +2,7 @@
 
 - `act_on_windows`: lets a config's environment runners bring windows to a module
 - `sequence_settings`, `change_sequence_settings`: what was set up, and once more with a change
+- `module_windows`: what windows a module sees
 - `has_own_connectors`: whether a config's windows would not be the whole truth
 - `refuse_what_windows_exclude`: what cannot work with windows
 - `WindowedRLModule`: a module over the last L step inputs of a stream
@@ -43,6 +44,8 @@ from rllib_seq.models.step_inputs import StepInputs
 
 SEQUENCE_CONFIG = "sequence_config"
 
+_WHOLE_EPISODE = 1_000_000  # steps of the environment
+
 
 def act_on_windows(
     config: AlgorithmConfig,
@@ -66,6 +69,7 @@ def act_on_windows(
         UserError: a setting is unknown or wrong.
     """
     settings = SequenceConfig.from_dict(sequence_config, where="the sequence module's settings")
+    settings = module_class.window_settings(settings)
     multi_agent = config.is_multi_agent
     config.rl_module(
         rl_module_spec=RLModuleSpec(
@@ -82,6 +86,9 @@ def act_on_windows(
         # RLlib keeps the lookback of a cut multi-agent episode in steps of the environment: an
         # agent that did not act in them would lose its window.
         config.env_runners(batch_mode="complete_episodes")
+        if config.num_learners > 1:
+            # RLlib cuts the episodes of a batch to share it out; every part keeps its whole past.
+            config.env_runners(episode_lookback_horizon=_WHOLE_EPISODE)
     else:
         lookback = max(config.episode_lookback_horizon, settings.window_length)
         config.env_runners(episode_lookback_horizon=lookback)
@@ -99,6 +106,14 @@ def sequence_settings(holder: AlgorithmConfig | RLModule) -> SequenceConfig | No
     if not isinstance(settings, dict) or SEQUENCE_CONFIG not in settings:
         return None
     return SequenceConfig.from_dict(settings[SEQUENCE_CONFIG], SEQUENCE_CONFIG)
+
+
+def module_windows(module: RLModule) -> SequenceConfig | None:
+    """Return the settings of the windows that a module sees, or None if it sees none."""
+    settings = sequence_settings(module)
+    if settings is None or not isinstance(module, WindowedRLModule):
+        return settings
+    return module.window_settings(settings)
 
 
 def change_sequence_settings(config: AlgorithmConfig, **changes: Any) -> None:
@@ -185,6 +200,11 @@ class WindowedRLModule(TorchRLModule):
     `model_config["sequence_config"]`.
     """
 
+    @classmethod
+    def window_settings(cls, settings: SequenceConfig) -> SequenceConfig:
+        """Return the settings of the windows that a module with these settings sees."""
+        return settings
+
     def setup(self) -> None:
         """Read the settings and measure the step inputs; RLlib calls this.
 
@@ -201,6 +221,11 @@ class WindowedRLModule(TorchRLModule):
                 "use_sequence_module, which flattens them, and name no spaces in multi_agent"
             )
         self.step_inputs = StepInputs(space, self.action_space, self.config_of_sequence)
+
+    @property
+    def acting_network(self) -> torch.nn.Module:
+        """What maps windows `[N, L, width]` and masks `[N, L]` to what actions are taken from."""
+        raise NotImplementedError
 
     def windows(self, batch: dict[str, Any], prefix: str = "") -> tuple[Tensor, Tensor]:
         """Put the windows of a batch together.

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rllib_seq.config import AuxiliaryHead
-from rllib_seq.nn.encoder import initialise
+from rllib_seq.nn.layers import initialise
 
 
 class AuxiliaryHeads(nn.Module):

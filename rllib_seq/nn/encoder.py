@@ -2,7 +2,6 @@
 
 - `SequenceReader`: input projection, code of age, bidirectional LSTM: window -> tokens
 - `SequenceEncoder`: reader, Transformer blocks, attention pooling, temporal head: -> features
-- `initialise`: how every kind of layer starts
 
 A window may be partly filled; `valid` says where. What a slot that is not valid holds (even NaN)
 changes nothing, exactly, and how each layer achieves that is said at the layer:
@@ -22,34 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rllib_seq.config import SequenceConfig
-
-
-def initialise(module: nn.Module, gain: float = 1.0) -> None:
-    """Start every layer inside `module` by its kind; normalisation keeps PyTorch's start.
-
-    - Linear: Xavier uniform with `gain`, zero bias
-    - LSTM: Xavier input weights and orthogonal recurrent weights gate by gate, forget bias 1 (so
-      that a new cell remembers), the other biases 0
-
-    Args:
-        module: changed in place, with all its children.
-        gain: of linear layers; a head whose first outputs should be near zero asks for less than 1.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight, gain)
-            nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.LSTM):
-            for name, weight in layer.named_parameters():
-                for gate in weight.detach().chunk(4):  # input, forget, cell, output
-                    if name.startswith("weight_ih"):
-                        nn.init.xavier_uniform_(gate)
-                    elif name.startswith("weight_hh"):
-                        nn.init.orthogonal_(gate)
-                    else:
-                        nn.init.zeros_(gate)
-                if name.startswith("bias_ih"):
-                    nn.init.ones_(weight.detach().chunk(4)[1])
+from rllib_seq.nn.causal import CausalEncoder
+from rllib_seq.nn.chunks import in_chunks
+from rllib_seq.nn.layers import check_size, check_windows, initialise, temporal_layers
 
 
 def age_encoding(slots: int, width: int, like: Tensor) -> Tensor:
@@ -74,7 +48,7 @@ class MaskedBiLSTM(nn.Module):
 
     Each direction reads a window in which its valid slots stand first, in its own reading order,
     and the rest after them. What comes after cannot reach a valid slot, so no mask is needed inside
-    the LSTM and full windows cost no more than an `nn.LSTM` without any masking:
+    the LSTM:
 
         slots  . . a b c     forwards reads  a b c . .     backwards reads  c b a . .
 
@@ -91,18 +65,24 @@ class MaskedBiLSTM(nn.Module):
         self.forwards, self.backwards = map(nn.ModuleList, directions)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, valid: Tensor) -> Tensor:
-        """Read tokens `[B, L, d_model]` where `valid` `[B, L]`; return `[B, L, d_model]`."""
-        ahead, behind = _reading_orders(valid)
+    def forward(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
+        """Read tokens `[B, L, d_model]` where `valid` `[B, L]`; return `[B, L, d_model]`.
+
+        None for `valid` means everywhere, and spares the reordering.
+        """
+        orders = None if valid is None else _reading_orders(valid)
         for index, (forwards, backwards) in enumerate(
             zip(self.forwards, self.backwards, strict=True)
         ):
             if index:
                 tokens = self.dropout(tokens)
-            halves = [
-                _take(lstm(_take(tokens, order))[0], place)
-                for lstm, (order, place) in ((forwards, ahead), (backwards, behind))
-            ]
+            if orders is None:
+                halves = [forwards(tokens)[0], backwards(tokens.flip(1))[0].flip(1)]
+            else:
+                halves = [
+                    _take(lstm(_take(tokens, order))[0], place)
+                    for lstm, (order, place) in zip((forwards, backwards), orders, strict=True)
+                ]
             tokens = torch.cat(halves, dim=-1)
         return tokens
 
@@ -120,8 +100,8 @@ def _reading_orders(valid: Tensor) -> list[tuple[Tensor, Tensor]]:
 class Attention(nn.Module):
     """Multi-head attention over the valid slots of a window.
 
-    Plain matrix products: at L = 8 they train 1.1 to 1.3 times faster on CPU than
-    `nn.TransformerEncoderLayer`, and there is no second code path in evaluation mode.
+    Plain matrix products, for windows are short: scores stand as `[keys, queries]`, because torch
+    normalises along a last dimension of less than 16 four times slower than along another one.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -132,25 +112,56 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, tokens: Tensor, bias: Tensor) -> Tensor:
-        """Let queries `[B, Q, d_model]` look at tokens `[B, L, d_model]`.
+    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        """Let all tokens look at all tokens, `[B, L, d_model]`.
 
         Args:
-            queries: what looks.
-            tokens: what is looked at.
-            bias: 0 for a valid slot, minus infinity for others, `[B, 1, 1, L]`.
+            tokens: what looks and is looked at.
+            bias: 0 for a valid slot, minus infinity for others, `[B, L]`; None if all are valid.
 
         Returns:
-            `[B, Q, d_model]`.
+            `[B, L, d_model]`.
         """
-        batch, looking, width = queries.shape
+        batch, slots, width = tokens.shape
         size = width // self.heads
-        query = self.query(queries).view(batch, looking, self.heads, size).transpose(1, 2)
-        key_value = self.key_value(tokens).view(batch, -1, 2 * self.heads, size).transpose(1, 2)
-        key, value = key_value.chunk(2, dim=1)  # (B, heads, L, size)
-        score = (query * size**-0.5) @ key.transpose(-1, -2) + bias  # (B, heads, Q, L)
-        mixed = torch.softmax(score, dim=-1) @ value  # (B, heads, Q, size)
-        return self.output(mixed.transpose(1, 2).reshape(batch, looking, width))
+        query = self.query(tokens) * size**-0.5
+        parts = torch.cat([query, self.key_value(tokens)], dim=2)  # (B, L, 3 d_model)
+        parts = parts.view(batch, slots, 3, self.heads, size).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.reshape(3, batch * self.heads, slots, size)
+        score = torch.bmm(key, query.transpose(1, 2))  # (B*heads, keys, queries)
+        if bias is not None:
+            score = score + bias.repeat_interleave(self.heads, 0)[:, :, None]
+        mixed = torch.bmm(torch.softmax(score, dim=1).transpose(1, 2), value)
+        mixed = mixed.view(batch, self.heads, slots, size).transpose(1, 2)
+        return self.output(mixed.reshape(batch, slots, width))
+
+    def look(self, query: Tensor, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        """Let one query per window, `[B, d_model]`, look at its tokens, `[B, L, d_model]`.
+
+        With one query it is cheaper to carry the query back through the key projection, and the
+        mean of the tokens through the value projection, than to project every token. The bias of
+        keys is the same for all slots: it moves no attention.
+
+        Args:
+            query: what looks.
+            tokens: what is looked at.
+            bias: as for `forward`.
+
+        Returns:
+            `[B, d_model]`.
+        """
+        batch, width = query.shape
+        size = width // self.heads
+        to_key, to_value = self.key_value.weight.view(2, self.heads, size, width)
+        heads = (self.query(query) * size**-0.5).view(batch, self.heads, size).transpose(0, 1)
+        asked = torch.bmm(heads, to_key).transpose(0, 1)  # (B, heads, d_model)
+        score = tokens @ asked.transpose(1, 2)  # (B, L, heads)
+        if bias is not None:
+            score = score + bias[:, :, None]
+        mean = torch.softmax(score, dim=1).transpose(1, 2) @ tokens  # (B, heads, d_model)
+        mixed = torch.bmm(mean.transpose(0, 1), to_value.transpose(1, 2))  # (heads, B, size)
+        mixed = mixed.transpose(0, 1).reshape(batch, width) + self.key_value.bias[width:]
+        return self.output(mixed)
 
 
 class TransformerBlock(nn.Module):
@@ -166,10 +177,9 @@ class TransformerBlock(nn.Module):
         self.contract = nn.Linear(config.feedforward_dim, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
         """Map tokens `[B, L, d_model]` to `[B, L, d_model]`; `bias` as in `Attention`."""
-        normed = self.attention_norm(tokens)
-        tokens = tokens + self.dropout(self.attention(normed, normed, bias))
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), bias))
         hidden = functional.relu(self.expand(self.feedforward_norm(tokens)))
         return tokens + self.dropout(self.contract(hidden))
 
@@ -193,15 +203,17 @@ class SequenceReader(nn.Module):
         self.lstm = MaskedBiLSTM(config.d_model, config.lstm_layers, config.dropout)
         initialise(self)
 
-    def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, valid: Tensor | None) -> Tensor:
         """Return tokens `[B, L, d_model]` of windows `[B, L, input_dim]`.
 
-        Raises:
-            ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
+        Args:
+            inputs: windows.
+            valid: mask `[B, L]`; None if all slots are valid.
         """
-        check_windows(inputs, valid, self.input_dim)
-        # Zeroed first, so that not even NaN in an empty slot survives (0 * NaN is NaN).
-        tokens = self.project(inputs.masked_fill(~valid[..., None], 0.0))  # (B, L, d_model)
+        if valid is not None:
+            # Zeroed first, so that not even NaN in an empty slot survives (0 * NaN is NaN).
+            inputs = inputs.masked_fill(~valid[..., None], 0.0)
+        tokens = self.project(inputs)  # (B, L, d_model)
         tokens = tokens + age_encoding(tokens.shape[1], tokens.shape[2], tokens)
         # Residual: what a step says reaches the blocks undamped by the gates of the LSTM.
         return tokens + self.lstm(tokens, valid)
@@ -212,6 +224,8 @@ class SequenceEncoder(nn.Module):
 
     Every window is read by a bidirectional LSTM and by Transformer blocks. Then the current step
     asks the window what matters to it (attention pooling); its own token is added to the answer.
+    With `encoder="causal"` it reads the window as a stream of its own, by `causal`, a
+    `CausalEncoder`, which also goes on where a stream was left.
 
     Example:
         >>> encoder = SequenceEncoder(10, window_length=8, d_model=32)
@@ -232,9 +246,14 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.config = SequenceConfig.from_dict(config, where="the config of the network")
         width = self.config.d_model
+        if self.config.encoder == "causal":
+            blocks = self.config.transformer_layers
+            self.causal = CausalEncoder(input_dim, self.config, blocks, width)
+            return
         self.reader = SequenceReader(input_dim, self.config)
-        blocks = [TransformerBlock(self.config) for _ in range(self.config.transformer_layers)]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(
+            [TransformerBlock(self.config) for _ in range(self.config.transformer_layers)]
+        )
         self.token_norm = nn.LayerNorm(width)
         self.pool = Attention(width, self.config.num_heads)
         self.pool_query = nn.Parameter(torch.zeros(width))
@@ -257,55 +276,26 @@ class SequenceEncoder(nn.Module):
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
+        if self.config.encoder == "causal":
+            return self.causal(inputs, valid)
+        check_windows(inputs, valid, self.reader.input_dim)
+        return in_chunks(self._encode, inputs, valid)
+
+    def _encode(self, inputs: Tensor, valid: Tensor | None) -> Tensor:
         tokens = self.reader(inputs, valid)  # (B, L, d_model)
-        bias = torch.zeros_like(valid, dtype=tokens.dtype).masked_fill(~valid, -math.inf)
-        bias = bias[:, None, None, :]  # (B, 1, 1, L)
+        bias = None
+        if valid is not None:
+            bias = torch.zeros_like(valid, dtype=tokens.dtype).masked_fill(~valid, -math.inf)
         for block in self.blocks:
             tokens = block(tokens, bias)
         tokens = self.token_norm(tokens)
-        slots = torch.arange(valid.shape[1], device=valid.device)
-        newest = (slots * valid).amax(1, keepdim=True)  # (B, 1)
-        current = _take(tokens, newest)  # (B, 1, d_model)
-        answer = self.pool(current + self.pool_query, tokens, bias)  # (B, 1, d_model)
-        return self.head(self.pool_norm(current + answer).squeeze(1))
-
-
-def temporal_layers(config: SequenceConfig, outputs: int) -> nn.Sequential:
-    """Return the layers behind a pooled window: `[B, d_model]` to `[B, outputs]`."""
-    return nn.Sequential(
-        nn.Linear(config.d_model, config.head_hidden),
-        nn.GELU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.head_hidden, outputs),
-    )
-
-
-def check_size(name: str, value: int) -> int:
-    """Return `value` if it is an int of at least 1, else raise a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an int of at least 1, actual value: {value!r}")
-    return value
-
-
-def check_windows(inputs: Tensor, valid: Tensor, input_dim: int) -> None:
-    """Refuse windows that cannot be read.
-
-    Raises:
-        ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
-    """
-    if inputs.dim() != 3 or inputs.shape[2] != input_dim or valid.shape != inputs.shape[:2]:
-        raise ValueError(
-            f"windows must be [B, L, {input_dim}] and valid [B, L]; got {list(inputs.shape)} and "
-            f"{list(valid.shape)}"
-        )
-    if valid.dtype != torch.bool:
-        raise ValueError(f"valid must be a bool mask, not {valid.dtype}; use `valid != 0`")
-    # Looking at values would break tracing, for export, where they do not exist yet.
-    if not torch.compiler.is_compiling() and not bool(valid.any(1).all()):
-        row = int((~valid.any(1)).nonzero()[0])
-        raise ValueError(
-            f"window {row} has no valid slot; the current step is always valid: set valid[:, -1]"
-        )
+        current = tokens[:, -1]  # (B, d_model)
+        if valid is not None:  # the newest valid slot need not be the last
+            slots = torch.arange(valid.shape[1], device=valid.device)
+            newest = (slots * valid).amax(1, keepdim=True)  # (B, 1)
+            current = _take(tokens, newest).squeeze(1)
+        answer = self.pool.look(current + self.pool_query, tokens, bias)  # (B, d_model)
+        return self.head(self.pool_norm(current + answer))
 
 
 def _take(tokens: Tensor, slots: Tensor) -> Tensor:

@@ -15,13 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.nn.encoder import (
-    SequenceEncoder,
-    SequenceReader,
-    check_size,
-    initialise,
-    temporal_layers,
-)
+from rllib_seq.nn.causal import CausalEncoder
+from rllib_seq.nn.chunks import in_chunks
+from rllib_seq.nn.encoder import SequenceEncoder, SequenceReader
+from rllib_seq.nn.layers import check_size, check_windows, initialise, temporal_layers
 from rllib_seq.nn.q_head import QHead
 
 
@@ -131,6 +128,7 @@ class SequentialValueNetwork(nn.Module):
 
     Reader (projection, code of age, bidirectional LSTM), average over the valid slots, temporal
     layers. It has no Transformer: a value is trained by regression and needs less of a model.
+    With `encoder="causal"` it is a `CausalEncoder` without Transformer blocks, `causal`.
     """
 
     def __init__(self, state_dim: int, **config: Any) -> None:
@@ -145,6 +143,9 @@ class SequentialValueNetwork(nn.Module):
         """
         super().__init__()
         self.config = SequenceConfig.from_dict(config, where="the config of the network")
+        if self.config.encoder == "causal":
+            self.causal = CausalEncoder(state_dim, self.config, blocks=0, outputs=1)
+            return
         self.reader = SequenceReader(state_dim, self.config)
         self.head = temporal_layers(self.config, 1)
         initialise(self.head)
@@ -155,6 +156,14 @@ class SequentialValueNetwork(nn.Module):
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
+        if self.config.encoder == "causal":
+            return self.causal(states, valid)
+        check_windows(states, valid, self.reader.input_dim)
+        return in_chunks(self._encode, states, valid)
+
+    def _encode(self, states: Tensor, valid: Tensor | None) -> Tensor:
         tokens = self.reader(states, valid)  # (B, L, d_model)
+        if valid is None:
+            return self.head(tokens.mean(1))
         weight = valid[..., None].to(tokens.dtype)  # (B, L, 1)
         return self.head((tokens * weight).sum(1) / weight.sum(1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rllib_seq.nn.encoder import initialise
+from rllib_seq.nn.layers import initialise
 
 
 class NoisyLinear(nn.Linear):

@@ -64,11 +64,12 @@ def next_state(
     """
     _check(state, length, inputs)
     batch, rows, width = state.shape
+    history = torch.cat([_blank(state, _filled(state, length)), inputs], dim=1)
     if seq_lens is None:
-        seq_lens = torch.full_like(length, inputs.shape[1])
+        steps = inputs.shape[1]
+        return history[:, steps:], (length + steps).clamp(max=rows)
     if seq_lens.shape != length.shape:
         raise ValueError(f"seq_lens must be [{batch}], one per sequence, not {_shape(seq_lens)}")
-    history = torch.cat([_blank(state, _filled(state, length)), inputs], dim=1)
     # The last L-1 of the first L-1+seq_len rows are the rows seq_len .. seq_len+L-2.
     kept = seq_lens[:, None].long() + torch.arange(rows, device=state.device)  # (B, L-1)
     new_state = history.gather(1, kept[..., None].expand(batch, rows, width))
@@ -83,6 +84,10 @@ def _filled(state: Tensor, length: Tensor) -> Tensor:
 
 def _blank(state: Tensor, filled: Tensor) -> Tensor:
     """The state with zeros in the slots that are not filled, whatever they held."""
+    # Streams with a long past are the rule, and their states need no copy. (When a graph is traced,
+    # for export, there are no values to look at.)
+    if not torch.compiler.is_compiling() and bool(filled.all()):
+        return state
     return state.masked_fill(~filled[..., None], 0.0)
 
 

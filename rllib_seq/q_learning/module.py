@@ -64,6 +64,11 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         self.noise_width = sum(self.q.head.noise_widths)
         self.eval()
 
+    @property
+    def acting_network(self) -> torch.nn.Module:
+        """See `WindowedRLModule.acting_network`: Q values."""
+        return self.q
+
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return the best `actions`, `[N]`, of windows; no noise, no dropout."""
         with torch.no_grad():

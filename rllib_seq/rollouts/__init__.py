@@ -4,17 +4,20 @@
   own, on the old and on the new API stack
 - `journeys`: how it plays, without RLlib
 - `worker`: RLlib's workers, which tell the driver why they died
+- `faults`: how they tell it
+- `watch`: finds those that hang
 """
 
 from rllib_seq.rollouts.array_env_runner import ArrayEnvRunner
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
+from rllib_seq.rollouts.faults import Faults, forget_errors
+from rllib_seq.rollouts.watch import WorkerWatch
 from rllib_seq.rollouts.worker import (
     STEPS_SAMPLED,
     TellingMultiAgentEnvRunner,
     TellingRolloutWorker,
     TellingSingleAgentEnvRunner,
     count_steps,
-    forget_errors,
     heed_workers,
     telling_worker,
 )
@@ -23,9 +26,11 @@ __all__ = [
     "STEPS_SAMPLED",
     "ArrayEnvRunner",
     "ArrayRolloutWorker",
+    "Faults",
     "TellingMultiAgentEnvRunner",
     "TellingRolloutWorker",
     "TellingSingleAgentEnvRunner",
+    "WorkerWatch",
     "count_steps",
     "forget_errors",
     "heed_workers",

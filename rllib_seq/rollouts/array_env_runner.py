@@ -29,10 +29,14 @@ from ray.rllib.utils.metrics import (
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
+from rllib_seq.models import CausalRLModule
+from rllib_seq.models.episode_states import keep_states
 from rllib_seq.models.stream_columns import StreamColumns
 from rllib_seq.models.stream_windows import StreamWindows
-from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.models.windowed import module_windows, sequence_settings
+from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.journeys import Acts, Campaign, Journeys, JourneySampler
+from rllib_seq.rollouts.memories import COPY, CarriedStates
 from rllib_seq.rollouts.worker import TellingMultiAgentEnvRunner
 
 __all__ = ["ArrayEnvRunner"]
@@ -48,8 +52,8 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
     MultiAgentEpisode like those of RLlib's runner; any algorithm can learn from them.
 
     Raises:
-        UserError: the environment is another, there are several modules, or one with a stored
-            state.
+        UserError: the environment is another, there are several modules, or one with a state that
+            is not ours.
     """
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
@@ -63,9 +67,14 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
                 "env_runner_cls from the config"
             )
         names = list(self.module.keys())
-        if len(names) != 1 or self.module[names[0]].is_stateful():
+        foreign = [
+            name
+            for name in names
+            if self.module[name].is_stateful() and not isinstance(self.module[name], CausalRLModule)
+        ]
+        if len(names) != 1 or foreign:
             raise UserError(
-                f"ArrayEnvRunner plays one module without a stored state, and this config has "
+                f"ArrayEnvRunner plays one module, and no recurrent one but ours; this config has "
                 f"{names}; remove env_runner_cls from it"
             )
         if self.config.batch_mode != "complete_episodes":
@@ -74,6 +83,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
                 "(use_sequence_module does), or remove env_runner_cls from the config"
             )
         self._name, self._env = names[0], env
+        refuse_callbacks(self.config, "ArrayEnvRunner")
         seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
         self._sampler = JourneySampler(env.simulator.config, self.num_envs, seed)
         settings = sequence_settings(self.module[names[0]])
@@ -101,10 +111,11 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             self._bidder.step = self.num_env_steps_sampled_lifetime * max(
                 1, self.config.num_env_runners
             )
+            self._bidder.begin()
             journeys = self._sampler.sample_campaigns(self._bidder)
             campaigns, self._sampler.campaigns = self._sampler.campaigns, []
             played = self._episodes(journeys, campaigns)
-            self._count(journeys, len(campaigns))
+            self._count(journeys.ticks, int(journeys.lengths.sum()), len(campaigns))
             ticks += journeys.ticks
             episodes += played
         self._done_episodes_for_metrics.extend(episodes)
@@ -131,6 +142,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
         columns = dict(journeys.columns)
         observations, actions = columns.pop("obs"), columns.pop("actions")
         rewards = columns.pop("rewards")
+        copies = columns.pop(COPY, None)
         episodes = []
         for campaign in campaigns:
             episode = MultiAgentEpisode(
@@ -160,18 +172,21 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
                     terminated=True,
                     len_lookback_buffer=0,
                 )
+                if copies is not None:
+                    states = self._bidder.states(copies[steps])
+                    # What comes after the last step is not valued: the journey is over.
+                    keep_states(episode.agent_episodes[agent], states, states[-1])
                 episode._agent_to_module_mapping[agent] = self._name
             episode.env_t, episode.is_terminated = campaign.ticks, True
             episodes.append(episode)
         return episodes
 
-    def _count(self, journeys: Journeys, campaigns: int) -> None:
+    def _count(self, ticks: int, steps: int, campaigns: int) -> None:
         """What RLlib's runner counts step by step; all agents in one."""
         counts = {
-            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): journeys.ticks,
+            (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): ticks,
             (NUM_EPISODES, NUM_EPISODES_LIFETIME): campaigns,
         }
-        steps = int(journeys.lengths.sum())
         for (now, lifetime), count in counts.items():
             self.metrics.log_value(now, count, reduce="sum")
             self.metrics.log_value(
@@ -202,7 +217,7 @@ def _buffer(rows: Array, space: Any = None) -> InfiniteLookbackBuffer:
 
 
 class _ModuleBidder:
-    """Acts for many users at once with a module, and keeps the window of each."""
+    """Acts for many users at once with a module, and keeps the window or the state of each."""
 
     def __init__(self, module: Any, rows: int, drawn: list[StreamColumns]) -> None:
         self.module = module
@@ -211,7 +226,11 @@ class _ModuleBidder:
         self.step = 0
         self._drawn = drawn
         self._kept: dict[str, Array] = {}
-        settings = sequence_settings(module)
+        settings = module_windows(module)
+        self._carried: CarriedStates | None = None
+        if module.is_stateful():
+            longest = module.model_config["max_seq_len"]
+            self._carried = CarriedStates(module.get_initial_state(), rows, longest)
         self._windows = None
         if settings is not None:
             self._windows = StreamWindows(
@@ -219,6 +238,22 @@ class _ModuleBidder:
             )
         assert isinstance(module.action_space, Discrete)
         self._actions = np.zeros(rows, np.int64)
+
+    def begin(self) -> None:
+        """Let new campaigns begin."""
+        if self._carried is not None:
+            self._carried.restart()
+
+    def states(self, copies: Ints) -> list[dict[str, Array]]:
+        """Return the states in which the sequences of a journey begin.
+
+        Args:
+            copies: column `COPY` of its steps, `[n]`.
+        """
+        assert self._carried is not None
+        numbers = copies[copies >= 0]
+        parts = self._carried.copies(numbers)
+        return [{name: part[row] for name, part in parts.items()} for row in range(len(numbers))]
 
     def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
         fresh = rows[new]
@@ -232,27 +267,38 @@ class _ModuleBidder:
                 kept = self._kept.setdefault(name, np.zeros(len(self._actions), column.dtype))
                 kept[fresh] = column
                 batch[name] = kept[rows]
-        actions, columns = self._act({k: torch.as_tensor(v) for k, v in batch.items()}, len(rows))
+        if self.explore is None:
+            return Acts(np.random.randint(self.module.action_space.n, size=len(rows)), {})
+        tensors = {name: torch.as_tensor(column) for name, column in batch.items()}
+        with torch.no_grad():
+            if self._carried is None:
+                actions, columns = self._act(self._forward(tensors))
+            else:
+                who, first = torch.from_numpy(rows), torch.from_numpy(new)
+                tensors = {name: column[:, None] for name, column in tensors.items()}  # (n, 1, ..)
+                before, copies = self._carried.before(who, first)
+                outputs = self._forward({**tensors, Columns.STATE_IN: before})
+                self._carried.set(who, outputs.pop(Columns.STATE_OUT))
+                actions, columns = self._act({k: v.squeeze(1) for k, v in outputs.items()})
+                columns[COPY] = copies
         self._actions[rows] = actions
         return Acts(actions, columns)
 
-    def _act(self, batch: dict[str, Any], count: int) -> tuple[Ints, dict[str, Array]]:
+    def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self.explore:
+            return self.module.forward_exploration(batch, t=self.step)
+        return self.module.forward_inference(batch)
+
+    def _act(self, outputs: dict[str, Any]) -> tuple[Ints, dict[str, Array]]:
         module = self.module
-        if self.explore is None:
-            return np.random.randint(module.action_space.n, size=count), {}
-        with torch.no_grad():
-            if self.explore:
-                outputs = module.forward_exploration(batch, t=self.step)
-            else:
-                outputs = module.forward_inference(batch)
-            if Columns.ACTIONS in outputs:
-                return outputs[Columns.ACTIONS].numpy(), {}
-            logits = outputs[Columns.ACTION_DIST_INPUTS]
-            distribution = module.get_exploration_action_dist_cls().from_logits(logits)
-            if not self.explore:
-                distribution = distribution.to_deterministic()
-            actions = distribution.sample()
-            columns = {Columns.ACTION_DIST_INPUTS: logits.numpy()}
-            if self.explore:
-                columns[Columns.ACTION_LOGP] = distribution.logp(actions).numpy()
+        if Columns.ACTIONS in outputs:
+            return outputs[Columns.ACTIONS].numpy(), {}
+        logits = outputs[Columns.ACTION_DIST_INPUTS]
+        distribution = module.get_exploration_action_dist_cls().from_logits(logits)
+        if not self.explore:
+            distribution = distribution.to_deterministic()
+        actions = distribution.sample()
+        columns = {Columns.ACTION_DIST_INPUTS: logits.numpy()}
+        if self.explore:
+            columns[Columns.ACTION_LOGP] = distribution.logp(actions).numpy()
         return actions.numpy(), columns

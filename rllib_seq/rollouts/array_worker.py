@@ -1,4 +1,4 @@
-"""Rollout workers that step the ad auction as arrays, for RLlib's old API stack.
+"""Rollout workers that step auctions as arrays, for RLlib's old API stack.
 
 - `ArrayRolloutWorker`: plugged in by `config.env_runners(env_runner_cls=ArrayRolloutWorker)`
 
@@ -20,11 +20,21 @@ from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from envs.ad_auction.replay_env import AuctionLogEnv
+from envs.ad_auction.replay_users_env import AuctionLogUsersEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
-from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
+from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
+from rllib_seq.rollouts.journeys import (
+    Acts,
+    Journeys,
+    JourneySampler,
+    ReplaySampler,
+    generalized_advantages,
+)
+from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
 from rllib_seq.rollouts.worker import TellingRolloutWorker
 
 __all__ = ["ArrayRolloutWorker"]
@@ -43,11 +53,12 @@ Ints = NDArray[np.int64]
 
 
 class ArrayRolloutWorker(TellingRolloutWorker):
-    """RLlib's rollout worker with another way to play, for `multi_user_ad_auction`.
+    """RLlib's rollout worker with another way to play.
 
-    It samples `num_envs_per_env_runner` campaigns side by side with the policy's
-    "lstm_transformer", and gives PPO, APPO and IMPALA the same columns as RLlib's worker would.
-    Weights, filters of faults and checkpoints are RLlib's.
+    For `multi_user_ad_auction` and `auction_log`. It samples `num_envs_per_env_runner` campaigns
+    (of a log: episodes) side by side with the policy's "lstm_transformer", and gives PPO, APPO and
+    IMPALA the same columns as RLlib's worker would. Weights, filters of faults and checkpoints are
+    RLlib's.
 
     Raises:
         UserError: the environment is another, there are several policies, or another model.
@@ -57,10 +68,11 @@ class ArrayRolloutWorker(TellingRolloutWorker):
         super().__init__(**kwargs)
         if self.env is None:  # a worker without an environment only holds the weights
             return
-        if not isinstance(self.env, MultiUserAdAuctionEnv):
+        env = self.env.unwrapped
+        if not isinstance(env, MultiUserAdAuctionEnv | AuctionLogEnv | AuctionLogUsersEnv):
             raise UserError(
-                f"ArrayRolloutWorker plays multi_user_ad_auction, not {type(self.env).__name__}; "
-                "remove env_runner_cls from the config"
+                "ArrayRolloutWorker plays multi_user_ad_auction and auction_log, not "
+                f"{type(env).__name__}; remove env_runner_cls from the config"
             )
         for name, plain in _PLAIN.items():
             if getattr(self.config, name) not in plain:
@@ -74,9 +86,13 @@ class ArrayRolloutWorker(TellingRolloutWorker):
                 f"ArrayRolloutWorker plays one policy for all users, and this config has {names}; "
                 "remove env_runner_cls from it"
             )
+        refuse_callbacks(self.config, "ArrayRolloutWorker")
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
-        sampler = JourneySampler(
-            self.env.simulator.config, self.config.num_envs_per_env_runner, seed
+        count = self.config.num_envs_per_env_runner
+        sampler = (
+            JourneySampler(env.simulator.config, count, seed)
+            if isinstance(env, MultiUserAdAuctionEnv)
+            else ReplaySampler(env.replay.world, count, seed)
         )
         self._journeys = _JourneyReader(names[0], self.policy_map[names[0]], sampler, self)
         self.input_reader = self._journeys
@@ -99,36 +115,58 @@ class _JourneyReader(InputReader):
             )
         self._name, self._policy, self._sampler = name, policy, sampler
         sampler.with_infos = bool(policy.model.config.auxiliary)
+        self._worker = worker
         self._steps = worker.total_rollout_fragment_length
-        self._bidder = _WindowBidder(policy, len(sampler.simulator.state.stage))
+        longest = policy.config["model"]["max_seq_len"]
+        self._bidder = _Bidder(policy, sampler.rows, longest)
         self._unroll = 0
+        self._ended: list[CampaignEpisode] = []
+        self._episodes = 0
 
     def next(self) -> MultiAgentBatch:
         """Play the next batch."""
-        past = self._bidder.windows[:, :-1].numpy().copy()
+        self._policy.model.eval()  # not in every tick: that walks all layers
+        open_rows = self._sampler.open_rows
+        self._sampler.store(open_rows, self._bidder.memory.begin(open_rows))
         journeys = self._sampler.sample(self._steps, self._bidder)
-        batch = self._columns(journeys)
-        batch.update(self._sequences(journeys, batch.pop("inputs"), past))
+        batch = self._columns(journeys) | self._sequences(journeys)
+        self._end_campaigns()
         return MultiAgentBatch({self._name: SampleBatch(batch)}, env_steps=journeys.ticks)
 
     def take_metrics(self) -> list[RolloutMetrics]:
         """See `ArrayRolloutWorker.get_metrics`."""
-        campaigns, self._sampler.campaigns = self._sampler.campaigns, []
+        ended, self._ended = self._ended, []
         return [
             RolloutMetrics(
-                campaign.ticks,
-                campaign.profit,
-                {
-                    (f"user_{user}", self._name): profit
-                    for user, profit in enumerate(campaign.per_user.tolist())
-                },
+                episode.length,
+                episode.total_reward,
+                episode.agent_rewards,
+                custom_metrics=episode.custom_metrics,
+                hist_data=episode.hist_data,
+                media=episode.media,
             )
-            for campaign in campaigns
+            for episode in ended
         ]
 
+    def _end_campaigns(self) -> None:
+        """Call what users let RLlib call at the end of an episode."""
+        campaigns, self._sampler.campaigns = self._sampler.campaigns, []
+        for campaign in campaigns:
+            episode = CampaignEpisode.of(campaign, self._episodes, self._name)
+            self._episodes += 1
+            self._worker.callbacks.on_episode_end(
+                worker=self._worker,
+                base_env=self._worker.async_env,
+                policies=self._worker.policy_map,
+                episode=episode,
+                env_index=campaign.number,
+            )
+            self._ended.append(episode)
+
     def _columns(self, journeys: Journeys) -> dict[str, Array]:
-        config, columns = self._policy.config, dict(journeys.columns)
-        values = columns.pop("values")
+        config = self._policy.config
+        values, next_values = self._bidder.memory.values(journeys)
+        columns = {name: rows for name, rows in journeys.columns.items() if name not in OF_MEMORY}
         columns |= self._labels(journeys)
         pieces = len(journeys.lengths)
         piece = np.repeat(np.arange(pieces), journeys.lengths)
@@ -148,13 +186,13 @@ class _JourneyReader(InputReader):
         self._unroll += pieces
         if config.get("vtrace"):
             bootstrapped = np.zeros(len(values), np.float32)
-            bootstrapped[ends - 1] = journeys.next_values
+            bootstrapped[ends - 1] = next_values
             columns[SampleBatch.VALUES_BOOTSTRAPPED] = bootstrapped
         else:
             advantages, targets = generalized_advantages(
                 columns[SampleBatch.REWARDS].astype(np.float64),
                 values.astype(np.float64),
-                journeys.next_values,
+                next_values.astype(np.float64),
                 journeys.lengths,
                 config["gamma"],
                 config["lambda"] if config["use_gae"] else 1.0,
@@ -182,44 +220,25 @@ class _JourneyReader(InputReader):
             )
         return labels
 
-    def _sequences(self, journeys: Journeys, inputs: Array, past: Array) -> dict[str, Array]:
-        """Sequences of at most `max_seq_len` steps and the states in which they begin.
-
-        Args:
-            journeys: what was played.
-            inputs: step inputs of all steps, `[N, W]`.
-            past: step inputs before what was played, of all rows, `[rows, L-1, W]`.
-        """
+    def _sequences(self, journeys: Journeys) -> dict[str, Array]:
+        """Sequences of at most `max_seq_len` steps and the states in which they begin."""
         longest = self._policy.config["model"]["max_seq_len"]
         count = -(-journeys.lengths // longest)  # sequences of each piece
         piece = np.repeat(np.arange(len(count)), count)
         begin = longest * (np.arange(len(piece)) - (np.cumsum(count) - count)[piece])
-        steps_before = journeys.starts[piece] + begin
-
-        slots = past.shape[1]
-        state = np.zeros((len(piece), self._bidder.model.state_rows, inputs.shape[1]), np.float32)
-        if slots:
-            place = begin[:, None] + np.arange(-slots, 0)  # in the piece; negative: before it
-            offset = (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
-            played = inputs[np.maximum(offset[:, None] + place, 0)]
-            earlier = past[journeys.rows[piece][:, None], place % slots]
-            real = np.arange(-slots, 0) >= -steps_before[:, None]
-            state[real] = np.where((place < 0)[..., None], earlier, played)[real]
-        filled = np.minimum(steps_before, state.shape[1]).astype(np.float32)
+        states = self._bidder.memory.states(journeys, piece, begin)
         return {
-            "state_in_0": state,
-            "state_in_1": filled[:, None],
+            **{f"state_in_{number}": state for number, state in enumerate(states)},
             SampleBatch.SEQ_LENS: np.minimum(journeys.lengths[piece] - begin, longest),
         }
 
 
-class _WindowBidder:
-    """Acts for many users at once, and keeps the window of each."""
+class _Bidder:
+    """Acts for many users at once, and remembers what each has seen."""
 
-    def __init__(self, policy: Policy, rows: int) -> None:
+    def __init__(self, policy: Policy, rows: int, longest: int) -> None:
         self.policy, self.model = policy, policy.model
-        self.windows = torch.zeros(rows, self.model.config.window_length, self.model.input_dim)
-        self._filled = torch.zeros(rows, dtype=torch.long)
+        self.memory = memory_of(self.model, rows, longest)
         self._actions = torch.zeros(rows, dtype=torch.long)
 
     def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
@@ -232,23 +251,15 @@ class _WindowBidder:
         self.model.step_inputs.refuse_non_finite(
             inputs[:, None], torch.ones(len(rows), 1, dtype=torch.bool)
         )
-        slots = self.windows.shape[1]
-        windows = torch.cat([self.windows[who, 1:], inputs[:, None]], dim=1)  # (n, L, W)
-        filled = (self._filled[who].masked_fill(first, 0) + 1).clamp(max=slots)
-        valid = torch.arange(slots) >= slots - filled[:, None]  # (n, L)
-        with torch.no_grad():
-            self.model.eval()
-            outputs = self.model.policy(windows, valid)
-            values = self.model.value(windows, valid).squeeze(1)
+        with torch.inference_mode():
+            outputs, columns = self.memory.read(who, first, inputs)
             distribution = self.policy.dist_class(outputs, self.model)
             actions = distribution.sample()
             logp = distribution.logp(actions)
-        self.windows[who], self._filled[who], self._actions[who] = windows, filled, actions
-        columns = {
+        self._actions[who] = actions
+        columns |= {
             SampleBatch.ACTION_DIST_INPUTS: outputs.numpy(),
             SampleBatch.ACTION_LOGP: logp.numpy(),
-            "values": values.numpy(),
-            "inputs": inputs.numpy(),
         }
         if self.model.config.prev_action:
             columns[SampleBatch.PREV_ACTIONS] = previous.numpy()

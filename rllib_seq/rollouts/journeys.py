@@ -1,6 +1,7 @@
 """Journeys played as arrays: all users of many campaigns act in one forward pass per tick.
 
 - `JourneySampler`: plays the ad auction with a bidder and collects what its users did
+- `ReplaySampler`: the same on a log
 - `Journeys`: pieces of journeys, one after the other, as columns
 - `generalized_advantages`: advantages and value targets of pieces of any length at once
 """
@@ -13,9 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.ad_auction.auction_log import ReplayWorld
 from envs.ad_auction.gym_env import campaign_seed
 from envs.ad_auction.infos import journey_infos
 from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.replay import LEVELS, Replay
+from envs.ad_auction.replay_env import training_episode
 from envs.ad_auction.simulator import AuctionSimulator
 from rllib_seq.errors import UserError
 
@@ -96,14 +100,20 @@ class JourneySampler:
                 f"slots is {config.slots}, but array rollouts give every user a row of his own; "
                 "remove slots from the env config"
             )
-        self.simulator = AuctionSimulator(config, num_campaigns)
-        self._actions = config.build_actions(self.simulator.preset)
+        simulator = AuctionSimulator(config, num_campaigns)
+        self._actions = config.build_actions(simulator.preset)
+        self._prepare(simulator, num_campaigns, seed)
+
+    def _prepare(self, simulator: Any, num_campaigns: int, seed: int | None) -> None:
+        """Starts the campaigns of a simulator."""
+        self.simulator = simulator
         self.campaigns: list[Campaign] = []
         """Those that ended; whoever reads them empties the list."""
         self.with_infos = False
         """Whether journeys hold infos. To be set before the first is played."""
         self._rng = np.random.default_rng(seed)
-        rows = num_campaigns * self.simulator.slots
+        self.rows = rows = num_campaigns * simulator.slots
+        """Streams of all campaigns."""
         self._open = np.zeros(rows, np.bool_)  # acted, and its reward is not yet known
         self._steps = np.zeros(rows, np.int64)  # complete steps of the journey
         self._return = np.zeros(rows)
@@ -112,6 +122,19 @@ class JourneySampler:
         self._all_ticks = 0
         self._last: dict[str, Array] = {}  # columns of the open steps
         self._begin(np.arange(num_campaigns))
+
+    @property
+    def open_rows(self) -> Ints:
+        """Rows that acted in a step which the next batch completes."""
+        return np.flatnonzero(self._open)
+
+    def store(self, rows: Ints, columns: dict[str, Array]) -> None:
+        """Keep columns of open steps until the steps are complete."""
+        for name, column in columns.items():
+            if name not in self._last:
+                shape = (len(self._open), *column.shape[1:])
+                self._last[name] = np.zeros(shape, column.dtype)
+            self._last[name][rows] = column
 
     def sample(self, steps: int, bidder: Bidder) -> Journeys:
         """Play until at least `steps` steps are complete, and return them."""
@@ -149,17 +172,14 @@ class JourneySampler:
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
         columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
-        self._store(rows, columns | acts.columns)
+        self.store(rows, columns | acts.columns)
         self._open[rows] = True
         acting = np.unique(rows // simulator.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
-        bids, creatives = self._actions.decode(acts.actions, simulator.state.segment[rows])
-        outcome = simulator.step(bids, creatives, rows)
+        infos = self._serve(rows, acts.actions)
         if self.with_infos:
-            infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
-            infos |= journey_infos(outcome, simulator.config)
-            self._store(rows, {_INFO + name: info for name, info in infos.items()})
+            self.store(rows, {_INFO + name: info for name, info in infos.items()})
 
         over = np.flatnonzero(simulator.ended & self._open)
         completed.append(self._complete(over, simulator.take_rewards(over)))
@@ -173,13 +193,15 @@ class JourneySampler:
                 self._begin(done)
         return completed
 
-    def _store(self, rows: Ints, columns: dict[str, Array]) -> None:
-        """Keeps columns of open steps until the steps are complete."""
-        for name, column in columns.items():
-            if name not in self._last:
-                shape = (len(self._open), *column.shape[1:])
-                self._last[name] = np.zeros(shape, column.dtype)
-            self._last[name][rows] = column
+    def _serve(self, rows: Ints, actions: Ints) -> dict[str, Array]:
+        """Serves the requests of these rows; infos, `[n]` by name."""
+        simulator = self.simulator
+        bids, creatives = self._actions.decode(actions, simulator.state.segment[rows])
+        outcome = simulator.step(bids, creatives, rows)
+        if not self.with_infos:
+            return {}
+        infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
+        return infos | journey_infos(outcome, simulator.config)
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
         """The open steps of these rows, with their rewards; the piece of each and the columns."""
@@ -242,9 +264,47 @@ class JourneySampler:
     def _begin(self, campaigns: Ints) -> None:
         """Start these campaigns, and again those in which nobody has a request."""
         while len(campaigns):
-            seeds = [campaign_seed(self._rng) for _ in campaigns]
-            self.simulator.reset(seeds, campaigns)
+            self._reset(campaigns)
             campaigns = campaigns[self.simulator.over[campaigns]]
+
+    def _reset(self, campaigns: Ints) -> None:
+        self.simulator.reset([campaign_seed(self._rng) for _ in campaigns], campaigns)
+
+
+class ReplaySampler(JourneySampler):
+    """The same for E episodes of a log's training days; its journeys are the streams of the replay.
+
+    The first episode of each has any length up to the usual, so that a batch holds all stages of
+    an episode.
+
+    Args:
+        world: the log and how it is replayed.
+        num_episodes: E.
+        seed: of where episodes begin.
+    """
+
+    def __init__(self, world: ReplayWorld, num_episodes: int, seed: int | None) -> None:
+        self._first = True
+        self._prepare(Replay(world, world.train, num_episodes), num_episodes, seed)
+
+    def _serve(self, rows: Ints, actions: Ints) -> dict[str, Array]:
+        replay = self.simulator
+        outcome = replay.step(LEVELS[actions] * replay.linear_bids(rows))
+        present = np.ones(len(rows))
+        return {"present": present, "presence": present, **outcome._asdict()}
+
+    def _reset(self, campaigns: Ints) -> None:
+        world, rng = self.simulator.world, self._rng
+        drawn = [training_episode(world, rng) for _ in campaigns]
+        lengths = np.full(len(drawn), world.episode_requests)
+        if self._first:
+            lengths = 1 + rng.integers(world.episode_requests, size=len(drawn))
+            self._first = False
+        episodes = [
+            slice(episode.start, episode.start + length)
+            for (episode, _), length in zip(drawn, lengths.tolist(), strict=True)
+        ]
+        self.simulator.reset(episodes, campaigns, np.array([factor for _, factor in drawn]))
 
 
 def generalized_advantages(

@@ -5,7 +5,7 @@ gone: bad data in a user's environment would look like a crash and be retried fo
 
 - `TellingRolloutWorker`, `TellingSingleAgentEnvRunner`, `TellingMultiAgentEnvRunner`: RLlib's own,
   of the old and of the new API stack; `telling_worker` picks one for a config
-- `heed_workers`, `error_of_worker`, `forget_errors`: what they told
+- `heed_workers`: raises what they told, see `faults`
 - `count_steps`, `STEPS_SAMPLED`: the steps of the new stack, counted exactly
 """
 
@@ -17,8 +17,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import ray
-from ray.experimental import internal_kv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -26,6 +24,7 @@ from ray.rllib.evaluation.rollout_worker import RolloutWorker
 
 from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models.step_inputs import refuse_bad_step
+from rllib_seq.rollouts.faults import error_of_worker, leave_error, leave_fault, name_faults
 
 __all__ = [
     "STEPS_SAMPLED",
@@ -33,8 +32,6 @@ __all__ = [
     "TellingRolloutWorker",
     "TellingSingleAgentEnvRunner",
     "count_steps",
-    "error_of_worker",
-    "forget_errors",
     "heed_workers",
     "telling_worker",
 ]
@@ -53,7 +50,7 @@ class _Telling:
             super().__init__(**kwargs)
         except UserError as error:
             if kwargs.get("worker_index"):  # 0 is in the driver
-                _leave_note(kwargs["worker_index"], error)
+                leave_error(f"rollout worker {kwargs['worker_index']}", error)
             raise
 
     def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +60,13 @@ class _Telling:
             try:
                 return func(worker, *args, **kwargs)
             except UserError as error:
-                _leave_note(worker.worker_index, error)
+                who = f"rollout worker {worker.worker_index}"
+                if isinstance(error, NonFiniteInputError) and (
+                    worker.config.restart_failed_sub_environments
+                ):
+                    leave_fault(who, error)  # the user wants to go on: without this fragment
+                    raise
+                leave_error(who, error)
                 # RLlib would also end the process, but only after a minute's wait.
                 sys.exit(1)
 
@@ -72,6 +75,14 @@ class _Telling:
 
 class TellingRolloutWorker(_Telling, RolloutWorker):
     """RLlib's rollout worker of the old API stack; names the stream that brought bad data."""
+
+    def __init__(self, *, env_creator: Callable[[Any], Any], **kwargs: Any) -> None:
+        def named(context: Any) -> Any:
+            where = f"rollout worker {context.worker_index}, environment {context.vector_index}"
+            env = env_creator(context)
+            return env if env is None else name_faults(env, where)
+
+        super().__init__(env_creator=named, **kwargs)
 
     def sample(self, **kwargs: Any) -> Any:
         """Samples a batch; see RLlib.
@@ -92,9 +103,19 @@ class TellingRolloutWorker(_Telling, RolloutWorker):
 class TellingSingleAgentEnvRunner(_Telling, SingleAgentEnvRunner):
     """RLlib's runner of single-agent environments on the new API stack."""
 
+    def make_env(self) -> None:
+        """Builds the environments; see RLlib."""
+        super().make_env()
+        _name_all(self)
+
 
 class TellingMultiAgentEnvRunner(_Telling, MultiAgentEnvRunner):
     """RLlib's runner of multi-agent environments on the new API stack."""
+
+    def make_env(self) -> None:
+        """Builds the environments; see RLlib."""
+        super().make_env()
+        _name_all(self)
 
 
 def telling_worker(config: AlgorithmConfig) -> type:
@@ -127,15 +148,11 @@ def heed_workers(call: Callable[[], Result]) -> Result:
     return result
 
 
-def error_of_worker() -> str | None:
-    """The note of a worker of this job that met a UserError, or None."""
-    note = internal_kv._internal_kv_get(_key())
-    return None if note is None else str(note.decode())
-
-
-def forget_errors() -> None:
-    """Removes what the workers of a former run of this job left."""
-    internal_kv._internal_kv_del(_key())
+def _name_all(runner: Any) -> None:
+    # Those of other processes (vectorized asynchronously) cannot be reached.
+    envs = [] if runner.env is None else getattr(runner.env.unwrapped, "envs", [])
+    for index, env in enumerate(envs):
+        name_faults(env, f"rollout worker {runner.worker_index}, environment {index}")
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -151,10 +168,6 @@ def _refuse_newest(stream: str, collector: Any) -> None:
     refuse_bad_step(stream, collector.agent_steps, observation, reward)
 
 
-def _leave_note(worker_index: int, error: UserError) -> None:
-    internal_kv._internal_kv_put(_key(), f"rollout worker {worker_index}: {error}".encode())
-
-
 def count_steps(*, samples: Sequence[Any], metrics_logger: Any, **kwargs: Any) -> None:
     """Callback `on_sample_end` of the new API stack: counts the steps of all agents.
 
@@ -163,7 +176,3 @@ def count_steps(*, samples: Sequence[Any], metrics_logger: Any, **kwargs: Any) -
     """
     steps = sum(episode.agent_steps() for episode in samples)
     metrics_logger.log_value(STEPS_SAMPLED, steps, reduce="lifetime_sum")
-
-
-def _key() -> bytes:
-    return f"rllib_seq:user_error:{ray.get_runtime_context().get_job_id()}".encode()

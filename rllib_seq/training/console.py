@@ -65,6 +65,10 @@ class TrainingDisplay:
             self._printed = time.monotonic()
             self._console.print(f"{100 * done:3.0f}% | {state}", highlight=False)
 
+    def warn(self, fault: str) -> None:
+        """Shows what went wrong while training goes on."""
+        self._progress.console.print(f"went on after: {fault}", markup=False, soft_wrap=True)
+
     def _time_left(self, done: float) -> str:
         assert self._first is not None
         began, at = self._first

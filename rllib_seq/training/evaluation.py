@@ -30,7 +30,7 @@ from envs.ad_auction.oracles import (
 from envs.ad_auction.presets import AuctionConfig, Preset
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, play
 
-__all__ = ["Campaigns", "Interval", "evaluate", "references", "rows", "summarize"]
+__all__ = ["Campaigns", "Interval", "evaluate", "over", "references", "rows", "summarize"]
 
 _BRANCH = 2  # of the seed tree; training draws from the root, its Bayes reference from branch 1
 
@@ -179,6 +179,12 @@ def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
             }
         )
     return sorted(summary, key=lambda row: row["profit_per_user"]["mean"])
+
+
+def over(campaigns: Campaigns, policy: str, other: str) -> Interval:
+    """Profit per user of one policy over another's on the same campaigns, paired."""
+    profit = [campaigns.profit[campaigns.policies.index(name)] for name in (policy, other)]
+    return _interval(profit[0] - profit[1])
 
 
 def _interval(samples: Floats) -> Interval:

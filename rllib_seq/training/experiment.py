@@ -2,6 +2,7 @@
 
 - `load_config`: a copy of the module's `config`.
 - `Options`: what the command line may change.
+- `change_model`: changes settings of the sequence model.
 - `prepare`: applies the options and refuses, before any worker starts, what cannot work.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from ray.rllib.utils import force_list
 
 from envs.ad_auction.gym_env import AdAuctionEnv
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.presets import EVENTFUL, AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
@@ -33,11 +35,24 @@ from rllib_seq.models.windowed import (
     sequence_settings,
 )
 from rllib_seq.rollouts import count_steps, telling_worker
+from rllib_seq.training.auction_logs import replay_world
 
-__all__ = ["Options", "auction_config", "load_config", "plays_one_stream", "prepare"]
+__all__ = [
+    "REPLAY_ENV",
+    "Options",
+    "auction_config",
+    "change_model",
+    "config_in",
+    "load_config",
+    "load_module",
+    "plays_one_stream",
+    "prepare",
+]
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 _AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
+REPLAY_ENV = "auction_log"
+_REPLAY_OPTIONS = ("log", "budget_ratio", "episode_requests", "held_out_days", "stream")
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 _MOST_ENV_RUNNERS = 1000
 _MODEL = "lstm_transformer"
@@ -57,6 +72,22 @@ class Options:
     """Remote rollout workers; 0 samples in the driver."""
     seed: int | None = None
     """Of weights, exploration and campaigns."""
+    reward: str | None = None
+    """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
+    auction: str | None = None
+    """Mechanism: first_price or second_price."""
+    log: tuple[str, ...] | None = None
+    """Files of preset log; likewise the following, see `auction_log.ReplayConfig`."""
+    budget_ratio: float | None = None
+    episode_requests: int | None = None
+    held_out_days: int | None = None
+    stream: str | None = None
+    observed: dict[str, Any] | None = None
+    """What a log tells about the users, see `AuctionConfig.observed`."""
+    credits: tuple[float, ...] | None = None
+    """Of the channels of the same log, see `AuctionConfig.credits`; taken by the reward that needs
+    them."""
 
 
 def load_config(module: str) -> AlgorithmConfig:
@@ -72,13 +103,22 @@ def load_config(module: str) -> AlgorithmConfig:
     Raises:
         UserError: there is no such module, or it has no such config.
     """
-    loaded = _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
+    return config_in(load_module(module), module)
+
+
+def config_in(loaded: Any, module: str) -> AlgorithmConfig:
+    """The config of a module that is imported; see `load_config`."""
     config = getattr(loaded, "config", None)
     if not isinstance(config, AlgorithmConfig):
         raise UserError(
             f"{module} has no AlgorithmConfig named 'config'; see tune_configs/ppo.py for one"
         )
     return config.copy(copy_frozen=False)
+
+
+def load_module(module: str) -> Any:
+    """Imports a module by its name or the path of its file; see `load_config`."""
+    return _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
 
 
 def _load_module(name: str) -> Any:
@@ -133,6 +173,8 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
     settings = model_settings(config)
     if settings is not None and settings.auxiliary and not config.enable_rl_module_and_learner:
         label_trajectories(config)
+    if settings is not None and settings.auxiliary and config.num_learners > 1:
+        _refuse_lost_infos(config)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
         config.env_runners(env_runner_cls=telling_worker(config))
     if config.enable_env_runner_and_connector_v2:
@@ -153,33 +195,72 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
         if not 0 <= options.seed < 2**31:
             raise UserError(f"seed is {options.seed}; give a whole number from 0 to 2147483647")
         config.debugging(seed=options.seed)
-    changes = {"preset": options.preset, "budget": options.budget}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes:
-        if config.env not in _AUCTION_ENVS:
-            raise UserError(
-                f"{', '.join(changes)} can be set for the ad auction only; this config's "
-                f"environment is {config.env!r}"
-            )
-        config.environment(env_config={**config.env_config, **changes})
+    _change_world(config, options)
     if options.window_length is not None:
-        _set_window_length(config, options.window_length)
+        change_model(config, window_length=options.window_length)
     elif sequence_settings(config) is not None:
         change_sequence_settings(config)  # what was set up may depend on the options above
 
 
-def _set_window_length(config: AlgorithmConfig, window_length: int) -> None:
-    if config.model.get("custom_model") == _MODEL:
-        settings = config.model["custom_model_config"]
-        settings = {**settings, "window_length": window_length}
-        config.training(model={**config.model, "custom_model_config": settings})
-        return
-    if sequence_settings(config) is None:
+def _change_world(config: AlgorithmConfig, options: Options) -> None:
+    both = ("reward", "auction")
+    names = ("preset", "budget", "observed", *both)
+    simulated = {name: getattr(options, name) for name in names}
+    replayed = {name: getattr(options, name) for name in (*both, *_REPLAY_OPTIONS)}
+    in_log = config.env == REPLAY_ENV
+    if in_log and options.preset == "log":
+        simulated.pop("preset")
+    changes = _given(replayed if in_log else simulated)
+    odd = _given(simulated if in_log else replayed).keys() - changes.keys()
+    if options.preset == "log" and not in_log:
         raise UserError(
-            "window-length can be set for custom_model='lstm_transformer' or after "
-            "use_sequence_module or use_sequence_q_learning only; this config's model has no window"
+            f"preset 'log' is another environment, {REPLAY_ENV!r}, and this config's is "
+            f"{config.env!r}; leave the config out, or give tune_configs.ppo_log"
         )
-    change_sequence_settings(config, window_length=window_length)
+    if odd:
+        place = "simulated presets" if in_log else "preset log"
+        raise UserError(
+            f"{_spoken(odd)} can be set for {place} only; leave it out, or give --preset"
+        )
+    if changes:
+        if config.env not in (*_AUCTION_ENVS, REPLAY_ENV):
+            raise UserError(
+                f"{_spoken(changes)} can be set for the ad auction only; this config's "
+                f"environment is {config.env!r}"
+            )
+        config.environment(env_config={**config.env_config, **changes})
+        if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
+            config.training(gamma=1.0)  # a regret alone prices what comes after the request
+    if config.env_config.get("reward") == "attributed" and options.credits is not None:
+        config.environment(env_config={"credits": options.credits, **config.env_config})
+
+
+def _spoken(names: Iterable[str]) -> str:
+    """Options as the command line calls them."""
+    words = {"observed": "patterns"}
+    return ", ".join(words.get(name, name.replace("_", "-")) for name in sorted(names))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def change_model(config: AlgorithmConfig, **settings: Any) -> None:
+    """Changes settings of the sequence model, of either API stack.
+
+    Raises:
+        UserError: the config has another model, or a setting is unknown or wrong.
+    """
+    if config.model.get("custom_model") == _MODEL:
+        settings = {**config.model["custom_model_config"], **settings}
+        config.training(model={**config.model, "custom_model_config": settings})
+    elif sequence_settings(config) is not None:
+        change_sequence_settings(config, **settings)
+    else:
+        raise UserError(
+            f"{', '.join(settings)} can be set for custom_model='lstm_transformer' or after "
+            "use_sequence_module or use_sequence_q_learning only; this config has another model"
+        )
 
 
 def _check_model(config: AlgorithmConfig) -> None:
@@ -252,6 +333,16 @@ def _check_stored_states(config: AlgorithmConfig) -> None:
             )
 
 
+def _refuse_lost_infos(config: AlgorithmConfig) -> None:
+    """RLlib shares a batch out among learners without the infos of multi-agent episodes."""
+    if config.enable_rl_module_and_learner and config.is_multi_agent:
+        raise UserError(
+            "auxiliary heads learn from infos, which do not reach "
+            f"num_learners={config.num_learners} where users are agents; remove auxiliary, or set "
+            "num_learners to 1 or 0"
+        )
+
+
 def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
     """The world that a config trains in, or None if its environment is not the ad auction.
 
@@ -271,7 +362,24 @@ def plays_one_stream(config: AlgorithmConfig) -> bool:
     return config.env in _ONE_STREAM_ENVS
 
 
+def _check_replay(config: AlgorithmConfig) -> None:
+    """Reads the log before any worker does; users as streams are agents."""
+    world = replay_world(config.env_config)
+    if world.config.stream == "user" and not config.is_multi_agent:
+        config.multi_agent(
+            policies={"bidder"},
+            policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+            count_steps_by="agent_steps",
+        )
+    elif world.config.stream == "campaign" and config.is_multi_agent:
+        raise UserError(
+            "stream 'campaign' is one agent, and this config has several; remove multi_agent(...)"
+        )
+
+
 def _check_environment(config: AlgorithmConfig) -> None:
+    if config.env == REPLAY_ENV:
+        _check_replay(config)
     world = auction_config(config)
     if world is None:
         return
@@ -286,7 +394,7 @@ def _check_environment(config: AlgorithmConfig) -> None:
                 f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
                 "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
             )
-    if world.reward == "sampled":
+    if world.reward in EVENTFUL:  # nothing hidden is in it
         return
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
     settings = model_settings(config)

@@ -3,6 +3,7 @@
 - `TrainedBids`: bids greedily, exactly as RLlib's workers do without exploration
 - `OldStackActor`: an RLlib Policy for many streams at once, recurrent or not
 - `NewStackActor`: an RLModule likewise
+- `load_actor`: the only policy of a checkpoint, as one of the two
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from envs.ad_auction.simulator import AuctionSimulator, Outcome
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models.stream_windows import StreamWindows
-from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.models.windowed import module_windows
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, modules_folder
 
-__all__ = ["NewStackActor", "OldStackActor", "TrainedBids"]
+__all__ = ["Actor", "NewStackActor", "OldStackActor", "TrainedBids", "load_actor"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,6 +41,8 @@ class Actor(Protocol):
 
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
+    model: Any
+    """What RLlib calls a model (old API stack) or a module (new)."""
 
     def start(self, streams: int) -> None:
         """So many streams begin."""
@@ -72,6 +75,7 @@ class OldStackActor:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.model = policy.model
         self.observation_space = policy.observation_space
         self.action_space = policy.action_space
 
@@ -116,19 +120,19 @@ class NewStackActor:
     """A module of the new API stack, see `Actor`.
 
     A sequence module (one with `sequence_config` in its model config) sees the windows that the
-    connectors of `use_sequence_module` would bring; any other one sees observations, and its
-    recurrent state if it has one.
+    connectors of `use_sequence_module` would bring; any other one sees observations. Either one
+    gets its recurrent state, if it has one.
     """
 
     def __init__(self, module: RLModule) -> None:
-        self._module = module
+        self._module = self.model = module
         self.observation_space = module.observation_space
         self.action_space = module.action_space
 
     def start(self, streams: int) -> None:
         """See `Actor.start`."""
         self._windows: StreamWindows | None = None
-        settings = sequence_settings(self._module)
+        settings = module_windows(self._module)
         if settings is not None:
             spaces = self.observation_space, self.action_space
             self._windows = StreamWindows(streams, *spaces, settings)
@@ -140,11 +144,11 @@ class NewStackActor:
         """See `Actor.act`."""
         if self._windows is not None:
             batch = self._windows.push(streams, observations, self._action[streams], rewards)
-        elif self._state:
-            state = tree.map_structure(lambda part: part[streams], self._state)
-            batch = {Columns.OBS: observations[:, None], Columns.STATE_IN: state}
         else:
             batch = {Columns.OBS: observations}
+        if self._state:
+            batch = {name: column[:, None] for name, column in batch.items()}  # (N, 1, ...)
+            batch[Columns.STATE_IN] = tree.map_structure(lambda part: part[streams], self._state)
         self._batch = batch
         with torch.no_grad():
             outputs = self._module.forward_inference(tree.map_structure(torch.as_tensor, batch))
@@ -183,6 +187,29 @@ class NewStackActor:
         return np.asarray(likeliest.to_deterministic().sample())
 
 
+def load_actor(checkpoint: Path) -> Actor:
+    """Loads the only policy of a checkpoint.
+
+    Args:
+        checkpoint: a checkpoint folder, of either API stack.
+
+    Raises:
+        UserError: it cannot be read, or it holds several policies.
+    """
+    folder = modules_folder(checkpoint)
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    if len(names) != 1:
+        raise UserError(
+            f"checkpoint {str(checkpoint)!r} holds the policies {names}; need exactly one"
+        )
+    try:
+        if folder.name == "policies":
+            return OldStackActor(Policy.from_checkpoint(str(folder / names[0])))
+        return NewStackActor(_load_module(folder / names[0]))
+    except UNREADABLE_PICKLE as error:
+        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+
+
 class TrainedBids:
     """A trained policy as a bidder, see `BidPolicy`.
 
@@ -209,20 +236,7 @@ class TrainedBids:
         Raises:
             UserError: it cannot be read, or it holds several policies.
         """
-        folder = modules_folder(checkpoint)
-        names = sorted(child.name for child in folder.iterdir() if child.is_dir())
-        if len(names) != 1:
-            raise UserError(
-                f"checkpoint {str(checkpoint)!r} holds the policies {names}; need exactly one"
-            )
-        try:
-            if folder.name == "policies":
-                actor: Actor = OldStackActor(Policy.from_checkpoint(str(folder / names[0])))
-            else:
-                actor = NewStackActor(_load_module(folder / names[0]))
-        except UNREADABLE_PICKLE as error:
-            raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
-        return cls(actor, one_stream)
+        return cls(load_actor(checkpoint), one_stream)
 
     def start(self, simulator: AuctionSimulator) -> None:
         """See `BidPolicy.start`.

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of a run: comparison, profit chart, learning curve."""
+"""One self-contained HTML page of a run: comparison, learning, calibration, one campaign."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import plotly.graph_objects as go
 from rllib_seq.errors import UserError
 from rllib_seq.html import GREY, figure_html, page
 from rllib_seq.training.calibration_view import calibration_html
-from rllib_seq.training.run_folder import Row, RunFolder, read_json
+from rllib_seq.training.campaign_view import campaign_html
+from rllib_seq.training.files import read_json
+from rllib_seq.training.replay_view import replay_html
+from rllib_seq.training.run_folder import Row, RunFolder
 
 __all__ = ["write_report"]
 
@@ -32,13 +35,22 @@ def write_report(run: RunFolder) -> Path:
     if not progress and evaluation is None:
         raise UserError(f"run {str(run.path)!r} has nothing to report yet; train it first")
     parts = [f"<h1>{html.escape(run.path.name)}</h1>"]
+    learning = [figure_html(_learning_curve(progress))] if progress else []
     if evaluation is not None:
-        parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
+        if evaluation["preset"] == "log":
+            parts += replay_html(evaluation)
+        else:
+            parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
+        parts += learning
         if "calibration" in evaluation:
             parts += calibration_html(evaluation["calibration"])
-    if progress:
-        parts.append(figure_html(_learning_curve(progress)))
-    parts.append(f"<h2>Config</h2><pre>{html.escape(json.dumps(run.config, indent=2))}</pre>")
+        if "campaign" in evaluation:
+            parts += campaign_html(evaluation["campaign"])
+    else:
+        parts += learning
+    parts.append(
+        f"<h2>Config</h2><pre tabindex=0>{html.escape(json.dumps(run.config, indent=2))}</pre>"
+    )
     report = run.path / "report.html"
     report.write_text(page(run.path.name, parts))
     return report
@@ -50,8 +62,9 @@ def _comparison(evaluation: dict[str, Any]) -> str:
     return (
         f"<h2>Comparison</h2><p>Preset {html.escape(evaluation['preset'])}, seeds {seeds}, "
         f"{evaluation['episodes']} campaigns of {evaluation['num_users']} users per seed; mean and "
-        "95 % interval.</p><div class=scroll><table><tr><th>policy</th><th>profit per user</th>"
-        f"<th>% of Bayes</th><th>over best memoryless</th></tr>{rows}</table></div>"
+        "95 % interval.</p><div class=scroll tabindex=0><table><tr><th>policy</th>"
+        "<th>profit per user</th><th>% of Bayes</th><th>over best memoryless</th></tr>"
+        f"{rows}</table></div>"
     )
 
 

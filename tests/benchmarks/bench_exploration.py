@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import ray
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +24,7 @@ from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
 from rllib_seq.training.evaluation import evaluate
 from rllib_seq.training.experiment import auction_config
 from rllib_seq.training.policies import NewStackActor, TrainedBids
-from rllib_seq.training.trainer import start_ray
+from rllib_seq.training.ray_session import ray_session
 from tune_configs.dqn import SEQUENCE, rainbow
 
 REQUESTS = 100_000
@@ -60,21 +59,20 @@ def train(
 def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEEDS) -> Any:
     """Trains, evaluates, prints the table."""
     console = Console(width=100)
-    start_ray(0)
     world = auction_config(rainbow())
     assert world is not None
     world = replace(world.with_users(USERS), reward="sampled")
     bidders: list[Any] = [SignalBids("memoryless", best_memoryless(world.build_preset()).bids)]
     bidders.append(BayesBids())
     runs = []
-    for name, settings in EXPLORATIONS.items():
-        for seed in training_seeds:
-            bidder, steps = train(requests, seed, **settings)
-            bidder.name = f"{name}, seed {seed}"
-            bidders.append(bidder)
-            runs.append({"exploration": name, "seed": seed, "requests": steps})
-            console.print(f"trained: {bidder.name}, {steps:,} requests")
-    ray.shutdown()
+    with ray_session(1, console):
+        for name, settings in EXPLORATIONS.items():
+            for seed in training_seeds:
+                bidder, steps = train(requests, seed, **settings)
+                bidder.name = f"{name}, seed {seed}"
+                bidders.append(bidder)
+                runs.append({"exploration": name, "seed": seed, "requests": steps})
+                console.print(f"trained: {bidder.name}, {steps:,} requests")
     campaigns = evaluate(bidders, world, EVALUATION_SEEDS, CAMPAIGNS)
     by_seed = campaigns.profit.mean(axis=2)  # (bidders, seeds)
     memoryless, bayes = by_seed[0], by_seed[1]

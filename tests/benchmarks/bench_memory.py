@@ -38,7 +38,7 @@ from rich.table import Table
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.training.console import make_console
-from rllib_seq.training.trainer import start_ray
+from rllib_seq.training.ray_session import ray_session
 
 SEEDS = (1000, 1001, 1002)
 ENVS = 16
@@ -73,13 +73,11 @@ def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
         make_env(name)  # what is missing shall be said now
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     gym.logger.min_level = gym.logger.ERROR  # RLlib names its environments anew for every run
-    start_ray(num_env_runners=0)
     console = make_console()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    runs = []
-    for task, contender, seed in chosen:
-        runs.append(_train(task, contender, seed, scale, console))
+    with ray_session(1, console):
+        runs = [_train(task, contender, seed, scale, console) for task, contender, seed in chosen]
     torch.set_num_threads(threads)
     checks = check(runs)
     return {

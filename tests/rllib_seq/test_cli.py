@@ -34,6 +34,13 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),
         (["train", "--resume", "nowhere", "--seed", "3"], ["--resume", "--stop-time-s"]),
         (["train", "tune_configs.ppo", "--resume", "nowhere"], ["--resume", "--stop-time-s"]),
+        (["tune"], ["CONFIG"]),
+        (["tune", "tune_configs.ppo"], ["tune_configs.ppo", "no search_space"]),
+        (["tune", "tune_configs.ppo_asha", "--num-samples", "0"], ["num-samples is 0", "above 0"]),
+        (["tune", "tune_configs.ppo_asha", "--cpus-per-trial", "-1"], ["cpus-per-trial is -1.0"]),
+        (["tune", "tune_configs.ppo_asha", "--stop-steps", "0"], ["stop-steps is 0", "above 0"]),
+        (["tune", "tune_configs.ppo_asha", "--resume"], ["no sweep of", "'sweeps'", "--storage"]),
+        (["train", "--storage", "nope://x"], ["cannot use storage 'nope://x'"]),
         (["evaluate", "nowhere"], ["nowhere'", "does not exist"]),
         (["evaluate"], ["checkpoint"]),
         (["evaluate", "nowhere", "--episodes", "few"], ["--episodes", "integer"]),
@@ -41,12 +48,23 @@ def run(monkeypatch, capsys, *arguments):
         (["train", ""], ["'' is not a module name"]),
         ([], ["Missing command", "--help"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),
+        (["train", "--preset", "log"], ["'log'", "give --log FILE"]),
+        (["train", "--preset", "log", "--log", "nowhere"], ["nowhere'", "CSV or Parquet"]),
+        (["train", "--log", "nowhere"], ["log", "give --preset"]),
+        (["train", "--budget-ratio", "1/0"], ["'1/0'", "such as 1/32"]),
+        (["train", "tune_configs.ppo", "--preset", "log"], ["give tune_configs.ppo_log"]),
+        (["train", "--reward", "attributed"], ["'attributed' needs credits"]),
         (["train", "--patterns", "nowhere"], ["'nowhere'", "cannot read patterns"]),
         (["bench", "speed"], ["'speed'", "discover", "memory"]),
         (["bench", "discover", "half"], ["'discover'", "no parts", "'half'"]),
         (["discover"], ["events"]),
         (["discover", "nowhere.csv"], ["'nowhere.csv'", "CSV or Parquet"]),
         (["trian"], ["trian"]),
+        (["export", "nowhere", "out"], ["nowhere'", "does not exist"]),
+        (["serve", "nowhere"], ["nowhere'", "does not exist"]),
+        (["serve", "nowhere", "--engine", "cloud"], ["'cloud'", "local, ray"]),
+        (["score", "nowhere", "records"], ["cannot read export", "nowhere"]),
+        (["train", "--offline", "nowhere"], ["cannot read trajectories", "nowhere"]),
     ],
 )
 def test_bad_input(arguments, words, monkeypatch, capsys, tmp_path):
@@ -78,7 +96,10 @@ def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
 def test_help_shows_every_command_with_an_example(monkeypatch, capsys):
     code, printed = run(monkeypatch, capsys, "--help")
     assert code == 0
-    for command in ("train", "evaluate", "report", "discover", "bench"):
+    for command in (
+        *("train", "tune", "evaluate", "report", "discover", "bench"),
+        *("export", "serve", "score"),
+    ):
         assert f"rllib-seq {command}" in printed.out
         code, text = run(monkeypatch, capsys, command, "--help")
         assert code == 0

@@ -51,9 +51,12 @@ def test_every_field_has_a_docstring(settings: type) -> None:
     ("settings", "parts"),
     [
         ({"widow_length": 4}, ["'widow_length'", "custom_model_config", "'window_length'?"]),
-        ({"zzz": 4}, ["unknown key 'zzz'", "Valid keys: window_length, d_model"]),
+        ({"zzz": 4}, ["unknown key 'zzz'", "Valid keys: encoder, window_length, d_model"]),
         ({"window_length": 0}, ["window_length=0", "at least 1", "default is 8"]),
         ({"window_length": -3}, ["window_length=-3"]),
+        ({"encoder": "causl"}, ["encoder='causl'", "did you mean 'causal'", "window, causal"]),
+        ({"encoder": 3}, ["encoder=3", "window, causal"]),
+        ({"encoder": "causal", "window_length": 1}, ["window_length=1", "at least 2"]),
         ({"window_length": 8.0}, ["window_length=8.0", "int"]),
         ({"window_length": "8"}, ["window_length='8'", "int"]),
         ({"window_length": True}, ["window_length=True", "int"]),

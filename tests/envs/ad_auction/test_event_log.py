@@ -40,5 +40,5 @@ def test_discover_reads_what_is_written(played, tmp_path):
 
 
 def test_chances_are_no_events():
-    with pytest.raises(ValueError, match="reward is 'regret'; only reward='sampled' has events"):
+    with pytest.raises(ValueError, match="reward is 'regret'; only sampled and attributed have"):
         AuctionSimulator(AuctionConfig(reward="regret"), record=True)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rllib_seq.errors import UserError
-from rllib_seq.nn.encoder import MaskedBiLSTM, SequenceEncoder, age_encoding, initialise
+from rllib_seq.nn.encoder import MaskedBiLSTM, SequenceEncoder, age_encoding
+from rllib_seq.nn.layers import initialise
 
 modest = settings(deadline=None, max_examples=25)
 rows = st.lists(st.booleans(), min_size=6, max_size=6).filter(any)

@@ -30,7 +30,9 @@ SMALL: dict[str, Any] = {
 }
 
 
-def _config(algorithm: Any, runner: Any = ArrayEnvRunner, **training: Any) -> Any:
+def _config(
+    algorithm: Any, runner: Any = ArrayEnvRunner, encoder: str = "window", **training: Any
+) -> Any:
     config = algorithm().environment(
         "multi_user_ad_auction", env_config={"num_users": 12, "preset": "display"}
     )
@@ -43,20 +45,21 @@ def _config(algorithm: Any, runner: Any = ArrayEnvRunner, **training: Any) -> An
     config.training(**training).reporting(
         min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=1
     )
-    config.debugging(seed=0)
+    config.debugging(seed=0).rl_module(model_config={"max_seq_len": 5})
     if algorithm is DQNConfig:
         config.training(train_batch_size=16, num_steps_sampled_before_learning_starts=20)
-        return use_sequence_q_learning(config, EpsilonLadder(), **SMALL)
+        return use_sequence_q_learning(config, EpsilonLadder(), **SMALL, encoder=encoder)
     config.training(train_batch_size_per_learner=100)
     if algorithm is PPOConfig:
         config.training(minibatch_size=50, num_epochs=1)
-    return use_sequence_module(config, **SMALL)
+    return use_sequence_module(config, **SMALL, encoder=encoder)
 
 
 def _journeys(episode: Any) -> dict[str, Any]:
     return {
         agent: (
-            np.asarray(part.get_observations()).tolist(),
+            # What is seen after the end is never acted on nor valued.
+            np.asarray(part.get_observations())[:-1].tolist(),
             np.asarray(part.get_actions()).tolist(),
             part.is_terminated,
             part.module_id,
@@ -67,14 +70,15 @@ def _journeys(episode: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("encoder", ["window", "causal"])
 @pytest.mark.usefixtures("ray_session")
-def test_episodes_are_those_of_rllibs_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_episodes_are_those_of_rllibs_runner(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same weights, same campaigns, greedy: step for step what RLlib's runner plays."""
     for face in ("envs.ad_auction.multi_agent_env", "rllib_seq.rollouts.journeys"):
         monkeypatch.setattr(f"{face}.campaign_seed", lambda rng: 123)
     played, weights = [], None
     for runner in (ArrayEnvRunner, TellingMultiAgentEnvRunner):
-        algo = _config(PPOConfig, runner).build_algo()
+        algo = _config(PPOConfig, runner, encoder).build_algo()
         try:
             module = algo.env_runner.module["bidder"]
             with torch.no_grad():
@@ -130,9 +134,10 @@ def test_labels_of_auxiliary_heads_are_those_of_rllibs_runner(
     assert any(wanted["won"][:, 0, 0].any() for wanted in stock.values())
 
 
+@pytest.mark.parametrize("encoder", ["window", "causal"])
 @pytest.mark.usefixtures("ray_session")
-def test_training_recomputes_what_was_recorded() -> None:
-    algo = _config(PPOConfig).build_algo()
+def test_training_recomputes_what_was_recorded(encoder: str) -> None:
+    algo = _config(PPOConfig, encoder=encoder).build_algo()
     try:
         learner = algo.learner_group._learner
         module = learner.module["bidder"]
@@ -147,18 +152,33 @@ def test_training_recomputes_what_was_recorded() -> None:
         logp = module.get_train_action_dist_cls().from_logits(outputs).logp(batch["actions"])
         real = batch[Columns.LOSS_MASK]
         assert torch.allclose(logp[real], batch[Columns.ACTION_LOGP][real], atol=1e-4)
+        assert logp[real].std() > 1e-3
+        if encoder == "causal":
+            started = batch[Columns.STATE_IN]["length"].flatten()
+            assert set(started.tolist()) == {0.0, 3.0}  # sequences of five steps
+            with torch.no_grad():
+                values = module.compute_values(batch)[real]
+                batch[Columns.STATE_IN]["value_hidden"].zero_()
+                assert not torch.allclose(module.compute_values(batch)[real], values)
     finally:
         algo.stop()
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "remote"),
-    [(PPOConfig, 0), (APPOConfig, 0), (DQNConfig, 0), (DQNConfig, 1)],
-    ids=["ppo", "appo", "dqn", "dqn-remote"],
+    ("algorithm", "remote", "encoder"),
+    [
+        (PPOConfig, 0, "window"),
+        (APPOConfig, 0, "window"),
+        (DQNConfig, 0, "window"),
+        (DQNConfig, 1, "window"),
+        (PPOConfig, 1, "causal"),
+        (DQNConfig, 0, "causal"),
+    ],
+    ids=["ppo", "appo", "dqn", "dqn-remote", "ppo-causal-remote", "dqn-causal"],
 )
 @pytest.mark.usefixtures("ray_session")
-def test_it_trains(algorithm: Any, remote: int) -> None:
-    algo = _config(algorithm).env_runners(num_env_runners=remote).build_algo()
+def test_it_trains(algorithm: Any, remote: int, encoder: str) -> None:
+    algo = _config(algorithm, encoder=encoder).env_runners(num_env_runners=remote).build_algo()
     try:
         deadline = time.monotonic() + 60
         learned: dict[str, Any] = {}
@@ -173,6 +193,24 @@ def test_it_trains(algorithm: Any, remote: int) -> None:
         assert runners["num_env_steps_sampled_lifetime"] > 0
     finally:
         algo.stop()
+
+
+def _note(*, episode: Any, metrics_logger: Any, **kwargs: Any) -> None:
+    metrics_logger.log_value("double", 2 * episode.get_return(), reduce="mean", window=100)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_callbacks_and_their_metrics_are_reported() -> None:
+    config = _config(PPOConfig)
+    algo = config.callbacks(on_episode_end=_note).build_algo()
+    try:
+        found = algo.train()["env_runners"]
+    finally:
+        algo.stop()
+    assert found["double"] == pytest.approx(2 * found["episode_return_mean"])
+    config = _config(PPOConfig).callbacks(on_episode_start=_note)
+    with pytest.raises(UserError, match="never calls on_episode_start, which the config defines"):
+        config.build_algo()
 
 
 @pytest.mark.usefixtures("ray_session")

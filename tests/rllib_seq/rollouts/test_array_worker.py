@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.callbacks.utils import _make_multi_callbacks as make_multi_callbacks
 from ray.rllib.examples.envs.classes.multi_agent import MultiAgentCartPole
 from ray.rllib.policy.rnn_sequencing import pad_batch_to_sequences_of_same_size
 from ray.rllib.policy.sample_batch import SampleBatch
@@ -55,8 +58,15 @@ def _config(algorithm: Any, worker: Any = ArrayRolloutWorker, **settings: Any) -
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"window_length": 1}, {"prev_reward": False}, {"prev_action": False}],
-    ids=["window-4", "window-1", "no-reward", "no-action"],
+    [
+        {},
+        {"window_length": 1},
+        {"prev_reward": False},
+        {"prev_action": False},
+        {"encoder": "causal"},
+        {"encoder": "causal", "window_length": 12, "prev_reward": False},
+    ],
+    ids=["window-4", "window-1", "no-reward", "no-action", "causal-4", "causal-12"],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
@@ -76,7 +86,9 @@ def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
             real = (np.arange(lengths.max()) < lengths[:, None]).ravel()
             inputs = {"obs_flat": batch["obs"], **batch}
             inputs = {k: torch.as_tensor(v) for k, v in inputs.items() if v.dtype != object}
-            state = [torch.as_tensor(batch[f"state_in_{i}"]) for i in range(2)]
+            names = sorted(name for name in batch if name.startswith("state_in_"))
+            assert len(names) == len(policy.get_initial_state())
+            state = [torch.as_tensor(batch[name]) for name in names]
             with torch.no_grad():
                 outputs, _ = policy.model.forward(inputs, state, torch.as_tensor(lengths))
                 values = policy.model.value_function()
@@ -119,10 +131,28 @@ def test_batches_are_those_of_rllibs_worker() -> None:
     assert ended
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_what_follows_a_cut_is_worth_what_the_next_batch_says() -> None:
+    algo = _config(PPOConfig).build_algo()
+    try:
+        algo.env_runner.sample()
+        first, second = (algo.env_runner.sample().policy_batches["bidder"] for _ in range(2))
+    finally:
+        algo.stop()
+    ends = np.flatnonzero(np.append(np.diff(first["eps_id"]) != 0, True))
+    cut = ends[~first["terminateds"][ends]]
+    assert len(cut)
+    for step in cut:
+        same = second["agent_index"] == first["agent_index"][step]
+        (after,) = second["vf_preds"][same & (second["t"] == first["t"][step] + 1)][:1]
+        delta = first["rewards"][step] + 0.9 * after - first["vf_preds"][step]
+        assert first["advantages"][step] == pytest.approx(delta, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "remote"),
-    [(PPOConfig, 0), (PPOConfig, 1), (APPOConfig, 1), (IMPALAConfig, 0)],
-    ids=["ppo", "ppo-remote", "appo-remote", "impala"],
+    [(PPOConfig, 0), (APPOConfig, 1), (IMPALAConfig, 0)],
+    ids=["ppo", "appo-remote", "impala"],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_it_trains(algorithm: Any, remote: int) -> None:
@@ -142,6 +172,57 @@ def test_it_trains(algorithm: Any, remote: int) -> None:
         assert result["num_agent_steps_sampled_lifetime"] > 40
     finally:
         algo.stop()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_killed_worker_comes_back() -> None:
+    config = _config(PPOConfig).env_runners(num_env_runners=1, restart_failed_env_runners=True)
+    algo = config.build_algo()
+    try:
+        algo.train()
+        ray.kill(algo.env_runner_group._worker_manager.actors()[1], no_restart=False)
+        deadline = time.monotonic() + 60
+        before = after = algo.train()["num_agent_steps_sampled_lifetime"]
+        while after == before:
+            assert time.monotonic() < deadline, "the worker is not back within a minute"
+            after = algo.train()["num_agent_steps_sampled_lifetime"]
+        assert algo.env_runner_group.num_healthy_remote_workers() == 1
+    finally:
+        algo.stop()
+
+
+class Notes(RLlibCallback):
+    """What a user's callbacks do."""
+
+    def on_episode_end(self, *, worker: Any, episode: Any, env_index: int, **kwargs: Any) -> None:
+        assert worker.policy_map.keys() == {"bidder"} and env_index in (0, 1)
+        assert sum(episode.agent_rewards.values()) == pytest.approx(episode.total_reward)
+        episode.custom_metrics["double"] = 2 * episode.total_reward
+        episode.hist_data["profits"] = list(episode.agent_rewards.values())
+
+    def on_sample_end(self, *, worker: Any, samples: Any, **kwargs: Any) -> None:
+        samples.policy_batches["bidder"]["seen"] = np.ones(samples.agent_steps())
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_callbacks_and_their_metrics_are_reported() -> None:
+    config = _config(PPOConfig).callbacks(make_multi_callbacks([Notes, AuxiliaryLabels]))
+    algo = config.env_runners(rollout_fragment_length=200).build_algo()
+    try:
+        assert "seen" in algo.env_runner.sample().policy_batches["bidder"]
+        found = algo.train()["env_runners"]
+    finally:
+        algo.stop()
+    assert found["num_episodes"] > 1 and found["episode_len_mean"] > 1
+    assert found["custom_metrics"]["double_mean"] == pytest.approx(2 * found["episode_return_mean"])
+    assert len(found["hist_stats"]["profits"]) == 12 * found["num_episodes"]
+    mean = np.mean(found["hist_stats"]["profits"])
+    assert found["policy_reward_mean"]["bidder"] == pytest.approx(mean)
+
+
+class Steps(RLlibCallback):
+    def on_episode_step(self, **kwargs: Any) -> None:
+        """Would never be called."""
 
 
 HEADS = {"won": {"given_action": True}, "converted": {"horizon": 3}}
@@ -196,15 +277,16 @@ def _cartpole(config: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_cartpole, "plays multi_user_ad_auction, not Multi"),
+        (_cartpole, "plays multi_user_ad_auction and auction_log, not Multi"),
         (lambda c: c.env_runners(batch_mode="complete_episodes"), "batch_mode='complete_episodes'"),
+        (lambda c: c.callbacks(Steps), "never calls on_episode_step, which Steps defines"),
         (lambda c: c.env_runners(observation_filter="MeanStdFilter"), "set it to 'NoFilter'"),
         (
             lambda c: c.training(model={"custom_model": None, "max_seq_len": 5}),
             "plays 'lstm_transformer', not FullyConnectedNetwork",
         ),
     ],
-    ids=["environment", "batch-mode", "filter", "model"],
+    ids=["environment", "batch-mode", "callbacks", "filter", "model"],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_what_it_cannot_play_is_refused(change: Any, message: str) -> None:

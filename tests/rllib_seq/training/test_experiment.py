@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,7 +159,7 @@ def test_options_reach_a_config_of_the_new_stack():
 
 
 def test_a_window_length_needs_a_window():
-    with pytest.raises(UserError, match="window-length can be set for .*has no window"):
+    with pytest.raises(UserError, match="window_length can be set for .*another model"):
         prepare(PPOConfig().environment("CartPole-v1"), Options(window_length=3))
     with pytest.raises(UserError, match="window_length=0 must be an int of at least 1"):
         prepare(new_stack(), Options(window_length=0))
@@ -282,3 +283,11 @@ def test_the_one_setting_in_which_rllibs_recurrent_dqn_works_is_left_alone() -> 
     config.training(replay_buffer_config={"type": "EpisodeReplayBuffer"})
     config.rl_module(model_config=DefaultModelConfig(use_lstm=True))
     prepare(config, Options())
+
+
+def test_auxiliary_heads_need_their_infos_in_every_learner():
+    """RLlib drops those of multi-agent episodes when it shares a batch out."""
+    config = load_config(str(Path(__file__).with_name("tiny_new_stack.py")))
+    with pytest.raises(UserError, match="do not reach num_learners=2 where users are agents"):
+        prepare(config.learners(num_learners=2), Options())
+    prepare(config.learners(num_learners=1), Options())

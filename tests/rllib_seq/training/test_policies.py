@@ -66,10 +66,11 @@ def same_campaign(monkeypatch, ray_session):
 
 
 @pytest.mark.usefixtures("same_campaign")
-@pytest.mark.parametrize("prev_reward", [False, True])
-def test_old_stack(prev_reward):
+@pytest.mark.parametrize(("prev_reward", "encoder"), [(False, "window"), (True, "causal")])
+def test_old_stack(prev_reward, encoder):
     config = load_config(str(Path(__file__).with_name("tiny.py")))
     settings = {**config.model["custom_model_config"], "prev_reward": prev_reward}
+    settings["encoder"] = encoder
     config.training(model={**config.model, "custom_model_config": settings})
     config.environment(env_config={"num_users": 24, "reward": "sampled"})
     config.env_runners(num_env_runners=0, batch_mode="complete_episodes", explore=False)
@@ -100,6 +101,10 @@ def sequence_module_without_rewards(config):
     use_sequence_module(config, **SMALL, prev_reward=False)
 
 
+def causal_module(config):
+    use_sequence_module(config, **SMALL, encoder="causal")
+
+
 def mlp(config):
     config.rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[16]))
 
@@ -111,7 +116,9 @@ def lstm(config):
 
 @pytest.mark.usefixtures("same_campaign")
 @pytest.mark.parametrize("one_stream", [False, True], ids=["users", "campaign"])
-@pytest.mark.parametrize("model", [sequence_module, sequence_module_without_rewards, mlp, lstm])
+@pytest.mark.parametrize(
+    "model", [sequence_module, sequence_module_without_rewards, causal_module, mlp, lstm]
+)
 def test_new_stack(model, one_stream):
     config = PPOConfig().env_runners(explore=False, batch_mode="complete_episodes")
     if one_stream:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -141,20 +142,29 @@ def test_a_finished_run_has_nothing_left_to_do(finished):
 
 
 def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(tmp_path):
+    temporary = Path(tempfile.mkdtemp(prefix="op-"))  # short, for Ray's sockets
     command = Path(sys.executable).with_name("rllib-seq")
     arguments = ["train", TINY, "--stop-time-s", "500", "--storage", str(tmp_path)]
     with subprocess.Popen(
-        [command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 90
         while not list(tmp_path.glob("*/progress.csv")):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        os.kill(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to Ray's processes, too
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
+    temporary.rmdir()  # nothing was left in there
+    with pytest.raises(ProcessLookupError):  # nor is any process of the session left
+        os.killpg(process.pid, 0)
     run = RunFolder.open(next(tmp_path.iterdir()))
     assert f"--resume {run.path}" in errors
     assert len(run.checkpoints()) == 1

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from rllib_seq.errors import UserError
+from rllib_seq.training.files import write_json
 from rllib_seq.training.run_folder import (
     RunFolder,
     evaluation_path,
     find_checkpoint,
     modules_folder,
-    write_json,
 )
 
 
@@ -60,7 +60,7 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_one_before(tmp_path):
         (path / "half").write_text("")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="disk full; checkpoint_000001 is whole"):
         run.save_checkpoint(broken, {"iteration": 2, "steps": 20, "seconds": 2.0})
     assert run.checkpoints() == [good]
     assert find_checkpoint(run.path) == good

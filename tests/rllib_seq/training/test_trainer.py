@@ -7,7 +7,7 @@ import pytest
 
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import STEPS_SAMPLED, worker
-from rllib_seq.training import trainer
+from rllib_seq.training import iterations, trainer
 from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.trainer import Limits, train
 
@@ -39,7 +39,9 @@ def learned(loss):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "error_of_worker", lambda: None)
-    monkeypatch.setattr(trainer, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(iterations.Iterations, "take_faults", lambda self: [])
+    monkeypatch.setattr(iterations, "WorkerWatch", lambda algorithm: None)
+    monkeypatch.setattr(iterations, "_PAUSE_SECONDS", 0.0)
     return RunFolder.create(tmp_path, "x", {})
 
 
@@ -52,7 +54,7 @@ def test_iterations_without_data_leave_no_rows_and_lose_nothing(run):
     algorithm = Scripted(
         {}, sampled(10), sampled(10), learned(0.5), {}, sampled(30) | learned(0.25), sampled(50)
     )
-    assert not train(algorithm, run, Limits(steps=50), lambda row: None, None)
+    assert not train(algorithm, run, Limits(steps=50), lambda row: None, print, None)
     table = rows(run)
     assert [row["steps"] for row in table] == ["10", "30", "50"]
     assert [row["iteration"] for row in table] == ["1", "2", "3"]
@@ -62,26 +64,26 @@ def test_iterations_without_data_leave_no_rows_and_lose_nothing(run):
 
 def test_a_loss_that_comes_between_two_samples_stands_in_the_next_row(run):
     algorithm = Scripted(sampled(10), learned(0.5), {}, sampled(30))
-    train(algorithm, run, Limits(steps=30), lambda row: None, None)
+    train(algorithm, run, Limits(steps=30), lambda row: None, print, None)
     assert [row["policy_loss"] for row in rows(run)] == ["", "0.5"]
 
 
 def test_time_runs_out_without_data_too(run):
     algorithm = Scripted(sampled(10), {})
-    train(algorithm, run, Limits(seconds=0.3), lambda row: None, None)
+    train(algorithm, run, Limits(seconds=0.3), lambda row: None, print, None)
     assert len(rows(run)) == 1
     assert len(run.checkpoints()) == 1
 
 
 def test_a_run_that_never_got_a_step_says_so(run):
     with pytest.raises(UserError, match="before the first steps came in; give it more time"):
-        train(Scripted({}), run, Limits(seconds=0.1), lambda row: None, None)
+        train(Scripted({}), run, Limits(seconds=0.1), lambda row: None, print, None)
 
 
 def test_silence_ends_the_run(run, monkeypatch):
     monkeypatch.setattr(trainer, "_MOST_SILENT_SECONDS", 0.1)
     with pytest.raises(RuntimeError, match="no worker has sampled anything in"):
-        train(Scripted(sampled(10), {}), run, Limits(steps=20), lambda row: None, None)
+        train(Scripted(sampled(10), {}), run, Limits(steps=20), lambda row: None, print, None)
     assert len(run.checkpoints()) == 1
 
 
@@ -91,15 +93,15 @@ def test_a_workers_note_ends_the_run_however_the_algorithm_takes_it(run, end, mo
     notes = iter([None, "rollout worker 1: bad data"])
     monkeypatch.setattr(worker, "error_of_worker", lambda: next(notes))
     with pytest.raises(UserError, match="^rollout worker 1: bad data$"):
-        train(Scripted(sampled(10), end), run, Limits(steps=20), lambda row: None, None)
+        train(Scripted(sampled(10), end), run, Limits(steps=20), lambda row: None, print, None)
     assert len(run.checkpoints()) == 1
 
 
 def test_other_errors_stay_what_they_are(run):
     with pytest.raises(ValueError, match="no env"):
-        train(Scripted(ValueError("no env")), run, Limits(steps=20), lambda row: None, None)
+        train(Scripted(ValueError("no env")), run, Limits(steps=20), lambda row: None, print, None)
 
 
 def test_numbers_that_are_none_are_empty(run):
-    train(Scripted(sampled(10, math.nan)), run, Limits(steps=5), lambda row: None, None)
+    train(Scripted(sampled(10, math.nan)), run, Limits(steps=5), lambda row: None, print, None)
     assert rows(run)[0]["episode_return"] == ""

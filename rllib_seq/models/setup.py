@@ -1,0 +1,141 @@
+"""Setting PPO, APPO and IMPALA of the new API stack up for sequences.
+
+- `use_sequence_module`
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.impala import IMPALAConfig
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.connectors.common import AddTimeDimToBatchAndZeroPad
+from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.connectors.learner import AddColumnsFromEpisodesToTrainBatch
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+from rllib_seq.config import SequenceConfig
+from rllib_seq.errors import UserError
+from rllib_seq.models.auxiliary import EpisodeLabels
+from rllib_seq.models.auxiliary_learners import auxiliary_learner
+from rllib_seq.models.causal_module import CausalRLModule
+from rllib_seq.models.episode_states import SequenceStates, StatesIn, StatesOut
+from rllib_seq.models.episode_windows import EpisodeWindows
+from rllib_seq.models.rl_module import SequenceRLModule
+from rllib_seq.models.windowed import act_on_windows, refuse_what_windows_exclude
+
+_MAX_SEQ_LEN = "max_seq_len"
+
+
+def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> AlgorithmConfig:
+    """Let PPO, APPO or IMPALA of the new API stack train the sequence networks.
+
+    Sets the RLModule, the connectors that build its windows (with `encoder="causal"`, that hand it
+    its states), and how much of a cut episode is kept (or, in a multi-agent config, that episodes
+    are not cut). Call it last, at least after `multi_agent`; calling it again replaces the
+    settings.
+
+    A causal module learns from sequences of `max_seq_len` steps, RLlib's setting: call
+    `config.rl_module(model_config={"max_seq_len": ...})` before this; RLlib's default is 20. RLlib
+    appends a step to every episode for the value of what comes next, so one more than the length of
+    a whole episode is better than the length itself.
+
+    Args:
+        config: is changed in place and returned.
+        **sequence_config: fields of `SequenceConfig`.
+
+    Returns:
+        `config`.
+
+    Raises:
+        UserError: a setting is unknown or wrong, or the config holds what cannot work with it.
+
+    Example:
+        >>> config = use_sequence_module(PPOConfig().environment("CartPole-v1"), window_length=8)
+    """
+    refuse_what_windows_exclude(config, "use_sequence_module")
+    if not isinstance(config, (PPOConfig, IMPALAConfig)):  # APPOConfig is an IMPALAConfig
+        raise UserError(
+            f"{type(config).__name__} cannot train the sequence module, whose heads are a policy "
+            "and a value; use PPOConfig, APPOConfig or IMPALAConfig (and for DQNConfig "
+            "rllib_seq.q_learning.use_sequence_q_learning)"
+        )
+    settings = SequenceConfig.from_dict(sequence_config)
+    if settings.encoder == "causal":
+        _carry_states(config, sequence_config)
+    else:
+        act_on_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
+        if _is_ours(config._module_to_env_connector):  # of an earlier call
+            config.env_runners(module_to_env_connector=None)
+        pieces = functools.partial(_learner_connectors, settings)
+        config.learners(learner_connector=pieces)
+    if settings.auxiliary:
+        config.learners(learner_class=auxiliary_learner(config))
+    return config
+
+
+def _carry_states(config: AlgorithmConfig, sequence_config: dict[str, Any]) -> None:
+    """The same for a module that carries states."""
+    longest = config.model_config.get(_MAX_SEQ_LEN, DefaultModelConfig().max_seq_len)
+    if type(longest) is not int or longest < 1:
+        raise UserError(
+            f"max_seq_len={longest!r} must be an int of at least 1; set "
+            "rl_module(model_config={'max_seq_len': ...})"
+        )
+    if config.num_learners > 1:
+        raise UserError(
+            f"num_learners={config.num_learners}: RLlib cuts episodes to share them among "
+            "learners, and encoder='causal' keeps states where they were cut first; set "
+            "num_learners=1, or encoder='window'"
+        )
+    after = config._module_to_env_connector
+    if after is not None and not _is_ours(after):
+        raise UserError(
+            "this config has a module_to_env_connector of its own, and encoder='causal' takes its "
+            "states out there; change actions in the environment (a gymnasium wrapper), or use "
+            "encoder='window'"
+        )
+    act_on_windows(
+        config,
+        CausalRLModule,
+        sequence_config,
+        use_sequence_module,
+        model_config={_MAX_SEQ_LEN: longest},
+        connectors=[AddTimeDimToBatchAndZeroPad(), StatesIn()],
+    )
+    config.env_runners(module_to_env_connector=functools.partial(_taking_states, longest))
+    settings = SequenceConfig.from_dict(sequence_config)
+    config.learners(
+        learner_connector=functools.partial(_learner_connectors, settings, max_seq_len=longest)
+    )
+
+
+def _taking_states(longest: int, env: Any, spaces: Any) -> list[ConnectorV2]:
+    return [StatesOut(longest)]
+
+
+def _learner_connectors(
+    settings: SequenceConfig,
+    observation_space: Any,
+    action_space: Any,
+    max_seq_len: int | None = None,
+) -> list[ConnectorV2]:
+    labels = [EpisodeLabels(heads=settings.auxiliary)] if settings.auxiliary else []
+    if max_seq_len is None:
+        return [EpisodeWindows(config=settings, as_learner_connector=True), *labels]
+    steps = CausalRLModule.window_settings(settings)
+    # RLlib's own pieces come after these and leave alone what is there; it cuts sequences only if
+    # there are no states yet.
+    return [
+        EpisodeWindows(config=steps, as_learner_connector=True),
+        *labels,
+        AddColumnsFromEpisodesToTrainBatch(),
+        AddTimeDimToBatchAndZeroPad(as_learner_connector=True),
+        SequenceStates(max_seq_len=max_seq_len),
+    ]
+
+
+def _is_ours(connector: Any) -> bool:
+    return isinstance(connector, functools.partial) and connector.func is _taking_states

@@ -1,0 +1,110 @@
+"""What workers leave for the driver to read: why they ended, and what their environments did.
+
+A worker's process ends with what it raises, and the driver learns only that it is gone. So workers
+write into the key-value store of the cluster, apart for every algorithm.
+
+- `leave_error`, `error_of_worker`, `forget_errors`: what only the user can mend, and ends the run
+- `leave_fault`, `Faults`: what training goes on after
+- `name_faults`: makes an environment's exceptions say where they happened
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.experimental import internal_kv
+
+__all__ = [
+    "Faults",
+    "error_of_worker",
+    "forget_errors",
+    "leave_error",
+    "leave_fault",
+    "name_faults",
+]
+
+_numbers = itertools.count()
+
+
+def leave_error(who: str, error: Exception) -> None:
+    """Notes an error that the user has to mend."""
+    internal_kv._internal_kv_put(_key("error"), f"{who}: {error}".encode())
+
+
+def error_of_worker() -> str | None:
+    """The note of a worker of this algorithm that met a UserError, or None."""
+    note = internal_kv._internal_kv_get(_key("error"))
+    return None if note is None else str(note.decode())
+
+
+def forget_errors() -> None:
+    """Removes what the workers of a former algorithm of this job left."""
+    internal_kv._internal_kv_del(_key("error"))
+    Faults().new()
+
+
+def leave_fault(who: str, error: Exception) -> None:
+    """Notes an error after which training goes on."""
+    said = f"{who}: {type(error).__name__}: {error}".splitlines()[0]
+    name = f"fault:{time.time():.6f}:{os.getpid()}:{next(_numbers)}"
+    internal_kv._internal_kv_put(_key(name), said.encode())
+
+
+class Faults:
+    """Reads the faults that workers left, each once."""
+
+    def new(self) -> list[str]:
+        """Those since the last call, oldest first; equal ones once, with their number."""
+        counts: dict[str, int] = {}
+        for key in sorted(internal_kv._internal_kv_list(_key("fault:"))):
+            said = internal_kv._internal_kv_get(key)
+            internal_kv._internal_kv_del(key)
+            if said is not None:
+                counts[said.decode()] = counts.get(said.decode(), 0) + 1
+        return [f"{said} ({n} times)" if n > 1 else said for said, n in counts.items()]
+
+
+def name_faults(env: Any, where: str) -> Any:
+    """Makes the exceptions of an environment name it, the step, and the agents that acted.
+
+    Args:
+        env: of Gymnasium or RLlib; is changed in place and returned.
+        where: e.g. "rollout worker 2, environment 0".
+    """
+    step, reset = env.step, env.reset
+    steps = 0
+
+    def told(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:
+            agents = sorted(args[0]) if args and isinstance(args[0], dict) else []
+            acted = f", with actions of {', '.join(map(str, agents))}" if agents else ""
+            place = f"{where}, step {steps} of the episode{acted}"
+            error.add_note(place)
+            leave_fault(place, error)
+            raise
+
+    def named_reset(*args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        steps = 0
+        return told(reset, *args, **kwargs)
+
+    def named_step(*args: Any, **kwargs: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return told(step, *args, **kwargs)
+
+    env.step, env.reset = named_step, named_reset
+    return env
+
+
+def _key(name: str) -> bytes:
+    # The trials of a sweep share a job, and each has a placement group of its own.
+    context = ray.get_runtime_context()
+    return f"rllib_seq:{context.get_job_id()}:{context.get_placement_group_id()}:{name}".encode()

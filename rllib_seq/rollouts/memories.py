@@ -1,0 +1,279 @@
+"""What the array rollouts keep of every user, and the states in which sequences begin.
+
+- `WindowMemory`: his last step inputs
+- `CausalMemory`: what the causal encoder carries
+- `CarriedStates`: what streams carry, whatever it is
+
+Both read the next step of some users at once, and give the states that a batch of sequences needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rllib_seq.models import LSTMTransformerModel
+from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on
+from rllib_seq.rollouts.journeys import Journeys
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+_INPUTS, _VALUES = "inputs", "values"
+_VALUED_AT_ONCE = 4096
+"""Steps: their windows are as many bytes as L times their inputs."""
+COPY = "number_of_copy"
+"""Column of steps: number of the copy that `CarriedStates` made before it, or -1."""
+OF_MEMORY = (_INPUTS, _VALUES, COPY)
+"""Columns of steps that memories alone read."""
+
+
+class Memory(Protocol):
+    """Of a user in every row."""
+
+    def begin(self, open_rows: Ints) -> dict[str, Array]:
+        """A batch begins.
+
+        Args:
+            open_rows: those that have acted in a step which the batch completes, `[n]`.
+
+        Returns:
+            columns of those steps, `[n, ...]`, that replace what `read` said.
+        """
+
+    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
+        """Read a step of some users.
+
+        Args:
+            rows: which, `[n]`.
+            first: whether it is the first of a stream, `[n]`.
+            inputs: raw step inputs, `[n, width]`.
+
+        Returns:
+            inputs of the action distribution `[n, num_outputs]`, and columns `[n, ...]` to be
+            stored with the steps.
+        """
+
+    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+        """Value what was played since `begin`.
+
+        Args:
+            journeys: N steps of P pieces.
+
+        Returns:
+            values of the steps `[N]`, and of the step after each piece `[P]`, 0 where the journey
+            ended.
+        """
+
+    def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
+        """States in which sequences begin, as RLlib's old stack numbers them.
+
+        Args:
+            journeys: what was played since `begin`.
+            piece: of each sequence, `[S]`.
+            begin: steps of the piece before it, `[S]`, multiples of the longest sequence.
+
+        Returns:
+            parts `[S, ...]`.
+        """
+
+
+def memory_of(model: LSTMTransformerModel, rows: int, longest: int) -> Memory:
+    """Return the memory that a model needs.
+
+    Args:
+        model: of RLlib's old stack.
+        rows: users.
+        longest: most steps of a sequence.
+    """
+    if model.config.encoder == "causal":
+        return CausalMemory(model, rows, longest)
+    return WindowMemory(model, rows)
+
+
+class WindowMemory:
+    """The window of every user, see `Memory`."""
+
+    def __init__(self, model: LSTMTransformerModel, rows: int) -> None:
+        self._model = model
+        self._windows = torch.zeros(rows, model.config.window_length, model.input_dim)
+        self._filled = torch.zeros(rows, dtype=torch.long)
+
+    def begin(self, open_rows: Ints) -> dict[str, Array]:
+        """See `Memory.begin`."""
+        self._past = self._windows[:, :-1].numpy().copy()
+        return {}
+
+    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
+        """See `Memory.read`."""
+        slots = self._windows.shape[1]
+        windows = torch.cat([self._windows[rows, 1:], inputs[:, None]], dim=1)  # (n, L, W)
+        filled = (self._filled[rows].masked_fill(first, 0) + 1).clamp(max=slots)
+        self._windows[rows], self._filled[rows] = windows, filled
+        outputs = self._model.policy(windows, _last(filled, slots))
+        return outputs, {_INPUTS: inputs.numpy()}
+
+    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+        """See `Memory.values`; all at once, because nobody needs them in order to act."""
+        inputs, slots = journeys.columns[_INPUTS], self._windows.shape[1]
+        piece = np.repeat(np.arange(len(journeys.lengths)), journeys.lengths)
+        place = np.arange(len(piece)) - (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
+        values = np.zeros(len(piece), np.float32)
+        for begin in range(0, len(piece), _VALUED_AT_ONCE):
+            some = slice(begin, begin + _VALUED_AT_ONCE)
+            state, before = self.states(journeys, piece[some], place[some])
+            windows = np.concatenate([state, inputs[some, None]], axis=1)[:, -slots:]
+            filled = torch.from_numpy(before[:, 0]).long() + 1
+            values[some] = self._value(torch.from_numpy(windows), filled.clamp(max=slots))
+        next_values = np.zeros(len(journeys.lengths), np.float32)
+        # Whose journey goes on has acted once more: that step is in his window already.
+        on = torch.from_numpy(journeys.rows[~journeys.terminated])
+        if len(on):
+            next_values[~journeys.terminated] = self._value(self._windows[on], self._filled[on])
+        return values, next_values
+
+    def _value(self, windows: Tensor, filled: Tensor) -> Array:
+        with torch.inference_mode():
+            return self._model.value(windows, _last(filled, windows.shape[1])).squeeze(1).numpy()
+
+    def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
+        """See `Memory.states`."""
+        inputs, past = journeys.columns[_INPUTS], self._past
+        steps_before = journeys.starts[piece] + begin
+        slots = past.shape[1]
+        state = np.zeros((len(piece), self._model.state_rows, inputs.shape[1]), np.float32)
+        if slots:
+            place = begin[:, None] + np.arange(-slots, 0)  # in the piece; negative: before it
+            offset = (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
+            played = inputs[np.maximum(offset[:, None] + place, 0)]
+            earlier = past[journeys.rows[piece][:, None], place % slots]
+            real = np.arange(-slots, 0) >= -steps_before[:, None]
+            state[real] = np.where((place < 0)[..., None], earlier, played)[real]
+        filled = np.minimum(steps_before, state.shape[1]).astype(np.float32)
+        return [state, filled[:, None]]
+
+
+def _last(filled: Tensor, slots: int) -> Tensor:
+    """The last `filled` slots, as a mask `[n, slots]`."""
+    return torch.arange(slots) >= slots - filled[:, None]
+
+
+class CarriedStates:
+    """Parts of every row, and copies of them where sequences begin.
+
+    Args:
+        initial: parts of a new stream, by name.
+        rows: how many streams.
+        longest: most steps of a sequence: after so many in a row, the next one begins.
+    """
+
+    def __init__(self, initial: Mapping[str, Tensor], rows: int, longest: int) -> None:
+        self._parts = {name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()}
+        self._in_sequence = np.zeros(rows, np.int64)  # steps since it began
+        self._longest = longest
+        self._copies: list[dict[str, Tensor]] = []
+        self._copied = 0
+
+    def before(self, rows: Tensor, first: Tensor) -> tuple[dict[str, Tensor], Ints]:
+        """Return the parts `[n, ...]` of rows `[n]` before their next step.
+
+        Args:
+            rows: which.
+            first: which of them begin a stream, `[n]`; whatever was there is forgotten.
+
+        Returns:
+            the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1.
+        """
+        parts = {name: part[rows] for name, part in self._parts.items()}
+        parts["length"].masked_fill_(first[:, None], 0.0)  # of a new stream nothing else is read
+        who = rows.numpy()
+        self._in_sequence[who[first.numpy()]] = 0
+        begins = self._in_sequence[who] % self._longest == 0
+        self._in_sequence[who] += 1
+        numbers = np.full(len(who), -1)
+        numbers[begins] = self._copy(parts, torch.from_numpy(begins))
+        return parts, numbers
+
+    def set(self, rows: Tensor, parts: Mapping[str, Tensor]) -> None:
+        """Keep the parts `[n, ...]` of rows `[n]`."""
+        for name, part in parts.items():
+            self._parts[name][rows] = part
+
+    def copies(self, numbers: Ints) -> dict[str, Array]:
+        """Return the copies `[S, ...]` with these numbers `[S]`."""
+        return {
+            name: torch.cat([parts[name] for parts in self._copies]).numpy()[numbers]
+            for name in self._parts
+        }
+
+    def restart(self) -> None:
+        """Forget all copies; sequences begin with the next step of every row."""
+        self._in_sequence[:] = 0
+        self._copies, self._copied = [], 0
+
+    def reopen(self, rows: Ints, parts: Mapping[str, Tensor]) -> Ints:
+        """Let sequences of some rows begin one step ago.
+
+        Args:
+            rows: which, `[n]`.
+            parts: before that step, `[n, ...]`.
+
+        Returns:
+            the numbers of their copies, `[n]`.
+        """
+        self._in_sequence[rows] = 1
+        return self._copy(parts, torch.ones(len(rows), dtype=torch.bool))
+
+    def _copy(self, parts: Mapping[str, Tensor], chosen: Tensor) -> Ints:
+        self._copies.append({name: part[chosen] for name, part in parts.items()})
+        numbers = self._copied + np.arange(int(chosen.sum()))
+        self._copied += len(numbers)
+        return numbers
+
+
+class CausalMemory:
+    """What the causal encoder carries for every user, see `Memory`.
+
+    It holds two states of every user, and copies where sequences begin.
+    """
+
+    def __init__(self, model: LSTMTransformerModel, rows: int, longest: int) -> None:
+        initial = initial_parts(model.policy, model.value)
+        self._model = model
+        self._carried = CarriedStates(initial, rows, longest)
+        # A batch opens with the last step of the one before it, whose reward was not yet known.
+        self._earlier = {
+            name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()
+        }
+
+    def begin(self, open_rows: Ints) -> dict[str, Array]:
+        """See `Memory.begin`."""
+        parts = {name: part[open_rows] for name, part in self._earlier.items()}
+        self._carried.restart()
+        return {COPY: self._carried.reopen(open_rows, parts)}
+
+    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
+        """See `Memory.read`."""
+        model = self._model
+        parts, numbers = self._carried.before(rows, first)
+        for name, part in parts.items():
+            self._earlier[name][rows] = part
+        features, values, after = read_on(model.policy, model.value, parts, inputs[:, None])
+        self._carried.set(rows, after)
+        columns = {COPY: numbers, _VALUES: values[:, 0].numpy()}
+        return model.policy.head(features[:, 0]), columns
+
+    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+        """See `Memory.values`; they came with the states."""
+        return journeys.columns[_VALUES], journeys.next_values
+
+    def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
+        """See `Memory.states`."""
+        offset = np.cumsum(journeys.lengths) - journeys.lengths
+        copies = self._carried.copies(journeys.columns[COPY][offset[piece] + begin])
+        return [copies[name] for name in CARRIED]

@@ -1,0 +1,272 @@
+"""The HTTP application, the same for every engine.
+
+- `create_app`: FastAPI around a bid service, and the fast path in front of it.
+- `open_service`: the service of some settings.
+
+`POST /openrtb2/bid`, `GET /notice/{kind}`, `/healthz`, `/metrics`, `/live`, `/` and `/docs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rllib_seq.errors import UserError
+from rllib_seq.serving.access import authorised
+from rllib_seq.serving.batching import Batcher
+from rllib_seq.serving.bid_endpoint import BID_PATH, BidEndpoint, first_problem, problem
+from rllib_seq.serving.live_page import PAGE
+from rllib_seq.serving.metrics import Metrics
+from rllib_seq.serving.openrtb import BidRequest, BidResponse
+from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.service import BidService, user_key
+from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.spec import SPEC
+from rllib_seq.serving.storage import open_storage
+
+__all__ = ["create_app", "open_service"]
+
+_LOG = logging.getLogger(__name__)
+_OPEN = ("/healthz", "/notice/")
+_WATCH_SECONDS = 1.0
+_MOST = 1e9
+_REF = "#/components/schemas/{model}"
+_NOTICE_NEEDS_BID = ("win", "billing", "loss", "click")
+
+Kind = Literal["win", "billing", "loss", "click", "visit", "conversion"]
+Amount = Annotated[float | None, Query(ge=0, le=_MOST, allow_inf_nan=False)]
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    detail: str
+
+
+class Noticed(BaseModel):
+    """What became of a notice."""
+
+    status: Literal["counted", "known", "unknown", "ignored"]
+
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem, "description": text}
+    for code, text in {
+        400: "Not a valid request; `detail` says where.",
+        401: "The token is missing or wrong.",
+        408: "The body took too long.",
+        413: "The body is too large.",
+        415: "The body is compressed.",
+        503: "The state cannot be written; try again.",
+    }.items()
+}
+
+
+def open_service(settings: Settings) -> BidService:
+    """Loads the policy and opens the state.
+
+    Raises:
+        UserError: something that the operator can mend.
+    """
+    policy = load_policy(Path(settings.export))
+    spec = policy.spec
+    kept = f"{spec.stream} {spec.window_length} {settings.cap} {spec.facts['observation']}"
+    fingerprint = hashlib.sha256(kept.encode()).hexdigest()
+    storage = open_storage(settings.state, fingerprint, settings.session_hours * 3600.0)
+    try:
+        return BidService(policy, settings, storage)
+    except UserError:
+        storage.close()
+        raise
+
+
+def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
+    """Builds the app.
+
+    Args:
+        make_service: is called where and when the app starts.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = make_service()
+        app.state.service = service
+        app.state.batcher = Batcher(service)
+        app.state.metrics = Metrics(service)
+        app.state.bid = BidEndpoint(service, app.state.batcher, app.state.metrics)
+        watching = asyncio.create_task(_watch(service, app.state.metrics))
+        yield
+        watching.cancel()
+        service.close()
+
+    app = FastAPI(title="rllib-seq bid server", version="OpenRTB 2.6", lifespan=lifespan)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    _bid_route(app)
+    _notice_routes(app)
+    _figure_routes(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return _Front(app)
+
+
+class _Front:
+    """The whole application: the token first, then bids, then what FastAPI serves."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            token = self._app.state.service.settings.token
+            if token is not None and not path.startswith(_OPEN) and not authorised(scope, token):
+                refusal = _refusal(401, "give the token: Authorization: Bearer TOKEN")
+                await refusal(scope, receive, send)
+                return
+            if path == BID_PATH and scope["method"] == "POST":
+                await self._app.state.bid(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _bid_route(app: FastAPI) -> None:
+    body = {"content": {"application/json": {"schema": {"$ref": _REF.format(model="BidRequest")}}}}
+
+    @app.post(
+        BID_PATH,
+        response_model=BidResponse,
+        responses={**_PROBLEMS, 204: {"description": "No bid."}},
+        openapi_extra={"requestBody": {**body, "required": True}},
+    )
+    async def bid(request: Request) -> Response:
+        """Bids on the impressions of an OpenRTB 2.6 request, or says why not (`nbr`)."""
+        raise AssertionError("for the documentation alone: see _Front")
+
+
+def _notice_routes(app: FastAPI) -> None:
+    @app.get("/notice/{kind}", responses=_PROBLEMS)
+    async def notice(
+        request: Request,
+        kind: Kind,
+        bid: Annotated[str | None, Query(max_length=200, description="Id of the bid.")] = None,
+        price: Amount = None,
+        value: Amount = None,
+        user: Annotated[str | None, Query(min_length=1, max_length=256)] = None,
+        event: Annotated[str, Query(max_length=128)] = "",
+        reason: Annotated[str, Query(max_length=64)] = "",
+    ) -> Noticed:
+        """Books a win, billing, loss, click, visit or conversion; the second time changes nothing.
+
+        Wins and billings need `bid` and `price` (per thousand, `${AUCTION_PRICE}` filled in),
+        losses and clicks `bid`. Visits and conversions need `bid`, or else `user`, an `event` (an
+        order number, say) and the token; `value` is what a conversion is worth.
+        """
+        service: BidService = app.state.service
+        problem = None
+        if kind in _NOTICE_NEEDS_BID and bid is None:
+            problem = f"a {kind} notice needs the bid's id; give bid="
+        elif kind in ("win", "billing") and price is None:
+            problem = f"a {kind} notice needs price=; fill in ${{AUCTION_PRICE}}"
+        elif bid is None and (user is None or not event):
+            problem = f"a {kind} notice needs bid=, or user= and event="
+        if problem is not None:
+            return _refusal(400, problem)  # type: ignore[return-value]
+        if bid is None and not authorised(request.scope, service.settings.token):
+            return _refusal(401, "a notice about a user needs the token")  # type: ignore[return-value]
+        key = user_key(user, service.settings.user_secret) if user is not None else None
+        try:
+            status = service.notice(
+                kind,
+                bid,
+                key if bid is None else None,
+                None if price is None else price / 1000.0,
+                value,
+                event,
+            )
+        except Exception:  # whatever the storage raises: nothing is booked, the exchange may retry
+            _LOG.exception("a %s notice could not be booked", kind)
+            return _refusal(503, "the state cannot be written; try again")  # type: ignore[return-value]
+        return Noticed(status=status)  # type: ignore[arg-type]
+
+
+def _figure_routes(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Whether the server answers, and with which model."""
+        return {"status": "ok", "model": app.state.service.policy.spec.model.sha256[:12]}
+
+    @app.get("/metrics", responses={401: _PROBLEMS[401]}, response_class=Response)
+    async def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/live", responses={401: _PROBLEMS[401]})
+    async def live() -> dict[str, Any]:
+        """Figures for the page at `/`."""
+        return dict(app.state.metrics.live())
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> str:
+        return PAGE
+
+
+async def _watch(service: BidService, metrics: Metrics) -> None:
+    """Takes over a new export as soon as it is complete; a bad one changes nothing."""
+    folder = Path(service.settings.export)
+
+    def stamp() -> tuple[int, int] | None:
+        try:
+            stat = (folder / SPEC).stat()
+            return stat.st_mtime_ns, stat.st_ino
+        except OSError:
+            return None
+
+    seen = stamp()
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        now = stamp()
+        if now is None or now == seen:
+            continue
+        seen = now
+        try:
+            # In a thread, so that requests are answered meanwhile; taken over between two batches.
+            service.replace(await asyncio.to_thread(load_policy, folder))
+            metrics.reloads["done"] += 1
+            _LOG.warning("took over the new export in %s", folder)
+        except UserError as error:
+            metrics.reloads["refused"] += 1
+            _LOG.error("the export before it goes on bidding: %s", error)
+
+
+def _refusal(code: int, detail: str) -> Response:
+    status, content = problem(code, detail)
+    return Response(content, status, media_type="application/json")
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _refusal(400, first_problem(error.errors()))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        _, shared = models_json_schema([(BidRequest, "validation")], ref_template=_REF)
+        schema["components"]["schemas"] |= shared["$defs"]
+        for path in schema["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)  # they are 400 here
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,59 @@
+"""One process: uvicorn.
+
+- `serve_local`: serves until a signal comes.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from rllib_seq.serving.access import check_exposure
+from rllib_seq.serving.app import create_app, open_service
+from rllib_seq.serving.settings import Settings
+
+__all__ = ["run_uvicorn", "serve_local"]
+
+_MOST_CONNECTIONS = 4096
+
+
+def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
+    """Serves until SIGINT or SIGTERM; requests that are there are answered first.
+
+    Args:
+        settings: of the operator.
+        host: of the socket.
+        port: likewise; 0 for a free one.
+
+    Returns:
+        The totals of the campaign at the end.
+
+    Raises:
+        UserError: something that the operator can mend.
+    """
+    check_exposure(host, settings)
+    service = open_service(settings)  # before anything is said, so that errors are one line
+    model = service.policy.spec.model.sha256[:12]
+    print(f"model {model}, state {settings.state}", file=sys.stderr)
+    gc.freeze()  # what is there stays; collections need not look at it again
+    run_uvicorn(create_app(lambda: service), host, port)
+    return service.money.totals
+
+
+def run_uvicorn(app: ASGIApp, host: str, port: int) -> None:
+    """Runs an app; its logs go to stderr and name no URLs, for these hold ids of bids."""
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="info",
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,  # nobody else says who asks, or where; see --public-url
+    )

@@ -1,0 +1,122 @@
+"""Sessions in memory and in the storage, kept the same.
+
+- `Memory`: users come from the storage when they are needed, and every change is written at once.
+- `CampaignClock`: hours as the simulator counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_seq.serving.money import Money
+from rllib_seq.serving.sessions import Sessions
+from rllib_seq.serving.storage import Change, Storage
+
+__all__ = ["CampaignClock", "Memory"]
+
+Ints = NDArray[np.int64]
+
+_HOUR, _WEEK = 3600.0, 7 * 86400.0
+_MONDAY = 4 * 86400.0  # 5 January 1970 was one
+_PRUNE_SECONDS = 600.0
+
+
+class CampaignClock:
+    """Time of a campaign.
+
+    Args:
+        clock: seconds since the epoch.
+        started: when the campaign was served first, likewise.
+
+    Attributes:
+        start_hour: when that was, in hours since the Monday midnight (UTC) before.
+    """
+
+    def __init__(self, clock: Callable[[], float], started: float) -> None:
+        self.now = clock
+        self._monday = _MONDAY + (started - _MONDAY) // _WEEK * _WEEK
+        self.start_hour = (started - self._monday) / _HOUR
+
+    def hour(self) -> float:
+        """Now, in hours since the Monday midnight (UTC) before the campaign was served first."""
+        return (self.now() - self._monday) / _HOUR
+
+
+class Memory:
+    """What the server remembers.
+
+    Args:
+        sessions: in memory.
+        storage: for ever.
+        money: whose totals change with what is written.
+        ttl_seconds: how long a user is remembered who does not come back.
+    """
+
+    def __init__(
+        self, sessions: Sessions, storage: Storage, money: Money, ttl_seconds: float
+    ) -> None:
+        self.sessions = sessions
+        self._storage, self._money, self._ttl = storage, money, ttl_seconds
+        self._pruned = -np.inf
+        campaign = storage.load_campaign()
+        if campaign is not None:
+            sessions.unpack_campaign(campaign)
+
+    def claim(self, keys: Ints, hour: float) -> Ints:
+        """Rows of different users `[n]`, with what the storage remembers of them."""
+        rows, new = self.sessions.claim(keys, hour)
+        wanted = np.ones_like(new) if self._storage.shared else new
+        places = np.flatnonzero(wanted)
+        if not len(places):
+            return rows
+        found = self._storage.load(keys[places].tolist())
+        here = [i for i, state in zip(places, found, strict=True) if state is not None]
+        gone = [i for i, state in zip(places, found, strict=True) if state is None]
+        if here:
+            self.sessions.unpack(rows[here], [state for state in found if state is not None])
+        if gone:
+            self.sessions.reset(rows[gone])
+        return rows
+
+    def write(
+        self,
+        rows: Ints,
+        keys: list[int],
+        now: float,
+        totals: dict[str, float],
+        notice: tuple[str, float] | None = None,
+        release: int | None = None,
+    ) -> bool:
+        """Writes users who have changed, and what changed with them; see `storage.Change`.
+
+        Args:
+            rows: of the users, `[n]`.
+            keys: of the users, `[n]`.
+            now: seconds since the epoch.
+            totals: what is added to the totals of the campaign.
+            notice: see `Change`.
+            release: see `Change`.
+
+        Returns:
+            False if the notice was known; then nothing is written.
+
+        Raises:
+            Conflict: see `Storage.write`.
+        """
+        versions = self.sessions.versions(rows)
+        self.sessions.changed(rows)
+        states = self.sessions.pack(rows)
+        campaign = None if self._storage.shared else self.sessions.pack_campaign()
+        users = dict(zip(keys, zip(versions, states, strict=True), strict=True))
+        written = self._storage.write(Change(now, users, totals, campaign, notice, release))
+        self._money.refresh()
+        return written
+
+    def prune(self, now: float) -> None:
+        """Lets the storage forget what is too old, every ten minutes."""
+        if now - self._pruned >= _PRUNE_SECONDS:
+            self._pruned = now
+            self._storage.prune(now, now - self._ttl)

@@ -1,0 +1,107 @@
+"""Figures of a server: for Prometheus, and for the live page.
+
+- `Metrics`: reads them off the service when somebody asks; only latencies are written as they come.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from rllib_seq.serving.notices import NOTICES
+from rllib_seq.serving.service import BidService
+
+__all__ = ["Metrics"]
+
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_PREFIX = "rllib_seq_"
+_OUTCOMES = ("counted", "known", "unknown", "ignored")
+
+
+class Metrics:
+    """The figures of one server.
+
+    Args:
+        service: that they are about.
+    """
+
+    def __init__(self, service: BidService) -> None:
+        self._service = service
+        self._registry = CollectorRegistry(auto_describe=False)
+        self.latency = Histogram(
+            _PREFIX + "bid_seconds",
+            "From a whole bid request to its answer.",
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self.reloads = {"done": 0, "refused": 0}
+        self._started = time.time()
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """In Prometheus' format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Any]:
+        """What the registry asks for."""
+        counts = self._service.counts
+        answers = CounterMetricFamily(
+            _PREFIX + "answers", "Answers to impressions, by why.", labels=["why"]
+        )
+        notices = CounterMetricFamily(
+            _PREFIX + "notices", "Notices, by kind and outcome.", labels=["kind", "outcome"]
+        )
+        for name in sorted(counts):
+            kind, _, outcome = name.partition(":")
+            if kind in NOTICES and outcome in _OUTCOMES:
+                notices.add_metric([kind, outcome], counts[name])
+            else:
+                answers.add_metric([name], counts[name])
+        yield answers
+        yield notices
+        campaign = GaugeMetricFamily(
+            _PREFIX + "campaign", "Totals of the campaign, by name.", labels=["total"]
+        )
+        for name, total in self._service.money.totals.items():
+            campaign.add_metric([name], total)
+        yield campaign
+        reloads = CounterMetricFamily(
+            _PREFIX + "reloads", "New exports, by what became of them.", labels=["outcome"]
+        )
+        for outcome, number in self.reloads.items():
+            reloads.add_metric([outcome], number)
+        yield reloads
+        live = self.live()
+        for name, text in (
+            ("users", "Users in memory."),
+            ("evicted", "Users who made room in memory."),
+            ("resident_bytes", "Most memory of the process so far."),
+        ):
+            yield GaugeMetricFamily(_PREFIX + name, text, live[name])
+
+    def live(self) -> dict[str, Any]:
+        """What the live page shows."""
+        service = self._service
+        money, hour = service.money, service.clock.hour()
+        money.refresh()
+        totals = money.totals
+        return {
+            "totals": totals,
+            "win_rate": totals["wins"] / totals["bids"] if totals["bids"] else None,
+            "budget": money.budget if math.isfinite(money.budget) else None,
+            "planned": money.planned(hour),
+            "multiplier": money.multiplier,
+            "users": len(service.sessions),
+            "evicted": service.sessions.evicted,
+            "late": service.counts["late"] + service.counts["withdrawn"],
+            "uptime_seconds": time.time() - self._started,
+            "resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "model": service.policy.spec.model.sha256[:12],
+            "reloads": self.reloads,
+        }

@@ -1,0 +1,148 @@
+"""The policy of an export, run by ONNX Runtime: no torch, no Ray, no pickle.
+
+- `Policy`: windows to actions.
+- `load_policy`: reads, verifies and tests one.
+- `window_inputs`: the step inputs of windows, as `rllib_seq.models.step_inputs` joins them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from rllib_seq.errors import UserError
+from rllib_seq.journeys.store import Window
+from rllib_seq.serving.spec import File, Spec, file_sha256
+
+__all__ = ["TOLERANCE", "Policy", "load_policy", "window_inputs"]
+
+Floats32 = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+TOLERANCE = 1e-5
+"""Between ONNX Runtime and torch, absolute and relative to the output."""
+
+
+class Policy:
+    """A verified policy.
+
+    Args:
+        spec: what it is.
+        session: of ONNX Runtime.
+    """
+
+    def __init__(self, spec: Spec, session: onnxruntime.InferenceSession) -> None:
+        self.spec = spec
+        self._session = session
+
+    def outputs(self, inputs: Floats32, valid: NDArray[np.bool_]) -> Floats32:
+        """`[N, K]` of step inputs `[N, L, width]` and mask `[N, L]`."""
+        feed = {"inputs": inputs, "valid": valid}
+        return np.asarray(self._session.run(["outputs"], feed)[0])
+
+    def act(self, observation: Floats32, past: Window) -> Ints:
+        """The greedy actions, flat (see `join_parts`), `[N]`.
+
+        Args:
+            observation: `[N, D]`, now.
+            past: the L steps before.
+        """
+        outputs = self.outputs(*window_inputs(self.spec, observation, past))
+        sizes = self.spec.action_sizes
+        blocks = np.split(outputs, np.cumsum(sizes)[:-1], axis=1)
+        return join_parts([block.argmax(axis=1) for block in blocks], sizes)
+
+
+def window_inputs(
+    spec: Spec, observation: Floats32, past: Window
+) -> tuple[Floats32, NDArray[np.bool_]]:
+    """Step inputs `[N, L, width]`, zero where not valid, and the mask `[N, L]`.
+
+    A step input is the observation, the one-hot action and the reward of the step before; both are
+    zero at the first step of a stream.
+
+    Args:
+        spec: which parts there are.
+        observation: `[N, D]`, now.
+        past: the L steps before.
+    """
+    rows, dim = observation.shape
+    length, sizes = spec.window_length, spec.action_sizes
+    inputs = np.zeros((rows, length, spec.input_width), np.float32)
+    inputs[:, :-1, :dim] = past.states[:, 1:]
+    inputs[:, -1, :dim] = observation
+    valid = np.ones((rows, length), np.bool_)
+    valid[:, :-1] = past.valid[:, 1:]
+    if spec.prev_action:
+        # The step before that of slot i is step i of the past.
+        row, slot = np.nonzero(past.valid)
+        offset = dim
+        for part, size in zip(split_parts(past.actions[row, slot], sizes), sizes, strict=True):
+            inputs[row, slot, offset + part] = 1.0
+            offset += size
+    if spec.prev_reward:
+        inputs[:, :, -1] = past.rewards
+    return inputs, valid
+
+
+def split_parts(flat: NDArray[Any], sizes: list[int]) -> list[Ints]:
+    """The parts of flat actions: `join_parts` backwards."""
+    parts = []
+    rest = flat.astype(np.int64)
+    for size in reversed(sizes):
+        rest, part = np.divmod(rest, size)
+        parts.append(part)
+    return parts[::-1]
+
+
+def join_parts(parts: list[Ints], sizes: list[int]) -> Ints:
+    """One number for actions of several parts, the last part running fastest."""
+    flat = np.zeros_like(parts[0], np.int64)
+    for part, size in zip(parts, sizes, strict=True):
+        flat = flat * size + part
+    return flat
+
+
+def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
+    """Loads an export, after it has passed its self-test.
+
+    Args:
+        folder: of the export.
+        spec: to take instead of the one in the folder.
+
+    Raises:
+        UserError: it is damaged, or does not do here what it did where it was exported.
+    """
+    spec = spec or Spec.read(folder)
+    model, selftest = (_verified(folder, file) for file in (spec.model, spec.selftest))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
+        policy = Policy(spec, session)
+        with np.load(selftest, allow_pickle=False) as test:
+            got = policy.outputs(test["inputs"], test["valid"])
+            wanted = test["outputs"]
+    except Exception as error:  # of ONNX Runtime: it has a dozen classes without a common base
+        raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
+    if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+        raise UserError(
+            f"the model of {str(folder)!r} fails its self-test on this machine; export it again"
+        )
+    return policy
+
+
+def _verified(folder: Path, file: File) -> Path:
+    path = folder / file.name
+    if Path(file.name).name != file.name or not path.is_file():
+        raise UserError(f"{str(folder)!r} lacks its file {file.name!r}; export it again")
+    if file_sha256(path) != file.sha256:
+        raise UserError(f"{str(path)!r} is damaged (its SHA-256 differs); export it again")
+    return path

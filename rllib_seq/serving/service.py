@@ -1,0 +1,283 @@
+"""From bid requests to bids, and from notices to books; no HTTP, no Ray.
+
+- `BidService`: policy, sessions, budget and storage put together.
+- `Ask`, `Answer`: one request and what is said to it.
+- `user_key`: what stands for a user.
+
+Nothing here waits: a call does its work and returns. Calls come one after the other; that, and that
+no call asks twice for one user, keeps the requests of a user in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rllib_seq.errors import UserError
+from rllib_seq.serving.bid_ids import Bid, BidSigner
+from rllib_seq.serving.memory import CampaignClock, Memory
+from rllib_seq.serving.money import Money
+from rllib_seq.serving.notices import ATTEMPTS, Notices
+from rllib_seq.serving.policy import Policy, split_parts
+from rllib_seq.serving.sessions import Sessions
+from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.storage import Change, Conflict, Hold, Storage
+from rllib_seq.serving.trajectories import TrajectoryWriter
+
+__all__ = ["Answer", "Ask", "BidService", "user_key"]
+
+Ints = NDArray[np.int64]
+
+_HOUR = 3600.0
+
+
+class Ask(NamedTuple):
+    """A bid request, as far as it matters here."""
+
+    user: int
+    """See `user_key`."""
+    channel: int
+    segment: int
+    device: int
+    floor: float
+    """Currency units per impression."""
+
+
+class Answer(NamedTuple):
+    """What is said to a request."""
+
+    bid: Bid | None
+    """None: no bid."""
+    why: str
+    """"bid", or why there is none: "policy", "floor", "cap", "budget", "over"."""
+
+
+class BidService:
+    """A bidder that remembers.
+
+    Args:
+        policy: that bids.
+        settings: of the operator.
+        storage: what must survive.
+        clock: seconds since the epoch.
+
+    Raises:
+        UserError: the settings do not fit the policy's world.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        settings: Settings,
+        storage: Storage,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        spec = policy.spec
+        preset = spec.config.build_preset()
+        self.settings = settings
+        self.channels = spec.config.build_layout(preset).channels
+        self.segments = preset.users.audience.segments
+        self.devices = preset.users.audience.devices
+        self.creatives = preset.users.creatives.names
+        self.counts: Counter[str] = Counter()
+        """Since the start: answers by why, notices by kind and what became of them."""
+        self._policy = policy
+        self._actions = spec.config.build_actions(preset)
+        self._storage = storage
+        self.clock = CampaignClock(
+            clock, float(storage.constant("started", repr(clock()).encode()))
+        )
+        budget = settings.budget if settings.budget is not None else spec.facts["budget"]
+        ends = settings.flight_hours if settings.flight_hours is not None else preset.flight_hours
+        self._end_hour = self.clock.start_hour + ends
+        self.money = Money(
+            storage,
+            math.inf if budget is None else budget,
+            self.clock.start_hour,
+            ends if math.isfinite(ends) else preset.length_hours,
+            settings,
+        )
+        self.sessions = Sessions(spec, settings.max_users, settings.session_hours, settings.cap)
+        self.memory = Memory(self.sessions, storage, self.money, settings.session_hours * _HOUR)
+        self._signer = BidSigner(storage.constant("secret", secrets.token_bytes(32)))
+        self._random = np.random.default_rng()
+        self._record = TrajectoryWriter(settings.record) if settings.record else None
+        self._notices = Notices(
+            *(self.memory, storage, self._signer, settings, self.clock),
+            *(spec.facts["conversion_value"], self.counts, self._record),
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """That bids."""
+        return self._policy
+
+    def replace(self, policy: Policy) -> None:
+        """Lets another policy bid from now on; sessions stay.
+
+        Raises:
+            UserError: it sees or does other things than the one before.
+        """
+        if not self._policy.spec.same_interface(policy.spec):
+            raise UserError(
+                "the new export has other spaces, window or world than the one that is served; "
+                "start another server for it"
+            )
+        self._policy = policy
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether all requests are steps of one stream."""
+        return self._policy.spec.stream == "campaign"
+
+    def answer(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Answers requests of different users.
+
+        Raises:
+            Conflict: others kept changing the same users (only with a shared storage).
+        """
+        now = self.clock.now()
+        self.memory.prune(now)
+        for attempt in range(ATTEMPTS):
+            try:
+                answers = self._answer(asks, now)
+                break
+            except Conflict:
+                # What was set aside for these bids is free again when the holds end.
+                if attempt == ATTEMPTS - 1:
+                    raise
+        for answer in answers:
+            self.counts[answer.why] += 1
+        return answers
+
+    def _answer(self, asks: Sequence[Ask], now: float) -> list[Answer]:
+        columns = [np.array(column) for column in zip(*asks, strict=True)]
+        asked = SimpleNamespace(**dict(zip(Ask._fields, columns, strict=True)))
+        hour, n = self.clock.hour(), len(asks)
+        keys = asked.user
+        rows = self.memory.claim(keys, hour)
+        self.money.pace(hour)
+        observation = self.sessions.observe(
+            rows, keys, asked, hour, self.money.budget_left(), self.money.flight_left(hour)
+        )
+        actions = self._explored(self._policy.act(observation, self.sessions.past(keys)))
+        amounts, creatives = self._decode(actions, asked.segment)
+        why = np.array(["bid"] * n, dtype=object)
+        why[amounts <= 0] = "policy"
+        amounts = amounts * self.money.multiplier
+        for reason, refused in (
+            ("floor", amounts < asked.floor),
+            ("cap", self.sessions.capped(rows, hour, self.settings.cap_hours)),
+            ("over", np.full(n, hour >= self._end_hour)),
+        ):
+            why[(why == "bid") & refused] = reason
+        bids = self._bids(asked, rows, amounts, creatives, why, now)
+        requests = self.sessions.step(rows, keys, asked, observation, actions, hour)
+        bids = {i: bid._replace(request=int(requests[i])) for i, bid in bids.items()}
+        for i, bid in bids.items():
+            until = hour + self.settings.hold_seconds / _HOUR
+            self.sessions.hold(int(rows[i]), bid.number, hour, until)
+        self.memory.write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
+        if self._record is not None:
+            self._record.steps(keys, requests, hour, observation, actions)
+        return [Answer(bids.get(i), str(why[i])) for i in range(n)]
+
+    def _explored(self, actions: Ints) -> Ints:
+        if self.settings.explore == 0:
+            return actions
+        number = math.prod(self._policy.spec.action_sizes)
+        drawn = self._random.random(len(actions)) < self.settings.explore
+        return np.where(drawn, self._random.integers(number, size=len(actions)), actions)
+
+    def _decode(self, actions: Ints, segment: Ints) -> tuple[NDArray[np.float64], Ints]:
+        parts = split_parts(actions, self._policy.spec.action_sizes)
+        flat = parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
+        return self._actions.decode(flat, segment)
+
+    def _bids(
+        self, asked: Any, rows: Ints, amounts: Any, creatives: Ints, why: Any, now: float
+    ) -> dict[int, Bid]:
+        """The bids that the budget allows, by place; changes `why` of the others."""
+        until = now + self.settings.hold_seconds
+        wanted = [
+            (
+                i,
+                Bid(
+                    *(secrets.randbits(63), int(asked.user[i]), 0, int(asked.channel[i])),
+                    *(int(creatives[i]), float(amounts[i]), until),
+                ),
+            )
+            for i in np.flatnonzero(why == "bid").tolist()
+        ]
+        holds = [Hold(bid.number, bid.amount, until) for _, bid in wanted]
+        made = self.money.hold(holds, now)
+        why[[i for (i, _), is_made in zip(wanted, made, strict=True) if not is_made]] = "budget"
+        return {i: bid for (i, bid), is_made in zip(wanted, made, strict=True) if is_made}
+
+    def sign(self, bid: Bid) -> str:
+        """The id of a bid."""
+        return self._signer.sign(bid)
+
+    def withdraw(self, bid: Bid) -> None:
+        """Takes back a bid that has not left: its answer would be late."""
+        self.counts["withdrawn"] += 1
+        row = self.sessions.find(bid.user)
+        if row is not None:
+            self.sessions.release(row, bid.number, None)
+        self._storage.write(Change(self.clock.now(), totals={"bids": -1.0}, release=bid.number))
+
+    def notice(
+        self,
+        kind: str,
+        bid_id: str | None = None,
+        user: int | None = None,
+        price: float | None = None,
+        value: float | None = None,
+        event: str = "",
+    ) -> str:
+        """Books what happened.
+
+        Args:
+            kind: one of `NOTICES`.
+            bid_id: of the bid that it is about.
+            user: without a bid, the user; for visits and conversions.
+            price: of a win, currency units per impression.
+            value: of a conversion, currency units; None: as in the training.
+            event: tells visits and conversions of one bid or user apart.
+
+        Returns:
+            "counted"; "known": it was counted before; "unknown": no such bid; or "ignored".
+
+        Raises:
+            Conflict: others kept changing the same user (only with a shared storage).
+        """
+        return self._notices.book(kind, bid_id, user, price, value, event)
+
+    def close(self) -> None:
+        """Writes what is left and lets go of the storage."""
+        if self._record is not None:
+            self._record.close()
+        self._storage.close()
+
+
+def user_key(name: str, secret: str | None) -> int:
+    """What stands for a user id, 64 bits: a keyed hash, from which nobody gets the id back.
+
+    Two of a million users share a key with a chance of 3e-8.
+
+    Args:
+        name: the id.
+        secret: the key, any length; None: everybody who guesses an id can check the guess.
+    """
+    key = b"" if secret is None else hashlib.blake2b(secret.encode()).digest()
+    digest = hashlib.blake2b(name.encode(), key=key, digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)

@@ -1,0 +1,324 @@
+"""What the server remembers of every user, in bounded memory.
+
+- `Sessions`: windows, counts and signals of up to `capacity` users, and the counts of the campaign.
+
+The counts are the simulator's own (`envs.ad_auction.tracking`), and so is the builder of
+observations: what a policy was trained on is what it is served.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.ad_auction import features
+from envs.ad_auction.campaign import Groups
+from envs.ad_auction.signals import Signals
+from envs.ad_auction.state import Served
+from envs.ad_auction.tracking import Tracker, exposure_at, wear_out
+from envs.ad_auction.users import Reaction
+from rllib_seq.journeys.store import SequenceStore, Window
+from rllib_seq.serving.spec import Spec
+
+__all__ = ["Sessions"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_CAMPAIGN = np.zeros(1, np.int64)  # the key and the row of the only stream
+# Of a user, as `envs.ad_auction.state.UserState` has them, and as they are for a new one.
+_SEEN: dict[str, Any] = {
+    "version": 0,
+    "request": 0,
+    "number": 0,
+    "segment": 0,
+    "device": 0,
+    "clicked": False,
+    "visited": False,
+    "last_profit": 0.0,
+    "exposure": 0.0,
+    "shown_hour": 0.0,
+    "shown_creative": -1,
+    "repeats": 0,
+}
+
+
+class Sessions:
+    """The memory of a bid server.
+
+    Args:
+        spec: of the policy.
+        capacity: users in memory at a time; who was seen least recently makes room.
+        ttl_hours: a user who has not been seen for so long starts anew.
+        cap: most impressions that a frequency cap counts; 0 for none.
+    """
+
+    def __init__(self, spec: Spec, capacity: int, ttl_hours: float, cap: int) -> None:
+        preset = spec.config.build_preset()
+        self._layout = spec.config.build_layout(preset)
+        self._half_life = preset.users.creatives.half_life_hours
+        self._value, self._price_of_budget = preset.value, 1.0 + preset.shadow_price
+        channels = len(self._layout.channels)
+        tracker = Tracker(capacity, 1, channels) if self._layout.kind == "full" else None
+        counts = tracker.user_arrays() if tracker else {}
+        blank = _record(counts, cap)
+        dim = len(spec.facts["observation"])
+        self._of_user = spec.stream == "user"
+        length = spec.window_length if self._of_user else 1
+        self._store = SequenceStore(capacity, length, dim if self._of_user else 1, ttl_hours, blank)
+        self._windows = self._store
+        if not self._of_user:
+            self._windows = SequenceStore(1, spec.window_length, dim)
+            self._windows.claim(_CAMPAIGN, 0.0)
+        records = self._store.records
+        self._seen: Any = SimpleNamespace(**{name: records[name] for name in _SEEN})
+        self._cap = {name: records[name] for name in ("shown", "held", "held_until") if cap}
+        if tracker is not None:
+            for name in counts:
+                setattr(tracker, name, records[name])
+        self._tracker = tracker
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all users, taken at the start and constant."""
+        return self._store.nbytes
+
+    @property
+    def evicted(self) -> int:
+        """Users who made room."""
+        return self._store.evicted_lru + self._store.evicted_ttl
+
+    def claim(self, keys: Ints, hour: float) -> tuple[Ints, Bools]:
+        """Rows of different users `[n]`, and who was not in memory `[n]`."""
+        return self._store.claim(keys, hour)
+
+    def find(self, key: int) -> int | None:
+        """The row of a user, if he is in memory."""
+        rows, known = self._store.find([key])
+        return int(rows[0]) if known[0] else None
+
+    def reset(self, rows: Ints) -> None:
+        """Makes new users of them."""
+        self._store.reset(rows)
+
+    def pack(self, rows: Ints) -> list[bytes]:
+        """All that is remembered of users; begins with the version, eight bytes."""
+        return self._store.pack(rows)
+
+    def unpack(self, rows: Ints, packed: list[bytes]) -> None:
+        """Users as they were packed."""
+        self._store.unpack(rows, packed)
+
+    def versions(self, rows: Ints) -> list[int]:
+        """How often each was changed."""
+        return self._seen.version[rows].tolist()
+
+    def changed(self, rows: Ints) -> None:
+        """Raises the versions."""
+        self._seen.version[rows] += 1
+
+    def pack_campaign(self) -> bytes:
+        """What is remembered of the campaign and not of a user."""
+        arrays = self._tracker.campaign_state() if self._tracker else []
+        parts = [array.tobytes() for array in arrays]
+        if not self._of_user:
+            parts += self._windows.pack(_CAMPAIGN)
+        return b"".join(parts)
+
+    def unpack_campaign(self, packed: bytes) -> None:
+        """The campaign as it was packed."""
+        start = 0
+        for array in self._tracker.campaign_state() if self._tracker else []:
+            part = packed[start : start + array.nbytes]
+            array[...] = np.frombuffer(part, array.dtype).reshape(array.shape)
+            start += array.nbytes
+        if not self._of_user:
+            self._windows.unpack(_CAMPAIGN, [packed[start:]])
+
+    def observe(
+        self,
+        rows: Ints,
+        keys: Ints,
+        asked: Any,
+        hour: float,
+        budget_left: float,
+        flight_left: float,
+    ) -> NDArray[np.float32]:
+        """Observations of requests of different users, float32 `[n, D]`.
+
+        Args:
+            rows: of the users.
+            keys: of the users.
+            asked: has `channel`, `segment` and `device`, `[n]` each.
+            hour: now, since the Monday midnight before the campaign started.
+            budget_left: share.
+            flight_left: share.
+        """
+        seen, n = self._seen, len(rows)
+        seen.number[rows] = keys
+        seen.segment[rows] = asked.segment
+        seen.device[rows] = asked.device
+        counted = {}
+        if self._tracker is not None:
+            hours, campaign = np.full(n, hour), np.zeros(n, np.int64)
+            exposure = exposure_at(seen, rows, hours, self._half_life)
+            counted = self._tracker.signals(seen, rows, campaign, hours, exposure)
+        signals = Signals(
+            asked.channel,
+            seen.clicked[rows],
+            seen.visited[rows],
+            seen.last_profit[rows],
+            np.full(n, budget_left),
+            np.full(n, flight_left),
+            **counted,
+        )
+        return features.build(self._layout, signals)
+
+    def past(self, keys: Ints) -> Window:
+        """The steps of the streams before, `[n, L, ...]`."""
+        return self._windows.fetch(keys if self._of_user else np.zeros(len(keys), np.int64))
+
+    def step(
+        self,
+        rows: Ints,
+        keys: Ints,
+        asked: Any,
+        observation: NDArray[np.float32],
+        actions: Ints,
+        hour: float,
+    ) -> Ints:
+        """Books requests; nothing is known yet of what will come of them.
+
+        Returns:
+            The number of each request among its user's, from 0, `[n]`.
+        """
+        seen, n = self._seen, len(rows)
+        hours, nothing = np.full(n, hour), np.zeros(n)
+        streams = keys if self._of_user else np.zeros(n, np.int64)
+        self._windows.append(streams, observation, actions, nothing, hours)
+        request = seen.request[rows].copy()
+        if self._tracker is not None:
+            never, zero = np.zeros(n, np.bool_), np.zeros(n, np.int64)
+            served = Served(
+                *(rows, zero, Groups.of(zero, 1), hours, request, zero, asked.channel, zero),
+                *(nothing, nothing, never, nothing),
+            )
+            self._tracker.request(
+                served, Reaction(never, never, never, never, zero, nothing, nothing)
+            )
+        seen.request[rows] = request + 1
+        seen.clicked[rows] = seen.visited[rows] = False
+        seen.last_profit[rows] = 0.0
+        return request
+
+    def win(
+        self, row: int, hour: float, request: int, channel: int, creative: int, paid: float
+    ) -> None:
+        """Books an impression.
+
+        Args:
+            row: of the user.
+            hour: now.
+            request: the number of the request, see `step`.
+            channel: of it.
+            creative: that is shown.
+            paid: currency units.
+        """
+        seen, rows = self._seen, np.array([row])
+        last = request == seen.request[row] - 1
+        reward = self.reward_of_spend(paid)
+        if last:
+            seen.last_profit[row] = reward / self._value
+        if self._tracker is not None:
+            wear_out(seen, rows, np.array([hour]), np.array([creative]), self._half_life)
+            self._tracker.win(row, hour, channel, paid, last)
+        self.pay(row, reward)
+
+    def click(self, row: int, hour: float, request: int) -> None:
+        """Books a click on the impression of a request."""
+        self._seen.clicked[row] |= request == self._seen.request[row] - 1
+        if self._tracker is not None:
+            self._tracker.click(row, hour)
+
+    def visit(self, row: int, hour: float) -> None:
+        """Books a visit of the site."""
+        self._seen.visited[row] = True
+        if self._tracker is not None:
+            self._tracker.visit(row, hour)
+
+    def convert(self, row: int, hour: float, value: float) -> None:
+        """Books a conversion and what it is worth."""
+        if self._tracker is not None:
+            self._tracker.convert(np.array([row]), np.array([hour]))
+        self.pay(row, value)
+
+    def pay(self, row: int, reward: float) -> None:
+        """Adds to the reward of the stream's last step."""
+        self._windows.credit(np.array([row]) if self._of_user else _CAMPAIGN, [reward])
+
+    def reward_of_spend(self, paid: float) -> float:
+        """What money that was spent counts for, with the price of budget."""
+        return -self._price_of_budget * paid
+
+    def segment(self, row: int) -> int:
+        """Of the user's last request."""
+        return int(self._seen.segment[row])
+
+    def last_request(self, row: int) -> int:
+        """The number of a user's last request; -1 before the first."""
+        return int(self._seen.request[row]) - 1
+
+    def capped(self, rows: Ints, hour: float, period_hours: float) -> Bools:
+        """Whose impressions, and bids that may become some, are as many as the cap allows, `[n]`.
+
+        Args:
+            rows: of the users.
+            hour: now.
+            period_hours: that the cap counts in.
+        """
+        if not self._cap:
+            return np.zeros(len(rows), np.bool_)
+        shown = self._cap["shown"][rows] > hour - period_hours
+        held = self._cap["held_until"][rows] > hour
+        return shown.sum(axis=1) + held.sum(axis=1) >= shown.shape[1]
+
+    def hold(self, row: int, bid: int, hour: float, until: float) -> None:
+        """Counts a bid for the cap until an hour, or until it is known what became of it."""
+        if self._cap:
+            place = int(np.argmin(self._cap["held_until"][row]))  # a free one: he is not capped
+            self._cap["held"][row, place] = bid
+            self._cap["held_until"][row, place] = until
+
+    def release(self, row: int, bid: int, shown_hour: float | None) -> None:
+        """It is known what became of a bid: an impression at an hour, or None."""
+        if not self._cap:
+            return
+        self._cap["held_until"][row][self._cap["held"][row] == bid] = -np.inf
+        if shown_hour is not None:
+            shown = self._cap["shown"][row]
+            shown[np.argmin(shown)] = shown_hour
+
+
+def _record(counts: dict[str, NDArray[Any]], cap: int) -> np.void:
+    """A new user."""
+    fields: list[tuple[Any, ...]] = []
+    values: list[Any] = []
+    for name, value in _SEEN.items():
+        fields.append((name, np.asarray(value).dtype))
+        values.append(value)
+    for name, array in counts.items():
+        fields.append((name, array.dtype, array.shape[1:]))
+        values.append(array[0])
+    if cap:
+        fields += [("shown", np.float64, (cap,)), ("held", np.int64, (cap,))]
+        fields += [("held_until", np.float64, (cap,))]
+        values += [np.full(cap, -np.inf), np.zeros(cap, np.int64), np.full(cap, -np.inf)]
+    blank: np.void = np.array([tuple(values)], np.dtype(fields))[0]
+    return blank

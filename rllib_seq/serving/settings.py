@@ -1,0 +1,98 @@
+"""What an operator chooses.
+
+- `Settings`: every choice with its default, checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from rllib_seq.errors import UserError
+
+__all__ = ["PACING", "Settings"]
+
+PACING = ("none", "proportional", "pid", "dual")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a bid server.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    export: str
+    """Folder of the export; a new one that is written there is taken over at once."""
+    state: str = "bid-server.sqlite"
+    """Where spend, notices and sessions are kept: a file, `:memory:`, or `redis://HOST:PORT/DB`."""
+    budget: float | None = None
+    """Hard limit on spend in currency units; None: that of the world of the training."""
+    flight_hours: float | None = None
+    """How long the campaign runs from the first start on; None: as in the training."""
+    currency: str = "USD"
+    """Of prices; other requests get no bid. Prices over HTTP are per thousand impressions."""
+    max_users: int = 131_072
+    """Users in memory; the others are in the state file or in Redis."""
+    session_hours: float = 720.0
+    """A user who has not been seen for so long starts anew."""
+    tmax_ms: float = 100.0
+    """Most time for an answer, unless the request's own `tmax` is shorter."""
+    margin_ms: float = 5.0
+    """Of that, kept for the way back."""
+    max_batch: int = 64
+    """Most users in one run of the model."""
+    hold_seconds: float = 300.0
+    """How long a bid holds (`exp`): until then, or until a notice, its budget is set aside."""
+    cap: int = 0
+    """Most impressions per user within `cap_hours`; 0: no frequency cap."""
+    cap_hours: float = 24.0
+    charge: str = "win"
+    """What spends: the first of "win" and "billing" notices, or "billing" alone."""
+    pacing: str = "none"
+    """A rule of `envs.ad_auction.pacing` that scales the policy's bids; needs a budget."""
+    pacing_minutes: float = 30.0
+    """How often it decides."""
+    explore: float = 0.0
+    """Share of requests that get a random action, for what is to be learned from the records."""
+    record: str | None = None
+    """Folder for served trajectories (Parquet), which `rllib-seq train --offline` reads."""
+    public_url: str = ""
+    """Where exchanges and sites reach this server; begins the URLs of notices."""
+    token: str | None = None
+    """What requests must show; needed unless the server is reached from this machine alone."""
+    user_secret: str | None = None
+    """Key of the hash that stands for user ids; None: a public hash."""
+    max_body_bytes: int = 65_536
+    """Larger bodies are refused."""
+    body_seconds: float = 5.0
+    """A body that takes longer to come is refused."""
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            option = "--" + field.name.replace("_", "-")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            lowest = 0.0 if field.name in _MAY_BE_ZERO else math.ulp(0.0)
+            if not lowest <= value < math.inf:
+                rule = "of at least 0" if lowest == 0 else "above 0"
+                raise UserError(f"{option} is {value}; give a number {rule}")
+        if self.explore > 1:
+            raise UserError(f"--explore is {self.explore}; give a share from 0 to 1")
+        if self.margin_ms >= self.tmax_ms:
+            raise UserError(
+                f"--margin-ms is {self.margin_ms}; give less than --tmax-ms, {self.tmax_ms}"
+            )
+        if self.pacing not in PACING:
+            raise UserError(f"--pacing is {self.pacing!r}; choose one of: {', '.join(PACING)}")
+        if self.charge not in ("win", "billing"):
+            raise UserError(f"--charge is {self.charge!r}; choose one of: win, billing")
+        if self.token is not None and len(self.token) < 16:
+            raise UserError("--token is shorter than 16 characters; give a longer one")
+
+
+_MAY_BE_ZERO = ("budget", "cap", "margin_ms", "explore")

@@ -1,0 +1,142 @@
+"""What must survive a crash, and what several servers share.
+
+- `Storage`: the interface; `open_storage` finds the implementation.
+- `Hold`: budget that is set aside for a bid until it is known what became of it.
+- `Change`: what one step of the server writes, all of it or nothing.
+
+The rule behind it: nothing leaves the server, neither a bid nor the answer to a notice, before what
+it stands for is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from rllib_seq.errors import UserError
+
+__all__ = ["TOTALS", "Change", "Conflict", "Hold", "Storage", "open_storage"]
+
+TOTALS = (
+    *("requests", "bids", "wins", "losses", "clicks", "visits", "conversions"),
+    *("spend", "value"),
+)
+"""Of a campaign: counts, and currency units."""
+
+
+class Hold(NamedTuple):
+    """Budget set aside for a bid."""
+
+    bid: int
+    amount: float
+    """Currency units."""
+    until: float
+    """Seconds since the epoch; free again from then on."""
+
+
+class Conflict(Exception):
+    """Another server has changed these users in the meantime; nothing was written."""
+
+    def __init__(self, keys: list[int]) -> None:
+        super().__init__(f"{len(keys)} users were changed by another server")
+        self.keys = keys
+
+
+@dataclass
+class Change:
+    """What is written together."""
+
+    now: float
+    """Seconds since the epoch."""
+    sessions: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    """By user: the version before, and everything after."""
+    totals: dict[str, float] = field(default_factory=dict)
+    """Added to the totals."""
+    campaign: bytes | None = None
+    """Signals of the campaign; a storage that is shared does not keep them."""
+    notice: tuple[str, float] | None = None
+    """What it is about, and until when it is kept, seconds since the epoch."""
+    release: int | None = None
+    """A bid whose budget is no longer set aside."""
+
+
+class Storage(Protocol):
+    """Where state is kept."""
+
+    shared: bool
+    """Other servers write, too."""
+
+    def constant(self, name: str, value: bytes) -> bytes:
+        """Sets a value if there is none yet, and returns the one that there is."""
+
+    def load(self, keys: Sequence[int]) -> list[bytes | None]:
+        """What is remembered of users."""
+
+    def load_campaign(self) -> bytes | None:
+        """The signals of the campaign, if they are kept."""
+
+    def totals(self) -> dict[str, float]:
+        """The totals of the campaign, by name."""
+
+    def held(self, now: float) -> float:
+        """Budget that is set aside, currency units."""
+
+    def hold(self, holds: Sequence[Hold], budget: float, now: float) -> list[bool]:
+        """Sets budget aside for bids, one after the other, as long as spend and holds allow.
+
+        Args:
+            holds: what is wanted.
+            budget: hard limit, currency units.
+            now: seconds since the epoch; older holds are free.
+
+        Returns:
+            Which were set aside.
+        """
+
+    def known(self, notice: str) -> bool:
+        """Whether a notice was written before."""
+
+    def write(self, change: Change) -> bool:
+        """Writes a change; False if its notice was known, and then nothing is written.
+
+        Raises:
+            Conflict: a user has another version than the change says.
+        """
+
+    def prune(self, now: float, seen_before: float) -> None:
+        """Forgets notices that are too old, and users who were last seen before."""
+
+    def close(self) -> None:
+        """Lets go."""
+
+
+def open_storage(url: str, fingerprint: str, ttl_seconds: float) -> Storage:
+    """Opens the state of a server.
+
+    Args:
+        url: `redis://HOST:PORT/DB`, the path of an SQLite file, or `:memory:`.
+        fingerprint: of the spaces; a state of another kind is refused.
+        ttl_seconds: how long a user is remembered.
+
+    Raises:
+        UserError: it cannot be opened, or another server or policy has it.
+    """
+    storage: Storage
+    if url.startswith(("redis://", "rediss://")):
+        from rllib_seq.serving.redis_storage import RedisStorage
+
+        storage = RedisStorage(url, ttl_seconds)
+    elif "://" in url:
+        raise UserError(f"state {url!r} is neither redis:// nor a file; give one of them")
+    else:
+        from rllib_seq.serving.sqlite_storage import SQLiteStorage
+
+        storage = SQLiteStorage(url)
+    found = storage.constant("fingerprint", fingerprint.encode()).decode()
+    if found != fingerprint:
+        storage.close()
+        raise UserError(
+            f"state {url!r} belongs to a policy with other spaces; give another --state"
+        )
+    return storage

@@ -1,0 +1,159 @@
+"""RLlib's results as rows of progress; the same for a run and for a trial of a sweep.
+
+- `Iterations`: an algorithm, one row after the other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.metrics import ALL_MODULES
+
+from envs.ad_auction.oracles import BayesBids
+from envs.ad_auction.presets import AuctionConfig
+from envs.ad_auction.simulator import AuctionSimulator, play
+from envs.ad_auction.values import full_information
+from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, heed_workers
+from rllib_seq.training.run_folder import Row
+
+__all__ = ["COLUMNS", "START", "Iterations", "bayes_profit"]
+
+START: Row = {"iteration": 0, "steps": 0, "seconds": 0.0}
+"""Where a run stands before its first iteration."""
+
+COLUMNS = (
+    "iteration",
+    "steps",
+    "seconds",
+    "steps_per_second",
+    "episode_return",
+    "profit_per_user",
+    "pct_of_bayes",
+    "entropy",
+    "policy_loss",
+    "value_loss",
+    "value_explained_variance",
+    "grad_norm",
+)
+"""What a row of progress holds."""
+
+_PAUSE_SECONDS = 0.05  # for the workers' sake, where an iteration brought nothing
+
+
+class Iterations:
+    """Trains an algorithm and says after each iteration where it stands.
+
+    Args:
+        algorithm: built, and restored if the run is resumed.
+        row: where it stands.
+        world: of the ad auction, for the profit in % of the Bayes policy; None for other envs.
+
+    Attributes:
+        row: the newest row of progress.
+        waited: seconds since then, in iterations that brought no samples.
+    """
+
+    def __init__(self, algorithm: Algorithm, row: Row, world: AuctionConfig | None) -> None:
+        self._algorithm, self._world = algorithm, world
+        self._bayes = None if world is None else bayes_profit(world)
+        self._learned: dict[str, Any] = {}
+        self._watch, self._told = WorkerWatch(algorithm), Faults()
+        self.row, self.waited = row, 0.0
+
+    def take_faults(self) -> list[str]:
+        """What happened since the last call, after which training goes on; a line for each."""
+        return [*self._watch.check(), *self._told.new()]
+
+    def advance(self) -> Row | None:
+        """Trains one iteration of RLlib.
+
+        Returns:
+            The new row, or None if no samples came in: asynchronous algorithms do not wait.
+
+        Raises:
+            UserError: a worker met data that only the user can mend.
+        """
+        began = time.monotonic()
+        result: dict[str, Any] = heed_workers(self._algorithm.train)
+        steps = _steps(result)
+        self._learned = _learner_stats(result) or self._learned
+        if steps is None or steps == self.row["steps"]:
+            time.sleep(_PAUSE_SECONDS)
+            self.waited += time.monotonic() - began
+            return None
+        seconds = self.waited + time.monotonic() - began
+        self.row = _row(result, self._learned, self.row, steps, seconds, self._world, self._bayes)
+        self.waited, self._learned = 0.0, {}
+        return self.row
+
+
+def bayes_profit(world: AuctionConfig) -> float:
+    """Profit per user of the Bayes policy on campaigns that no training or evaluation plays."""
+    users = 8192
+    simulator = AuctionSimulator(replace(world.with_users(users), reward="sampled"))
+    ledger = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
+    return ledger.profit(simulator.preset.shadow_price) / users
+
+
+def _steps(result: dict[str, Any]) -> int | None:
+    """Agent steps sampled since the start of the run; None if none have come in yet."""
+    steps = result.get("num_agent_steps_sampled_lifetime")  # on the old API stack
+    if steps is None:
+        steps = result.get("env_runners", {}).get(STEPS_SAMPLED)
+    return None if steps is None else int(steps)
+
+
+def _learner_stats(result: dict[str, Any]) -> dict[str, Any]:
+    """What the first policy's learner says of its last update; empty if there was none."""
+    if "info" in result:  # on the old API stack
+        learners = [policy["learner_stats"] for policy in result["info"]["learner"].values()]
+    else:
+        learned = result.get("learners", {})
+        learners = [stats for module, stats in learned.items() if module != ALL_MODULES]
+    return dict(learners[0]) if learners else {}
+
+
+def _row(
+    result: dict[str, Any],
+    learned: dict[str, Any],
+    before: Row,
+    steps: int,
+    seconds: float,
+    world: AuctionConfig | None,
+    bayes: float | None,
+) -> Row:
+    """One row of progress from RLlib's result; None where there is nothing to say yet."""
+    episode_return = _finite(result["env_runners"].get("episode_return_mean"))
+    per_user = None
+    if world is not None and episode_return is not None:
+        per_user = episode_return / world.num_users
+        if world.reward == "regret":
+            per_user += full_information(world.build_preset()).value
+
+    def stat(*names: str) -> float | None:
+        """What algorithms and API stacks call by these names."""
+        return next((_finite(learned[name]) for name in names if name in learned), None)
+
+    return {
+        "iteration": int(before["iteration"] or 0) + 1,
+        "steps": steps,
+        "seconds": round(float(before["seconds"] or 0) + seconds, 3),
+        "steps_per_second": round((steps - int(before["steps"] or 0)) / seconds, 1),
+        "episode_return": episode_return,
+        "profit_per_user": per_user,
+        "pct_of_bayes": None if per_user is None or not bayes else 100 * per_user / bayes,
+        "entropy": stat("entropy"),
+        "policy_loss": stat("policy_loss", "mean_pi_loss"),
+        "value_loss": stat("vf_loss", "qf_loss"),
+        "value_explained_variance": stat("vf_explained_var"),
+        "grad_norm": stat("grad_gnorm", "gradients_default_optimizer_global_norm"),
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,71 @@
+"""The evaluation on a log as people see it: a table in the terminal, the same in the report."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["replay_html", "replay_table"]
+
+_COLUMNS = (
+    *("policy", "clicks", "expected clicks", "over linear", "spend", "of budget", "win rate"),
+    "% of hindsight",
+)
+
+
+def replay_table(evaluation: dict[str, Any]) -> Table:
+    """The policies in `evaluation.json` of a log."""
+    table = Table(title=_title(evaluation), title_justify="left")
+    for i, name in enumerate(_COLUMNS):
+        table.add_column(name, justify="right" if i else "left")
+    for cells in _rows(evaluation):
+        table.add_row(*cells, style="bold" if cells[0] == "trained" else None)
+    return table
+
+
+def replay_html(evaluation: dict[str, Any]) -> list[str]:
+    """The same, and the notes, as parts of a page."""
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    rows = "".join(
+        f"<tr class='{cells[0]}'>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for cells in _rows(evaluation)
+    )
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in evaluation["notes"])
+    return [
+        f"<h2>Comparison</h2><p>{html.escape(_title(evaluation))}</p>"
+        f"<div class=scroll><table><tr>{head}</tr>{rows}</table></div>{notes}"
+    ]
+
+
+def _title(evaluation: dict[str, Any]) -> str:
+    facts = evaluation["log"]
+    days = facts["held_out"]["days"]
+    span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return (
+        f"log, held out: {span} (UTC), {evaluation['episodes']} episodes of about "
+        f"{facts['episode_requests']} requests, budget ratio {facts['budget_ratio']:.4g}, "
+        f"{facts['auction'].replace('_', ' ')}"
+    )
+
+
+def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
+    rows = evaluation["policies"]
+    linear = next(row["expected_clicks"] for row in rows if row["policy"] == "linear")
+    cells = []
+    for row in rows:
+        expected, share = row["expected_clicks"], row["pct_of_full_information"]
+        cells.append(
+            [
+                row["policy"],
+                f"{row['clicks']}",
+                f"{expected:.4f}",
+                f"{100 * (expected / linear - 1):+.1f} %" if linear else "-",
+                f"{row['spend']:,.0f}",
+                f"{100 * row['spend'] / row['budget']:.1f} %",
+                f"{100 * row['win_rate']:.1f} %",
+                "-" if share is None else f"{share:.1f}",
+            ]
+        )
+    return cells

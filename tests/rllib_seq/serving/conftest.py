@@ -1,0 +1,98 @@
+"""Small policies, exported once for all tests of serving."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from gymnasium.spaces import Discrete
+
+from envs.ad_auction import AuctionConfig, AuctionSimulator
+from rllib_seq.models import SequenceRLModule
+from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.service import BidService
+from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.storage import open_storage
+from rllib_seq.training.export import export_network
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests import what stands beside them
+
+SMALL = {
+    "window_length": 4,
+    "d_model": 8,
+    "num_heads": 2,
+    "lstm_layers": 1,
+    "transformer_layers": 1,
+    "feedforward_dim": 8,
+    "head_hidden": 8,
+}
+
+
+class Exported(NamedTuple):
+    """A policy, as RLlib has it and as it is served."""
+
+    module: SequenceRLModule
+    world: AuctionConfig
+    folder: Path
+
+
+def exported(world: AuctionConfig, folder: Path, one_stream: bool = False) -> Exported:
+    simulator = AuctionSimulator(world)
+    torch.manual_seed(0)
+    module = SequenceRLModule(
+        observation_space=simulator.observation_space,
+        action_space=Discrete(len(simulator.preset.bid_levels)),
+        model_config={"sequence_config": SMALL},
+    )
+    with torch.no_grad():  # so that bids differ from step to step
+        for name, weights in module.named_parameters():
+            weights.mul_(0.0 if "bias" in name else 3.0)
+    module.eval()
+    settings = module.config_of_sequence
+    export_network(module.acting_network, settings, world, one_stream, folder, {"test": "small"})
+    return Exported(module, world, folder)
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory):
+    """Raw observations, users are streams, no budget."""
+    return exported(AuctionConfig(num_users=24), tmp_path_factory.mktemp("journey"))
+
+
+@pytest.fixture(scope="session")
+def display(tmp_path_factory):
+    """Full observations, three creatives, a budget, conversions with delay."""
+    world = AuctionConfig(preset="display", num_users=24, observation="full", budget=0.6)
+    return exported(world, tmp_path_factory.mktemp("display"))
+
+
+class Clock:
+    """Time as a test wants it; begins on a Monday."""
+
+    def __init__(self) -> None:
+        self.now = 4 * 86400.0 + 2000 * 7 * 86400.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def serve(clock):
+    """Makes services, and closes them."""
+    made = []
+
+    def make(policy: Exported, state: str = ":memory:", **settings) -> BidService:
+        storage = open_storage(state, "test", 1e7)
+        chosen = Settings(export=str(policy.folder), state=state, max_users=512, **settings)
+        made.append(BidService(load_policy(policy.folder), chosen, storage, clock))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()

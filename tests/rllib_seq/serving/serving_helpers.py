@@ -1,0 +1,128 @@
+"""A server in a thread or a process and how to talk to it; a policy that always bids."""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+
+from rllib_seq.serving.app import create_app, open_service
+from rllib_seq.serving.service import Ask
+
+HOUR = 3600.0
+LEAN = Path(__file__).with_name("serving_lean.py")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, port, token=None):
+        self.port = port
+        self.headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+
+    def __call__(self, method, path, body=None, **headers):
+        """Status, headers and body (JSON if it is some)."""
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        self._connection.request(method, path, body, {**self.headers, **headers})
+        answer = self._connection.getresponse()
+        content = answer.read()
+        with contextlib.suppress(ValueError):
+            content = json.loads(content)
+        return answer.status, content
+
+    def bid(self, user, **changes):
+        """One bid request of a user; a fleet keeps him on one replica."""
+        request = request_of(user, **changes)
+        return self("POST", "/openrtb2/bid", request, **{"x-session-id": user})
+
+    def close(self):
+        self._connection.close()
+
+
+def request_of(user, channel="display", floor=0.0, **changes):
+    imp = {"id": "1", "banner": {"w": 300, "h": 250}, "ext": {"channel": channel}}
+    return {"id": "r", "imp": [{**imp, "bidfloor": floor}], "user": {"id": user}, **changes}
+
+
+@contextlib.contextmanager
+def running(settings):
+    """A server in a thread; yields its port and its service."""
+    service = open_service(settings)
+    config = uvicorn.Config(
+        create_app(lambda: service), port=free_port(), log_level="error", access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started)
+    try:
+        yield config.port, service
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@contextlib.contextmanager
+def process(*arguments, **environment):
+    """`rllib-seq serve ...` as a process without Ray and torch; yields it and its port."""
+    port = free_port()
+    command = [sys.executable, LEAN, "serve", *arguments, "--port", port]
+    child = subprocess.Popen(
+        list(map(str, command)),
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: listening(port) or child.poll() is not None)
+        assert child.poll() is None, child.stderr.read()
+        yield child, port
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def ask(user, floor=0.0):
+    return Ask(user, 0, 0, 0, floor)
+
+
+class AlwaysBids:
+    """The policy of an export, but for what it does."""
+
+    def __init__(self, policy, action):
+        self.spec, self.action = policy.spec, action
+
+    def act(self, observation, past):
+        return np.full(len(observation), self.action)
+
+
+def always(service, action):
+    service.replace(AlwaysBids(service.policy, action))

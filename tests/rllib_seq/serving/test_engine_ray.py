@@ -1,0 +1,101 @@
+"""The fleet on a real Ray Serve and a real Redis: users stay on replicas, and survive them."""
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+import ray
+from serving_helpers import Client, free_port, wait_for
+from test_app import path_of
+from test_redis import redis_url  # noqa: F401, a fixture
+
+from rllib_seq.errors import UserError
+from rllib_seq.serving.engine_ray import bid_deployment
+from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.storage import open_storage
+
+pytestmark = pytest.mark.redis
+
+
+def test_several_replicas_need_redis():
+    settings = Settings(export="x", state="a.sqlite")
+    with pytest.raises(UserError, match="belongs to one process"):
+        bid_deployment(settings, 1, 2)
+    with pytest.raises(UserError, match="--min-replicas is 3"):
+        bid_deployment(settings, 3, 2)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_replica_is_killed_under_load(journey, redis_url):  # noqa: F811
+    """Answers go on, money and memory are whole, and nothing is counted twice."""
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+
+    url, port = f"{redis_url}/15", free_port()
+    settings = Settings(export=str(journey.folder), state=url, max_users=512, budget=100.0)
+    serve.start(http_options=HTTPOptions(host="127.0.0.1", port=port))
+    try:
+        serve.run(bid_deployment(settings, 2, 2), name="bids", route_prefix="/")
+        answered, failed, paid = Counter(), Counter(), []
+        stop = threading.Event()
+
+        def play(user):
+            """Asks and tells, one after the other; asks again where a replica died."""
+            while not stop.is_set():
+                client = Client(port)
+                try:
+                    while not stop.is_set():
+                        status, answer = client.bid(user)
+                        if status not in (200, 204):
+                            failed[user] += 1
+                            continue
+                        answered[user] += 1
+                        if status == 200 and "seatbid" in answer:
+                            nurl = path_of(answer["seatbid"][0]["bid"][0]["nurl"], 1.0)
+                            while not stop.is_set():
+                                status, told = client("GET", nurl)
+                                if status == 200:
+                                    paid.append(nurl)
+                                    break
+                except OSError:
+                    failed[user] += 1
+                finally:
+                    client.close()
+
+        users = [f"user {i}" for i in range(6)]
+        threads = [threading.Thread(target=play, args=(user,)) for user in users]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: all(answered[user] > 5 for user in users))
+        replicas = [
+            actor
+            for actor in ray.util.list_named_actors(all_namespaces=True)
+            if "bidder" in actor["name"] and actor["name"].startswith("SERVE_REPLICA")
+        ]
+        assert len(replicas) == 2
+        ray.kill(ray.get_actor(replicas[0]["name"], replicas[0]["namespace"]))
+        before = Counter(answered)
+        wait_for(lambda: all(answered[user] - before[user] > 5 for user in users))
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+        time.sleep(0.2)
+        # Every notice that was answered is booked once, told twice or not.
+        client = Client(port)
+        for nurl in paid[:5]:
+            assert client("GET", nurl) == (200, {"status": "known"})
+        storage = open_storage(url, _fingerprint(url), 1000.0)
+        totals = storage.totals()
+        storage.close()
+        booked = round(totals["spend"] / 0.001)
+        assert len(paid) <= booked <= len(paid) + len(users)  # those cut off at the end
+        assert totals["requests"] >= sum(answered.values())
+    finally:
+        serve.shutdown()
+
+
+def _fingerprint(url):
+    import redis
+
+    return redis.Redis.from_url(url).get("rllib-seq:constant:fingerprint").decode()

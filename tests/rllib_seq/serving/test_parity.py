@@ -1,0 +1,134 @@
+"""Served bids are the bids of an evaluation on the same campaign, step by step."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from envs.ad_auction import AuctionSimulator, play
+from rllib_seq.serving.service import Ask
+from rllib_seq.training.policies import NewStackActor, TrainedBids
+
+CAMPAIGN = 5
+
+
+class Evaluated(TrainedBids):
+    """Remembers the bids of every user."""
+
+    def start(self, simulator):
+        super().start(simulator)
+        self.made = defaultdict(list)
+
+    def bids(self, users):
+        bids = super().bids(users)
+        for user, bid in zip(users, bids, strict=False):
+            self.made[int(user)].append(float(bid))
+        return bids
+
+
+class Served:
+    """The same campaign through the bid service: requests, then notices of what became of them."""
+
+    name = "served"
+
+    def __init__(self, service, clock, one_by_one=False):
+        self.service, self.clock, self.one_by_one = service, clock, one_by_one
+        self.start_seconds = clock.now
+        observe = service.sessions.observe
+
+        def observed(*arguments):
+            self.observed = observe(*arguments)
+            return self.observed
+
+        service.sessions.observe = observed
+        self.made = defaultdict(list)
+        self.offered = {}
+
+    def start(self, simulator):
+        self.simulator = simulator
+        self.converted = np.zeros(simulator.num_users, bool)
+
+    def _tell_conversions(self):
+        """Those that have come since; the ledger counts them when they happen."""
+        happens = self.simulator.state.conversion_hour
+        for user in np.flatnonzero(self.waiting(happens)):
+            self.converted[user] = True
+            back = self.clock.now
+            self.clock.now = self.start_seconds + happens[user] * 3600
+            assert self.service.notice("conversion", user=int(user), event="1") == "counted"
+            self.clock.now = back
+
+    def waiting(self, happens):
+        return np.isfinite(happens) & (happens <= self.simulator.hour) & ~self.converted
+
+    def bids(self, users):
+        self.clock.now = self.start_seconds + self.simulator.hour * 3600
+        self._tell_conversions()
+        users = users[:1] if self.one_by_one else users
+        state = self.simulator.state
+        expected = self.simulator.observe(users)
+        asks = [
+            Ask(int(u), int(state.channel[u]), int(state.segment[u]), int(state.device[u]), 0.0)
+            for u in users
+        ]
+        answers = self.service.answer(asks)
+        np.testing.assert_allclose(self.observed, expected, atol=1e-6)
+        bids = np.array([0.0 if a.bid is None else a.bid.amount for a in answers])
+        for user, answer, bid in zip(users, answers, bids, strict=True):
+            assert answer.why in ("bid", "policy", "budget")
+            self.made[int(user)].append(None if answer.why == "budget" else float(bid))
+            self.offered[int(user)] = answer.bid
+        return bids
+
+    def update(self, users, outcome):
+        for i, user in enumerate(users):
+            bid = self.offered.pop(int(user))
+            if bid is not None:
+                name = self.service.sign(bid)
+                if outcome.won[i]:
+                    price = float(outcome.paid[i])
+                    assert self.service.notice("win", name, price=price) == "counted"
+                    assert self.service.notice("billing", name, price=price) == "known"
+                else:
+                    assert self.service.notice("loss", name) == "counted"
+                if outcome.clicked[i]:
+                    assert self.service.notice("click", name) == "counted"
+            event = f"{self.simulator.request[user]}"
+            if outcome.visited[i]:
+                self.service.notice("visit", user=int(user), event=event)
+            if outcome.converted[i] and self.simulator.preset.users.delay is None:
+                self.service.notice("conversion", user=int(user), event="1")
+
+
+def both(exported, service, clock, one_stream=False):
+    evaluated = Evaluated(NewStackActor(exported.module), one_stream)
+    ledger = play(AuctionSimulator(exported.world), evaluated, CAMPAIGN)
+    served = Served(service, clock, one_stream)
+    served_ledger = play(AuctionSimulator(exported.world), served, CAMPAIGN)
+    return evaluated, ledger, served, served_ledger
+
+
+@pytest.mark.parametrize("which", ["journey", "display"])
+def test_bids_are_those_of_the_evaluation(which, request, serve, clock):
+    exported = request.getfixturevalue(which)
+    service = serve(exported)
+    evaluated, ledger, served, served_ledger = both(exported, service, clock)
+    assert evaluated.made.keys() == served.made.keys()
+    for user, bids in evaluated.made.items():
+        assert len(bids) == len(served.made[user])
+        for bid, made in zip(bids, served.made[user], strict=True):
+            assert made is None or made == bid
+    assert len({bid for bids in served.made.values() for bid in bids} - {None}) > 1
+    assert served_ledger == ledger
+    totals = service.money.totals
+    assert totals["requests"] == ledger.requests
+    assert totals["wins"] == ledger.wins
+    assert totals["spend"] == pytest.approx(ledger.spend)
+    assert totals["conversions"] == pytest.approx(ledger.conversions, abs=1)
+
+
+def test_the_display_campaign_runs_out_of_budget(display, serve, clock):
+    """Or the test above would not show that the budget is the simulator's."""
+    service = serve(display)
+    *_, served, _ = both(display, service, clock)
+    assert any(None in bids for bids in served.made.values())

@@ -1,0 +1,123 @@
+"""Several servers on one real Redis: one budget, one memory, nothing counted twice."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from serving_helpers import HOUR, always, ask, free_port, listening, wait_for
+
+from rllib_seq.errors import UserError
+from rllib_seq.serving.storage import Change, Conflict, Hold, open_storage
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory):
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is missing; apt-get install redis-server")
+        pytest.skip("needs redis-server")
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    command = ["redis-server", "--port", str(port), "--dir", str(folder), "--save", ""]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_for(lambda: listening(port))
+    yield f"redis://127.0.0.1:{port}"
+    child.terminate()
+    child.wait()
+
+
+@pytest.fixture
+def url(redis_url, request):
+    """A database of its own for every test."""
+    numbers = request.config.__dict__.setdefault("_redis_databases", iter(range(16)))
+    return f"{redis_url}/{next(numbers)}"
+
+
+@pytest.fixture
+def clock(clock):
+    clock.now = time.time()  # Redis ends notices by its own clock
+    return clock
+
+
+def test_two_servers_share_budget_and_users(journey, serve, url, clock):
+    one, two = (serve(journey, url, budget=1.0, cap=3) for _ in range(2))
+    alone = serve(journey, budget=1.0, cap=3)
+    for step in range(6):  # a user's requests on one server or the other: he is the same user
+        either = (one, two)[step % 2]
+        assert either.answer([ask(1)])[0].why == alone.answer([ask(1)])[0].why
+        clock.now += HOUR
+    for service in (one, two):
+        always(service, 16)  # 0.3
+    answers = [(one, two)[i % 2].answer([ask(10 + i)])[0] for i in range(6)]
+    assert [answer.why for answer in answers] == ["bid"] * 3 + ["budget"] * 3
+    name = one.sign(answers[0].bid)
+    assert two.notice("win", name, price=0.1) == "counted"
+    assert one.notice("win", name, price=0.1) == "known"
+    one.money.refresh()
+    assert one.money.totals["spend"] == 0.1
+    assert one.answer([ask(20)])[0].why == "bid"  # 0.1 spent, 0.6 set aside
+    assert two.answer([ask(21)])[0].why == "budget"
+    one.memory.claim(np.array([10]), one.clock.hour())
+    assert one.sessions.last_request(one.sessions.find(10)) == 0
+    clock.now += 400.0
+    assert two.answer([ask(22)])[0].why == "bid"
+
+
+def test_a_race_for_one_user_loses_nothing(journey, serve, url):
+    """Between reading a user and writing him, another server books a win: it is read again."""
+    one, two = (serve(journey, url) for _ in range(2))
+    for service in (one, two):
+        always(service, 9)
+    name = one.sign(one.answer([ask(1)])[0].bid)
+    act, booked = one.policy.act, []
+
+    def meanwhile(observation, past):
+        if not booked:
+            booked.append(two.notice("win", name, price=0.01))
+        return act(observation, past)
+
+    one.policy.act = meanwhile
+    assert one.answer([ask(1)])[0].why == "bid"
+    assert booked == ["counted"]
+    assert one._storage.totals()["requests"] == 2
+    two.memory.claim(np.array([1]), two.clock.hour())
+    row = two.sessions.find(1)
+    assert two.sessions.last_request(row) == 1
+    # The reward of the win is with the first step.
+    assert two.sessions.past(np.array([1])).rewards[0, -2] == pytest.approx(-0.01)
+
+
+@pytest.mark.parametrize("which", ["sqlite", "redis"])
+def test_both_keep_the_same_books(which, url):
+    """The interface, call by call."""
+    storage = open_storage(":memory:" if which == "sqlite" else url, "f", 1000.0)
+    now = time.time()
+    assert storage.constant("a", b"1") == storage.constant("a", b"2") == b"1"
+    holds = [Hold(i, 0.4, now + 10) for i in range(3)]
+    assert storage.hold(holds, 1.0, now) == [True, True, False]
+    assert storage.held(now) == pytest.approx(0.8)
+    state = (1).to_bytes(8, "little") + b"state"
+    assert storage.write(Change(now, {5: (0, state)}, {"spend": 0.25}, None, ("n", now + 9), 0))
+    assert storage.load([5, 6]) == [state, None]
+    assert storage.known("n")
+    assert not storage.known("m")
+    assert not storage.write(Change(now, {5: (1, state)}, {"spend": 1.0}, None, ("n", now + 9)))
+    assert storage.totals()["spend"] == 0.25
+    assert storage.held(now) == pytest.approx(0.4)
+    assert storage.hold([Hold(7, 0.5, now + 30)], 1.0, now) == [False]
+    assert storage.hold([Hold(8, 0.5, now + 30)], 1.0, now + 20) == [True]
+    if storage.shared:
+        with pytest.raises(Conflict) as conflict:
+            storage.write(Change(now, {5: (0, state)}, {"spend": 1.0}))
+        assert conflict.value.keys == [5]
+        assert storage.totals()["spend"] == 0.25
+    storage.close()
+
+
+def test_no_redis_is_named():
+    with pytest.raises(UserError, match="no Redis answers at 'redis://127.0.0.1:1'"):
+        open_storage("redis://:secret@127.0.0.1:1", "f", 1.0)

@@ -1,0 +1,255 @@
+"""Order, budget, caps, crash and memory of the bid service, without HTTP."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from serving_helpers import HOUR, always, ask
+
+from rllib_seq.errors import UserError
+from rllib_seq.serving.batching import LATE, Batcher
+from rllib_seq.serving.bid_ids import Bid, BidSigner
+from rllib_seq.serving.service import user_key
+from rllib_seq.serving.settings import Settings
+
+
+def bid_of(service, user):
+    """The next bid on a user, within some requests."""
+    for _ in range(50):
+        (answer,) = service.answer([ask(user)])
+        if answer.bid is not None:
+            return answer.bid
+    raise AssertionError("the policy never bids")
+
+
+def test_a_budget_is_never_overspent_however_many_bids_are_open(journey, serve, clock):
+    service = serve(journey, budget=1.0)
+    always(service, 16)  # 0.3
+    answers = [service.answer([ask(user)])[0] for user in range(10)]
+    bids = [answer.bid for answer in answers if answer.bid is not None]
+    assert len(bids) == 3  # 0.9 is set aside
+    assert {answer.why for answer in answers[3:]} == {"budget"}
+    assert service.notice("loss", service.sign(bids[0])) == "counted"
+    assert service.notice("win", service.sign(bids[1]), price=0.1) == "counted"
+    # 1 - 0.1 spent - 0.3 set aside: two more.
+    more = service.answer([ask(user) for user in range(20, 25)])
+    assert [answer.why for answer in more] == ["bid", "bid", "budget", "budget", "budget"]
+    clock.now += 400.0  # the holds have ended
+    late = service.answer([ask(user) for user in range(30, 35)])
+    assert [answer.why for answer in late] == ["bid"] * 3 + ["budget"] * 2
+
+
+def test_a_notice_counts_once_however_late(journey, serve, clock):
+    service = serve(journey, budget=5.0)
+    name = service.sign(bid_of(service, 1))
+    clock.now += 24 * HOUR  # long after its hold has ended
+    assert service.notice("win", name, price=0.02) == "counted"
+    assert service.notice("win", name, price=0.02) == "known"
+    assert service.notice("billing", name, price=0.02) == "known"
+    assert service.notice("click", name) == "counted"
+    assert service.notice("click", name) == "known"
+    assert service.notice("conversion", name, event="order 1") == "counted"
+    assert service.notice("conversion", name, event="order 1") == "known"
+    assert service.notice("conversion", name, event="order 2", value=0.5) == "counted"
+    assert service.notice("win", name[:-1] + "A", price=0.02) == "unknown"
+    assert service.notice("win", "no id", price=0.02) == "unknown"
+    totals = service.money.totals
+    assert totals["spend"] == 0.02
+    assert totals["value"] == 1.5
+    assert (totals["wins"], totals["clicks"], totals["conversions"]) == (1, 1, 2)
+    assert service.counts["win:unknown"] == 2
+
+
+def test_billing_alone_spends_where_it_is_chosen(journey, serve):
+    service = serve(journey, charge="billing")
+    name = service.sign(bid_of(service, 1))
+    assert service.notice("win", name, price=0.02) == "ignored"
+    assert service.money.spend == 0
+    assert service.notice("billing", name, price=0.03) == "counted"
+    assert service.money.spend == 0.03
+
+
+def test_a_frequency_cap_counts_impressions_and_open_bids(journey, serve, clock):
+    service = serve(journey, cap=2, cap_hours=24.0, hold_seconds=60.0)
+    always(service, 5)
+    first, second, third = (service.answer([ask(7)])[0] for _ in range(3))
+    assert [first.why, second.why, third.why] == ["bid", "bid", "cap"]
+    service.notice("loss", service.sign(first.bid))
+    third = service.answer([ask(7)])[0]
+    assert third.why == "bid"
+    for bid in (second.bid, third.bid):
+        service.notice("win", service.sign(bid), price=0.001)
+    clock.now += 23 * HOUR
+    assert service.answer([ask(7)])[0].why == "cap"
+    assert service.answer([ask(8)])[0].why == "bid"
+    clock.now += 2 * HOUR
+    assert service.answer([ask(7)])[0].why == "bid"
+
+
+def test_a_floor_above_the_bid_gets_none(journey, serve):
+    service = serve(journey)
+    always(service, 5)
+    assert service.answer([ask(1, floor=1.0)])[0].why == "floor"
+
+
+def test_no_bids_after_the_flight(journey, serve, clock):
+    service = serve(journey, flight_hours=2.0, budget=1.0)
+    always(service, 5)
+    assert service.answer([ask(1)])[0].why == "bid"
+    clock.now += 3 * HOUR
+    assert service.answer([ask(1)])[0].why == "over"
+
+
+def test_pacing_holds_back_when_too_much_is_spent(journey, serve, clock):
+    service = serve(journey, flight_hours=100.0, budget=1.0, pacing="proportional")
+    always(service, 16)
+    name = service.sign(service.answer([ask(1)])[0].bid)
+    service.notice("win", name, price=0.3)
+    clock.now += HOUR
+    assert service.answer([ask(2)])[0].bid.amount == pytest.approx(0.3 * 0.7 / 0.99, rel=1e-3)
+
+
+def test_what_was_written_is_there_after_a_crash(journey, serve, clock, tmp_path):
+    """The first server is never closed; its file is copied as a crash would leave it."""
+    crashed = serve(journey, str(tmp_path / "a.sqlite"), budget=5.0)
+    whole = serve(journey, budget=5.0)
+    bids = []
+    for _ in range(6):
+        bids = [service.answer([ask(1), ask(2)]) for service in (crashed, whole)]
+        clock.now += HOUR
+        assert [a.why for a in bids[0]] == [a.why for a in bids[1]]
+    for service in (crashed, whole):
+        always(service, 9)
+    names = [service.sign(service.answer([ask(1)])[0].bid) for service in (crashed, whole)]
+    for service, name in zip((crashed, whole), names, strict=True):
+        assert service.notice("win", name, price=0.01) == "counted"
+    for suffix in ("", "-wal"):
+        source = tmp_path / f"a.sqlite{suffix}"
+        (tmp_path / f"b.sqlite{suffix}").write_bytes(source.read_bytes())
+    back = serve(journey, str(tmp_path / "b.sqlite"), budget=5.0)
+    assert back.money.totals == crashed.money.totals
+    assert back.notice("win", names[0], price=0.01) == "known"
+    for service in (back, whole):
+        service.memory.claim(np.array([1]), service.clock.hour())
+    np.testing.assert_array_equal(
+        back.sessions.past(np.array([1])).states, whole.sessions.past(np.array([1])).states
+    )
+    again = [service.answer([ask(1), ask(2)]) for service in (back, whole)]
+    assert [a.why for a in again[0]] == [a.why for a in again[1]]
+
+
+def test_two_servers_cannot_have_one_file(journey, serve, tmp_path):
+    serve(journey, str(tmp_path / "a.sqlite"))
+    with pytest.raises(UserError, match="in use by another server"):
+        serve(journey, str(tmp_path / "a.sqlite"))
+
+
+def test_users_pass_through_bounded_memory_and_come_back(journey, serve, clock):
+    """512 in memory, 3,000 users; the storage brings back whoever made room."""
+    service = serve(journey)
+    service.answer([ask(0)])
+    nbytes = service.sessions.nbytes
+    past = service.sessions.past(np.array([0]))
+    for start in range(1, 3000, 50):
+        clock.now += 1.0
+        service.answer([ask(user) for user in range(start, start + 50)])
+    assert len(service.sessions) <= 512
+    assert service.sessions.nbytes == nbytes
+    assert service.sessions.find(0) is None
+    service.memory.claim(np.array([0]), service.clock.hour())
+    np.testing.assert_array_equal(service.sessions.past(np.array([0])).states, past.states)
+
+
+class Slow:
+    """A service that remembers who was asked together, and takes its time."""
+
+    one_by_one = False
+
+    def __init__(self, seconds=0.0):
+        self.settings = Settings(export="", max_batch=4)
+        self.counts = {"late": 0, "withdrawn": 0}
+        self.batches, self.seconds, self.withdrawn = [], seconds, []
+
+    def answer(self, asks):
+        from rllib_seq.serving.service import Answer
+
+        self.batches.append([each.user for each in asks])
+        time.sleep(self.seconds)
+        return [Answer(Bid(each.user, each.user, 0, 0, 0, 1.0, 0.0), "bid") for each in asks]
+
+    def withdraw(self, bid):
+        self.withdrawn.append(bid.user)
+
+
+def asked(service, users, seconds=10.0):
+    async def run():
+        batcher = Batcher(service)
+        deadline = time.monotonic() + seconds
+        return await asyncio.gather(*(batcher.ask(ask(user), deadline) for user in users))
+
+    return asyncio.run(run())
+
+
+def test_batches_hold_a_user_once_and_keep_his_order():
+    service = Slow()
+    answers = asked(service, [1, 2, 1, 3, 1, 4, 5])
+    assert [answer.bid.user for answer in answers] == [1, 2, 1, 3, 1, 4, 5]
+    assert service.batches == [[1, 2, 3, 4], [1, 5], [1]]
+
+
+def test_no_bid_rather_than_a_late_one():
+    service = Slow(seconds=0.05)
+    answers = asked(service, [1, 1], seconds=0.02)
+    assert answers == [LATE, LATE]
+    assert service.batches == [[1]]  # the second was late before its turn
+    assert service.withdrawn == [1]
+    assert service.counts["late"] == 1
+
+
+def test_where_the_campaign_is_the_stream_requests_come_one_by_one():
+    service = Slow()
+    service.one_by_one = True
+    asked(service, [1, 2, 3])
+    assert service.batches == [[1], [2], [3]]
+
+
+def test_a_withdrawn_bid_gives_its_budget_back(journey, serve):
+    service = serve(journey, budget=0.3)
+    always(service, 16)
+    bid = service.answer([ask(1)])[0].bid
+    assert service.answer([ask(2)])[0].why == "budget"
+    service.withdraw(bid)
+    assert service.answer([ask(2)])[0].why == "bid"
+
+
+def test_ids_cannot_be_forged():
+    signer, bid = BidSigner(b"one"), Bid(5, -7, 3, 1, 2, 0.25, 1e9)
+    name = signer.sign(bid)
+    assert signer.read(name) == bid
+    assert BidSigner(b"two").read(name) is None
+    for place in range(0, len(name), 7):
+        changed = name[:place] + ("A" if name[place] != "A" else "B") + name[place + 1 :]
+        assert signer.read(changed) is None
+
+
+def test_keys_of_users_depend_on_the_secret():
+    assert user_key("a", None) == user_key("a", None) != user_key("b", None)
+    assert len({user_key("a", secret) for secret in (None, "x", "y" * 100)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budget": -1.0}, "--budget is -1.0"),
+        ({"tmax_ms": 3.0}, "--margin-ms is 5.0"),
+        ({"pacing": "fast"}, "--pacing is 'fast'"),
+        ({"token": "short"}, "shorter than 16"),
+        ({"max_users": 0}, "--max-users is 0"),
+        ({"explore": 2.0}, "--explore is 2.0"),
+        ({"charge": "click"}, "--charge is 'click'"),
+    ],
+)
+def test_bad_settings(changes, words):
+    with pytest.raises(UserError, match=words):
+        Settings(export="x", **changes)

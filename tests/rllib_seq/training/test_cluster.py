@@ -1,0 +1,254 @@
+"""A real cluster: a head with its dashboard, a second node, and a Python without our packages."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from rllib_seq.training.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[3]
+CLUSTER = ROOT / "tune_configs" / "cluster"
+TOKEN = "a-secret-of-this-test"
+STEPS = 6000
+OURS = ("rllib_seq", "envs", "tune_configs")
+
+CONFIG = """
+from tune_configs.ppo import config
+
+config = config.copy(copy_frozen=False)
+config.environment(env_config={"num_users": 24, "reward": "regret"})
+config.env_runners(num_env_runners=2, num_envs_per_env_runner=1, rollout_fragment_length=128)
+model = {"window_length": 4, "d_model": 8, "num_heads": 2, "prev_reward": False}
+config.training(
+    model={"custom_model": "lstm_transformer", "custom_model_config": model, "max_seq_len": 24},
+    train_batch_size=256,
+    minibatch_size=128,
+    num_epochs=1,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """The commands of a Python that has what we depend on, but not us."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    # Python reads no .pth files in folders that a .pth file names: an editable installation of
+    # ours is none there.
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return folder / "bin"
+
+
+class Cluster:
+    """Head and second node, one CPU each, ended by their process groups."""
+
+    def __init__(self, bare, folder):
+        self.folder = folder
+        self.ray = [bare / "python", "-m", "ray.scripts.scripts"]
+        self.environment = {
+            "PATH": f"{bare}:/usr/bin:/bin",
+            "HOME": str(folder),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": TOKEN,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+        }
+        self.processes = []
+        port, dashboard, client = (free_port() for _ in range(3))
+        self.address = f"127.0.0.1:{port}"
+        self.dashboard = f"http://127.0.0.1:{dashboard}"
+        self.start(
+            f"--head --port={port} --dashboard-port={dashboard} --ray-client-server-port={client}"
+        )
+        wait_for(lambda: self.ask("/api/version"), 300)
+        self.start(f"--address={self.address}")
+        wait_for(lambda: len(self.nodes()) == 2, 300)
+
+    def start(self, options):
+        number = len(self.processes)
+        # Of their own, as on two machines: nodes unpack what a job brings.
+        temporary = self.folder / str(number)
+        command = [*self.ray, "start", "--block", "--num-cpus=1", f"--temp-dir={temporary}"]
+        command += [f"--dashboard-agent-listen-port={free_port()}", *options.split()]
+        command += ["--object-store-memory=100000000", "--disable-usage-stats"]
+        with (self.folder / f"{number}.log").open("w") as log:
+            self.processes.append(
+                subprocess.Popen(
+                    list(map(str, command)),
+                    env=self.environment,
+                    cwd=self.folder,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def kill(self, number):
+        os.killpg(self.processes[number].pid, signal.SIGKILL)
+        self.processes[number].wait()
+
+    def ask(self, path, token=TOKEN):
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            request = urllib.request.Request(self.dashboard + path, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+        except (OSError, ValueError):
+            return None
+
+    def nodes(self):
+        answer = self.ask("/api/v0/nodes") or {"data": {"result": {"result": []}}}
+        return [n for n in answer["data"]["result"]["result"] if n["state"] == "ALIVE"]
+
+    def workers(self):
+        actors = self.ask("/api/v0/actors")["data"]["result"]["result"]
+        return [a for a in actors if "RolloutWorker" in a["class_name"] and a["state"] == "ALIVE"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(bare):
+    folder = Path(tempfile.mkdtemp(prefix="op-"))  # sockets need short paths
+    started = Cluster.__new__(Cluster)
+    try:
+        started.__init__(bare, folder)
+        yield started
+    finally:
+        for number in range(len(started.processes)):
+            if started.processes[number].poll() is None:
+                started.kill(number)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(cluster, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in OURS:
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "mine.py").write_text(CONFIG)
+    python = cluster.ray[0]
+    missing = subprocess.run(
+        [python, "-c", "import rllib_seq"],
+        cwd=tmp_path,
+        env=cluster.environment,
+        capture_output=True,
+    )
+    assert b"No module named 'rllib_seq'" in missing.stderr
+
+    runs = tmp_path / "runs"
+    command = [*cluster.ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
+    command += ["--submission-id", "job", "--", "python", "-m", "rllib_seq", "train", "mine.py"]
+    command += ["--stop-steps", str(STEPS), "--storage", f"file://{runs}"]
+    refused = subprocess.run(
+        command,
+        cwd=checkout,
+        env={**cluster.environment, "RAY_AUTH_TOKEN": "a-wrong-token"},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode != 0
+    assert "uth" in refused.stderr + refused.stdout
+    with (tmp_path / "job.log").open("w") as log:
+        job = subprocess.Popen(
+            command, cwd=checkout, env=cluster.environment, stdout=log, stderr=log
+        )
+        wait_for(lambda: "% |" in (tmp_path / "job.log").read_text(), 400)
+        placed = {worker["node_id"] for worker in cluster.workers()}
+        cluster.kill(1)
+        code = job.wait(timeout=400)
+    printed = (tmp_path / "job.log").read_text()
+    assert code == 0, printed
+    assert len(placed) == 2
+    assert len(cluster.nodes()) == 1
+    (place,) = runs.iterdir()
+    run = RunFolder.open(place)
+    rows = run.read_progress()
+    assert STEPS <= rows[-1]["steps"] < STEPS + 2 * 256 + 256
+    steps = [row["steps"] for row in rows]
+    assert steps == sorted(set(steps))
+    assert {"config.json", "evaluation.json", "report.html"} <= {p.name for p in place.iterdir()}
+    assert f"file://{place}" in printed
+
+
+def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, tmp_path):
+    """`RAY_ADDRESS` set, no job submitted: the packages travel by `py_modules`."""
+    (tmp_path / "mine.py").write_text(CONFIG.replace("num_env_runners=2", "num_env_runners=1"))
+    arguments = ["train", "mine.py", "--stop-steps", "500"]
+    # Our packages are on the path of the driver alone.
+    code = f"import sys; sys.path.append({str(ROOT)!r}); sys.argv[1:] = {arguments!r}; "
+    done = subprocess.run(
+        [cluster.ray[0], "-c", code + "from rllib_seq.cli import main; main()"],
+        cwd=tmp_path,
+        env={**cluster.environment, "RAY_ADDRESS": cluster.address},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert RunFolder.open(run).read_progress()[-1]["steps"] >= 500
+
+
+def test_the_yaml_of_ray_up_is_valid():
+    config = yaml.safe_load((CLUSTER / "ray-up.yaml").read_text())
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    pinned = f"ray[rllib,tune,default]=={version_of_ray()}"
+    assert any(pinned in command for command in config["setup_commands"])
+
+
+def test_the_manifest_of_kuberay_fits_our_command_line():
+    manifest = yaml.safe_load((CLUSTER / "rayjob-kuberay.yaml").read_text())
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
+    spec = manifest["spec"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["rayVersion"] == version_of_ray()
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+    words = spec["entrypoint"].split()
+    assert words[:4] == ["python", "-m", "rllib_seq", "train"]
+    asked = int(words[words.index("--num-env-runners") + 1])
+    there = sum(
+        group["replicas"]
+        * int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+        for group in cluster["workerGroupSpecs"]
+    )
+    assert asked <= there
+    help_text = subprocess.run(
+        [sys.executable, "-m", "rllib_seq", "train", "--help"], capture_output=True, text=True
+    ).stdout
+    assert all(word in help_text for word in words if word.startswith("--"))
+
+
+def version_of_ray():
+    import ray
+
+    return ray.__version__

@@ -1,0 +1,120 @@
+"""Exports of both API stacks act as their checkpoints do; damaged and foreign ones are named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.ppo import PPOConfig
+
+from rllib_seq.errors import UserError
+from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.spec import Spec, file_sha256
+from rllib_seq.training.experiment import Options, load_config, prepare
+from rllib_seq.training.export import export_checkpoint
+from rllib_seq.training.policies import load_actor
+
+TINY = Path(__file__).with_name("tiny.py")
+SMALL = {"window_length": 3, "d_model": 8, "num_heads": 2, "feedforward_dim": 8, "head_hidden": 8}
+SMALL |= {"lstm_layers": 1, "transformer_layers": 1}
+
+
+def tiny_ppo():
+    config = load_config(str(TINY))
+    return config.env_runners(num_env_runners=0)
+
+
+def tiny_dqn():
+    """With everything that a Q head can have."""
+    from rllib_seq.q_learning import use_sequence_q_learning
+
+    config = load_config("tune_configs.dqn")
+    config.environment(env_config={"num_users": 8, "preset": "display", "reward": "sampled"})
+    config.training(num_atoms=5, v_min=-1.0, v_max=1.0, noisy=True, dueling=True)
+    return use_sequence_q_learning(config, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(request, tmp_path_factory):
+    request.getfixturevalue("ray_session")
+    folder = tmp_path_factory.mktemp("checkpoint") / "checkpoint"
+    algorithm = prepare(request.param(), Options(seed=0)).build_algo()
+    try:
+        algorithm.save_checkpoint(str(folder))
+    finally:
+        algorithm.stop()
+    return folder
+
+
+@pytest.mark.parametrize("checkpoint", [tiny_ppo, tiny_dqn], indirect=True, ids=["old", "new"])
+def test_onnx_runtime_equals_torch_in_any_batch(checkpoint, tmp_path):
+    folder = tmp_path / "export"
+    spec = export_checkpoint(checkpoint, folder)
+    model = load_actor(checkpoint).model
+    network = (model.policy if hasattr(model, "policy") else model.q).eval()
+    policy = load_policy(folder)
+    random = np.random.default_rng(0)
+    width, length = policy.spec.input_width, policy.spec.window_length
+    assert spec["action_sizes"] == [17]
+    for batch in (1, 2, 33):
+        inputs = random.normal(size=(batch, length, width)).astype(np.float32)
+        valid = np.arange(length) >= random.integers(length, size=(batch, 1))
+        with torch.no_grad():
+            wanted = network(torch.from_numpy(inputs), torch.from_numpy(valid)).numpy()
+        got = policy.outputs(inputs, valid)
+        np.testing.assert_allclose(got, wanted, atol=1e-5, rtol=1e-5)
+        inputs[~valid] = np.nan  # what is not valid changes nothing
+        np.testing.assert_array_equal(policy.outputs(inputs, valid), got)
+    refuse_damage(folder, tmp_path)
+
+
+def refuse_damage(folder, tmp_path):
+    """Each in a copy: whatever is wrong with an export is one line."""
+    for number, (damage, words) in enumerate(
+        [
+            (lambda spec, f: spec.update(format=99), "format 99"),
+            (lambda spec, f: spec.update(encoder="causal"), "encoder 'causal'; this version"),
+            (lambda spec, f: spec.pop("stream"), "cannot read export"),
+            (lambda spec, f: spec["world"].update(preset="moon"), "unknown preset 'moon'"),
+            (lambda spec, f: spec["facts"]["bid_levels"].pop(), "made for other bid_levels"),
+            (lambda spec, f: spec["model"].update(name="../x"), "lacks its file"),
+            (lambda spec, f: (f / spec["model"]["name"]).write_bytes(b"x"), "damaged"),
+            (lambda spec, f: wrong_selftest(spec, f), "fails its self-test"),
+        ]
+    ):
+        copy = tmp_path / str(number)
+        shutil.copytree(folder, copy)
+        spec = json.loads((copy / "spec.json").read_text())
+        damage(spec, copy)
+        (copy / "spec.json").write_text(json.dumps(spec))
+        with pytest.raises(UserError, match=words):
+            load_policy(copy)
+    with pytest.raises(UserError, match="cannot read export"):
+        Spec.read(tmp_path)
+
+
+def wrong_selftest(spec, folder):
+    path = folder / spec["selftest"]["name"]
+    with np.load(path) as test:
+        arrays = dict(test)
+    arrays["outputs"] = arrays["outputs"] + 0.1
+    np.savez(path, **arrays)
+    spec["selftest"]["sha256"] = file_sha256(path)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_other_models_and_worlds_are_refused(tmp_path):
+    for number, (env, words) in enumerate(
+        [("AdAuction-v0", "the sequence models alone"), ("CartPole-v1", "nothing to serve")]
+    ):
+        config = PPOConfig().environment(env).env_runners(num_env_runners=0)
+        config.rl_module(model_config={"fcnet_hiddens": [4]})
+        algorithm = config.build_algo()
+        folder = tmp_path / str(number)
+        algorithm.save_checkpoint(str(folder))
+        algorithm.stop()
+        with pytest.raises(UserError, match=words):
+            export_checkpoint(folder, tmp_path / "export")
+    assert not (tmp_path / "export").exists()

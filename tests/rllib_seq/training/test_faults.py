@@ -1,0 +1,247 @@
+"""Faults, injected for real: docs/faults.md says what each costs."""
+
+import csv
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rllib_seq.errors import UserError
+from rllib_seq.training.experiment import Options
+from rllib_seq.training.run import Protocol, resume_training, run_training
+from rllib_seq.training.run_folder import RunFolder
+from rllib_seq.training.trainer import Limits
+
+HERE = Path(__file__).parent
+SMALL = Protocol(episodes=1, num_users=64)
+
+
+@pytest.fixture
+def short_folder():
+    """For Ray's sockets, whose paths must be short; what is left in here was left behind."""
+    folder = Path(tempfile.mkdtemp(prefix="op-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_of(folder):
+    """Processes whose command line names a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in command:
+            found.append(command.replace(b"\0", b" ").decode()[:200])
+    return found
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("stack", ["old_stack", "new_stack"])
+def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tmp_path):
+    """It raises, is killed, hangs, and brings NaN; every fault is told, and no step is lost."""
+    module = tmp_path / "config.py"
+    # One file, because what a config file defines travels to the workers by value.
+    envs = (HERE / "failing_envs.py").read_text()
+    module.write_text(f"{envs}\n\nconfig = failing({stack}(), {str(tmp_path)!r})\n")
+    console = Console(file=io.StringIO(), width=200)
+    limits = Limits(steps=3000)
+    result = run_training(str(module), Options(seed=1), limits, tmp_path / "runs", console)
+    printed = console.file.getvalue()
+    assert {"raises", "is_killed", "hangs", "is_nan"} <= {path.name for path in tmp_path.iterdir()}
+    raised = "rollout worker 1, environment 0, step 5 of the episode: OSError: the log server"
+    assert raised in printed
+    assert "rollout worker 1 has not answered for 6 s" in printed
+    assert "observation feature 1 is nan" in printed
+    rows = RunFolder.open(result["run"]).read_progress()
+    assert rows[-1]["steps"] >= 3000
+    steps = [row["steps"] for row in rows]
+    assert steps == sorted(set(steps))
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from rllib_seq.training import trainer
+
+trainer._CHECKPOINT_SECONDS = 0
+sys.argv = ["rllib-seq", "train", "{config}", "--storage", "{storage}", "--seed", "5",
+            "--num-env-runners", "0", "--stop-steps", "1000000"]
+from rllib_seq.cli import main
+main()
+"""
+
+
+def learning_rate(checkpoint):
+    state = pickle.loads((checkpoint / "policies" / "bidder" / "policy_state.pkl").read_bytes())
+    (optimizer,) = state["_optimizer_variables"]
+    (group,) = optimizer["param_groups"]
+    return group["lr"], {int(entry["step"]) for entry in optimizer["state"].values()}
+
+
+def test_a_killed_driver_and_a_damaged_checkpoint(ray_session, tmp_path, short_folder):
+    """kill -9 leaves no process; --resume goes on, from the checkpoint before if need be."""
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"import sys; sys.path.append({str(HERE)!r})\n"
+        "from tiny import config\n"
+        "config = config.copy(copy_frozen=False)\n"
+        "config.training(lr_schedule=[[0, 1e-3], [10_000, 0.0]])\n"
+    )
+    storage = tmp_path / "runs"
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAIN.format(config=config, storage=storage)],
+        env={**os.environ, "TMPDIR": str(short_folder)},
+        stdout=subprocess.DEVNULL,
+    ) as driver:
+        wait_for(lambda: list(storage.glob("*/checkpoint_00000[4-9]")), 120)
+        assert processes_of(short_folder)
+        os.kill(driver.pid, signal.SIGKILL)
+    wait_for(lambda: not processes_of(short_folder), 60)
+
+    run = RunFolder.open(next(storage.iterdir()))
+    *_, before, newest = run.checkpoints()
+    damaged = newest / "policies" / "bidder" / "policy_state.pkl"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{newest.name}' is damaged.*take the one.*{before.name}$"):
+        resume_training(run.path, Limits(steps=1), Console(file=io.StringIO()), SMALL)
+
+    rows = run.read_progress()
+    standing = json.loads((before / "progress.json").read_text())
+    rate, (updates,) = learning_rate(before)
+    copies = [shutil.copytree(run.path, tmp_path / name) for name in ("first", "second")]
+    curves = []
+    for copy in copies:
+        limits = Limits(steps=standing["steps"] + 600)
+        resume_training(copy / before.name, limits, Console(file=io.StringIO()), SMALL)
+        resumed = RunFolder.open(copy)
+        after = resumed.read_progress()
+        assert after[: standing["iteration"]] == rows[: standing["iteration"]]
+        assert after[standing["iteration"]]["steps"] < standing["steps"] + 600
+        assert [row["iteration"] for row in after] == list(range(1, len(after) + 1))
+        new_rate, (new_updates,) = learning_rate(resumed.checkpoints()[-1])
+        per_iteration = updates / standing["iteration"]
+        more = per_iteration * (len(after) - standing["iteration"])
+        assert new_updates == pytest.approx(updates + more, rel=0.5)
+        assert new_updates > updates
+        # The schedule is where the steps are, within an iteration.
+        assert new_rate < rate
+        assert new_rate == pytest.approx(1e-3 * (1 - after[-1]["steps"] / 10_000), abs=5e-5)
+        numbers = ("steps", "episode_return", "policy_loss", "entropy")
+        curves.append([[row[name] for name in numbers] for row in after])
+    assert curves[0] == curves[1]  # random state: the session's seed, nothing else
+
+
+CLEAN = """
+import os, sys
+from pathlib import Path
+from rich.console import Console
+from rllib_seq.training.experiment import Options
+from rllib_seq.training.run import Protocol, run_training
+from rllib_seq.training.trainer import Limits
+
+def train(module, options):
+    return run_training(module, options, Limits(steps=300), Path({storage!r}), Console(),
+                        Protocol(episodes=1, num_users=64))
+
+def left_behind():
+    return os.listdir({temporary!r})
+
+train({tiny!r}, Options())
+assert left_behind() == [], left_behind()
+try:
+    train({failing!r}, Options(num_env_runners=0))
+except Exception as error:
+    (place,), (logs,) = error.__cause__.__notes__, error.__notes__
+assert "environment 0, step 3 of the episode" in place, place
+logs = Path(logs.removeprefix("Ray's logs: "))
+assert (logs / "raylet.out").is_file()
+assert left_behind() == [], left_behind()
+print("clean")
+"""
+
+RAISES = """
+import gymnasium as gym
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune.registry import register_env
+
+class Raises(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (3,))
+    action_space = gym.spaces.Discrete(2)
+    t = 0
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.t += 1
+        if self.t == 3:
+            raise OSError("no market")
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+register_env("raises", lambda _: Raises())
+config = PPOConfig().environment("raises")
+"""
+
+
+def test_success_and_failure_leave_no_process_and_no_folder(tmp_path, short_folder):
+    failing = tmp_path / "failing.py"
+    failing.write_text(RAISES)
+    code = CLEAN.format(
+        storage=str(tmp_path / "runs"),
+        temporary=str(short_folder),
+        tiny=str(HERE / "tiny.py"),
+        failing=str(failing),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TMPDIR": str(short_folder)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.stdout.rstrip().endswith("clean"), done.stdout + done.stderr
+    assert not processes_of(short_folder)
+
+
+def test_two_learners_learn_as_one(ray_session, tmp_path):
+    """On CPUs; with GPUs the same setting gives each learner its own."""
+    module = tmp_path / "learners.py"
+    module.write_text(
+        f"import sys; sys.path.append({str(HERE)!r})\n"
+        "from tiny_new_stack import config\n"
+        "from rllib_seq.models.windowed import change_sequence_settings\n"
+        "config = config.copy(copy_frozen=False)\n"
+        "change_sequence_settings(config, auxiliary={})\n"
+        "config.env_runners(num_env_runners=0)\n"
+        "config.training(train_batch_size_per_learner=128)\n"
+        "config.learners(num_learners=2, num_cpus_per_learner=1)\n"
+    )
+    console, limits = Console(file=io.StringIO()), Limits(steps=600)
+    result = run_training(str(module), Options(seed=1), limits, tmp_path / "runs", console, SMALL)
+    run = RunFolder.open(result["run"])
+    with (run.path / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["policy_loss"] for row in rows)
+    assert result["evaluation"] is not None
+    learner = run.checkpoints()[-1] / "learner_group" / "learner"
+    state = pickle.loads((learner / "state.pkl").read_bytes())
+    (optimizer,) = state["optimizer"].values()
+    assert all(int(entry["step"]) > 0 for entry in optimizer["state"]["state"].values())

@@ -1,0 +1,83 @@
+"""Every module of tune_configs is ready to run."""
+
+import importlib
+import pkgutil
+
+import pytest
+from ray import tune
+
+import tune_configs
+from rllib_seq.training.experiment import Options, load_config, prepare
+from rllib_seq.training.search_space import default_point
+from rllib_seq.training.sweep import SweepOptions, load_sweep
+from rllib_seq.training.trial import TrialSetup, trial_resources
+
+MODULES = [f"tune_configs.{m.name}" for m in pkgutil.iter_modules(tune_configs.__path__)]
+SWEEPS = ["tune_configs.ppo_asha", "tune_configs.ppo_pbt", "tune_configs.ppo_optuna"]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if not m.endswith(".cluster")])
+def test_it_is_documented_and_valid(module):
+    assert importlib.import_module(module).__doc__
+    prepare(load_config(module), Options(seed=1)).validate()
+
+
+@pytest.mark.parametrize("module", SWEEPS)
+def test_every_sample_of_a_sweep_is_valid(module):
+    sweep = load_sweep(module)
+    assert sweep.tune_config.metric == "validation_profit"
+    setup = TrialSetup(sweep.config)
+    default = default_point(sweep.config, sweep.search_space)
+    for _ in range(5):
+        sample = drawn(sweep.search_space)
+        assert drawn(default).keys() == sample.keys()
+        setup.config(sample).validate()
+    assert trial_resources(setup, default).required_resources == {"CPU": 1}
+
+
+def drawn(space):
+    return {
+        name: drawn(value)
+        if isinstance(value, dict)
+        else value.sample()
+        if isinstance(value, tune.search.sample.Domain)
+        else value
+        for name, value in space.items()
+    }
+
+
+def test_resources_of_a_trial_are_shared_by_its_processes():
+    sweep = load_sweep("tune_configs.ppo_asha")
+    options = Options(num_env_runners=2)
+    setup = TrialSetup(sweep.config, options, cpus=1.0, gpus=0.25)
+    request = trial_resources(setup, {})
+    assert request.bundles[0] == {"CPU": 0.3333, "GPU": 0.25}
+    assert len(request.bundles) == 3
+    assert request.required_resources["CPU"] <= 1.0
+    learners = load_config("tune_configs.dqn").learners(num_learners=2, num_gpus_per_learner=0.5)
+    bundles = trial_resources(TrialSetup(learners), {}).bundles
+    assert sum(bundle.get("GPU", 0) for bundle in bundles) == 1.0
+    with pytest.raises(ValueError, match="cpus-per-trial is 0"):
+        SweepOptions(cpus_per_trial=0)
+
+
+@pytest.mark.parametrize("module", ["tune_configs.appo", "tune_configs.impala"])
+def test_asynchronous_algorithms_learn(module, ray_session, tmp_path):
+    config = prepare(load_config(module), Options(num_env_runners=1, seed=1))
+    config.environment(env_config={"num_users": 24, "reward": "regret"})
+    config.training(train_batch_size=128)
+    config.env_runners(num_envs_per_env_runner=1, rollout_fragment_length=64)
+    config.reporting(min_time_s_per_iteration=0)
+    algorithm = config.build_algo()
+    try:
+        before = algorithm.get_policy("bidder").get_weights()
+        for _ in range(2000):
+            result = algorithm.train()
+            learned = result["info"]["learner"].get("bidder")
+            after = algorithm.get_policy("bidder").get_weights()
+            if learned and any((before[k] != after[k]).any() for k in before):
+                break
+        assert any((before[name] != after[name]).any() for name in before)
+        assert all((abs(after[name]) < 1e6).all() for name in after)
+    finally:
+        algorithm.stop()
