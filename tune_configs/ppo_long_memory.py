@@ -1,8 +1,8 @@
 """`tune_configs.ppo` with a memory of the whole journey: the causal encoder.
 
 The window of `tune_configs.ppo` holds the last 8 of a user's 24 requests, and would cost three
-times as much with all of them. Here attention reaches all 24. What both earn and cost is measured
-in docs/encoders.md.
+times as much with all of them. Here attention reaches all 24. docs/encoders.md says what either
+costs, and what is not yet known of what they earn.
 """
 
 from tune_configs.ppo import config

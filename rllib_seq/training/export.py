@@ -65,6 +65,11 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
             "is not exported; train without it (observations are normalised already)"
         )
     network, settings = _network(load_actor(checkpoint).model, checkpoint)
+    if settings.encoder != "window":
+        raise UserError(
+            f"{str(checkpoint)!r} has encoder={settings.encoder!r}, and a bid server keeps "
+            "windows; train with encoder='window' to export it"
+        )
     source = {"checkpoint": checkpoint.name, "algorithm": config.algo_class.__name__}
     return export_network(network, settings, world, plays_one_stream(config), folder, source)
 

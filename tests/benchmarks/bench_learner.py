@@ -39,7 +39,8 @@ from speed import (
     show_rows,
 )
 
-from rllib_seq.training.trainer import start_ray
+from rllib_seq.training.console import make_console
+from rllib_seq.training.ray_session import ray_session
 
 WINDOW, CAUSAL = "window", "causal"
 MOST_TO_GTRXL, MOST_TO_LSTM = 1.5, 2.0
@@ -47,9 +48,13 @@ MOST_TO_GTRXL, MOST_TO_LSTM = 1.5, 2.0
 
 def run() -> dict[str, Any]:
     """Measures everything."""
+    with ray_session(1, make_console()):
+        return _measured()
+
+
+def _measured() -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    start_ray(num_env_runners=0)
     rows, checks = [], []
     for new_stack in (False, True):
         algorithms = _algorithms(new_stack)

@@ -46,7 +46,8 @@ from speed import (
 from envs.ad_auction.simulator import AuctionSimulator
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import TellingMultiAgentEnvRunner
-from rllib_seq.training.trainer import start_ray
+from rllib_seq.training.console import make_console
+from rllib_seq.training.ray_session import ray_session
 
 PARTS = ("contenders", "users", "windows", "parts", "workers")
 SIDE_BY_SIDE = 4
@@ -61,11 +62,11 @@ def run(only: Sequence[str] = PARTS) -> dict[str, Any]:
             raise UserError(f"bench rollout has no part {name!r}; choose from {', '.join(PARTS)}")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    start_ray(num_env_runners=2)
     found: dict[str, Any] = {}
-    for name in PARTS:
-        if name in only:
-            found[name] = globals()[f"_{name}"]()
+    with ray_session(2, make_console()):
+        for name in PARTS:
+            if name in only:
+                found[name] = globals()[f"_{name}"]()
     checks = [row for part in found.values() for row in part.pop("checks", [])]
     where = machine()
     torch.set_num_threads(threads)

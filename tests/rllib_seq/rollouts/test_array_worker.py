@@ -176,7 +176,8 @@ def test_it_trains(algorithm: Any, remote: int) -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_killed_worker_comes_back() -> None:
-    config = _config(PPOConfig).env_runners(num_env_runners=1, restart_failed_env_runners=True)
+    config = _config(PPOConfig).env_runners(num_env_runners=1)
+    config.fault_tolerance(restart_failed_env_runners=True)
     algo = config.build_algo()
     try:
         algo.train()
@@ -195,7 +196,7 @@ class Notes(RLlibCallback):
     """What a user's callbacks do."""
 
     def on_episode_end(self, *, worker: Any, episode: Any, env_index: int, **kwargs: Any) -> None:
-        assert worker.policy_map.keys() == {"bidder"} and env_index in (0, 1)
+        assert list(worker.policy_map) == ["bidder"] and env_index in (0, 1)
         assert sum(episode.agent_rewards.values()) == pytest.approx(episode.total_reward)
         episode.custom_metrics["double"] = 2 * episode.total_reward
         episode.hist_data["profits"] = list(episode.agent_rewards.values())
@@ -207,7 +208,8 @@ class Notes(RLlibCallback):
 @pytest.mark.usefixtures("ray_session")
 def test_callbacks_and_their_metrics_are_reported() -> None:
     config = _config(PPOConfig).callbacks(make_multi_callbacks([Notes, AuxiliaryLabels]))
-    algo = config.env_runners(rollout_fragment_length=200).build_algo()
+    config.env_runners(rollout_fragment_length=200).training(train_batch_size=400)
+    algo = config.build_algo()
     try:
         assert "seen" in algo.env_runner.sample().policy_batches["bidder"]
         found = algo.train()["env_runners"]

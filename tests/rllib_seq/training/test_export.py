@@ -42,6 +42,7 @@ def checkpoint(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "checkpoint"
     algorithm = prepare(request.param(), Options(seed=0)).build_algo()
     try:
+        folder.mkdir()
         algorithm.save_checkpoint(str(folder))
     finally:
         algorithm.stop()
@@ -113,6 +114,7 @@ def test_other_models_and_worlds_are_refused(tmp_path):
         config.rl_module(model_config={"fcnet_hiddens": [4]})
         algorithm = config.build_algo()
         folder = tmp_path / str(number)
+        folder.mkdir()
         algorithm.save_checkpoint(str(folder))
         algorithm.stop()
         with pytest.raises(UserError, match=words):
