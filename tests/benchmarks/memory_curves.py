@@ -1,6 +1,4 @@
-"""Learning curves of `rllib-seq bench memory` as a picture.
-
-    python tests/benchmarks/memory_curves.py memory.svg memory.json [more.json ...]
+"""Learning curves of `rllib-seq bench memory` as a picture; see `memory_report`.
 
 A panel per task; a line per contender: the mean over seeds without exploration, and a band from the
 lowest to the highest seed. Mid-grey on no background reads well in light and in dark mode.
@@ -9,28 +7,25 @@ lowest to the highest seed. Mid-grey on no background reads well in light and in
 from __future__ import annotations
 
 import html
-import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 GREY = "#7d8590"
-COLOURS = ["#d9822b", "#5b8def", "#3fa66b", "#b05bd6", "#d65b6a"]
+COLOURS = {"sequence": "#d9822b", "lstm": "#5b8def", "mlp": "#3fa66b"}
+OTHER_COLOUR = "#b05bd6"  # at most one more in a task
 WIDTH, HEIGHT = 430, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 62
 
 
-def draw(results: list[dict[str, Any]]) -> str:
+def draw(result: dict[str, Any]) -> str:
     """Returns an SVG with the curves of all tasks, two panels in a row."""
-    tasks = {name: task for result in results for name, task in result["tasks"].items()}
-    runs = [run for result in results for run in result["runs"]]
+    tasks = result["tasks"]
     panels = []
     for place, (name, task) in enumerate(tasks.items()):
         row, column = divmod(place, 2)
-        mine = [run for run in runs if run["task"] == name]
+        mine = [run for run in result["runs"] if run["task"] == name]
         body = "".join(_panel(name, task, mine))
         panels.append(f'<g transform="translate({column * WIDTH},{row * HEIGHT})">{body}</g>')
     columns, rows = min(2, len(tasks)), -(-len(tasks) // 2)
@@ -65,7 +60,7 @@ def _panel(name: str, task: dict[str, Any], runs: list[dict[str, Any]]) -> Itera
         place = f'x="{x(at):.1f}" y="{HEIGHT - BOTTOM + 16}"'
         yield f'<text {place} text-anchor="middle">{label}</text>'
     for index, contender in enumerate(dict.fromkeys(run["contender"] for run in runs)):
-        colour = COLOURS[index % len(COLOURS)]
+        colour = COLOURS.get(contender, OTHER_COLOUR)
         curves = [run["curve"] for run in runs if run["contender"] == contender]
         # Seeds are looked at a few steps apart.
         at = np.linspace(curves[0][0]["steps"], curves[0][-1]["steps"], len(curves[0]))
@@ -91,9 +86,4 @@ def _ticks(low: float, high: float) -> list[float]:
     step = 10.0 ** np.floor(np.log10((high - low) / 4))
     step *= max(factor for factor in (1, 2, 5) if factor * step <= (high - low) / 4)
     first = np.ceil(low / step)
-    return [float(round(step * i, 10)) for i in np.arange(first, np.floor(high / step) + 1)]
-
-
-if __name__ == "__main__":
-    picture, *files = map(Path, sys.argv[1:])
-    picture.write_text(draw([json.loads(path.read_text()) for path in files]))
+    return [float(round(step * i, 10)) + 0.0 for i in np.arange(first, np.floor(high / step) + 1)]

@@ -99,7 +99,7 @@ if __name__ == "__main__":
     picture, merged, *files = map(Path, sys.argv[1:])
     joined = join([json.loads(path.read_text()) for path in files])
     write(joined, merged)
-    picture.write_text(draw([joined]))
+    picture.write_text(draw(joined))
     print(table(joined))
     for entry in joined["checks"]:
         print(f"{'holds' if entry['holds'] else 'MISSED'}: {entry['what']}")

@@ -94,7 +94,7 @@ def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_curves_are_a_small_picture(result: dict[str, Any]) -> None:
-    picture = memory_curves.draw([result])
+    picture = memory_curves.draw(result)
     root = ElementTree.fromstring(picture)
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert {"cartpole", "sequence", "mlp", "0.5k"} <= set(texts)
