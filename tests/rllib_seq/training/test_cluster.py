@@ -147,55 +147,6 @@ def cluster(bare):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(cluster, tmp_path):
-    checkout = tmp_path / "checkout"
-    for name in OURS:
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (checkout / "mine.py").write_text(CONFIG)
-    python = cluster.ray[0]
-    missing = subprocess.run(
-        [python, "-c", "import rllib_seq"],
-        cwd=tmp_path,
-        env=cluster.environment,
-        capture_output=True,
-    )
-    assert b"No module named 'rllib_seq'" in missing.stderr
-
-    runs = tmp_path / "runs"
-    command = [*cluster.ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
-    command += ["--submission-id", "job", "--", "python", "-m", "rllib_seq", "train", "mine.py"]
-    command += ["--stop-steps", str(STEPS), "--storage", f"file://{runs}"]
-    refused = subprocess.run(
-        command,
-        cwd=checkout,
-        env={**cluster.environment, "RAY_AUTH_TOKEN": "a-wrong-token"},
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode != 0
-    assert "uth" in refused.stderr + refused.stdout
-    with (tmp_path / "job.log").open("w") as log:
-        job = subprocess.Popen(
-            command, cwd=checkout, env=cluster.environment, stdout=log, stderr=log
-        )
-        wait_for(lambda: "% |" in (tmp_path / "job.log").read_text(), 400)
-        placed = {worker["node_id"] for worker in cluster.workers()}
-        cluster.kill(1)
-        code = job.wait(timeout=400)
-    printed = (tmp_path / "job.log").read_text()
-    assert code == 0, printed
-    assert len(placed) == 2
-    assert len(cluster.nodes()) == 1
-    (place,) = runs.iterdir()
-    run = RunFolder.open(place)
-    rows = run.read_progress()
-    assert STEPS <= rows[-1]["steps"] < STEPS + 2 * 256 + 256
-    steps = [row["steps"] for row in rows]
-    assert steps == sorted(set(steps))
-    assert {"config.json", "evaluation.json", "report.html"} <= {p.name for p in place.iterdir()}
-    assert f"file://{place}" in printed
-
-
 def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, tmp_path):
     """`RAY_ADDRESS` set, no job submitted: the packages travel by `py_modules`."""
     (tmp_path / "mine.py").write_text(CONFIG.replace("num_env_runners=2", "num_env_runners=1"))
