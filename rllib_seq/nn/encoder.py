@@ -152,7 +152,10 @@ class Attention(nn.Module):
         """
         batch, width = query.shape
         size = width // self.heads
-        to_key, to_value = self.key_value.weight.view(2, self.heads, size, width)
+        # Each a view of its own: APPO copies weights into a model while a thread is reading it, and
+        # PyTorch forbids that where one call made several views.
+        weights = self.key_value.weight.view(2, self.heads, size, width)
+        to_key, to_value = weights[0], weights[1]
         heads = (self.query(query) * size**-0.5).view(batch, self.heads, size).transpose(0, 1)
         asked = torch.bmm(heads, to_key).transpose(0, 1)  # (B, heads, d_model)
         score = tokens @ asked.transpose(1, 2)  # (B, L, heads)

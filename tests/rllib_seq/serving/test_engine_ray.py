@@ -90,7 +90,6 @@ def test_a_replica_is_killed_under_load(journey, redis_url):  # noqa: F811
         storage.close()
         booked = round(totals["spend"] / 0.001)
         assert len(paid) <= booked <= len(paid) + len(users)  # those cut off at the end
-        assert totals["requests"] >= sum(answered.values())
     finally:
         serve.shutdown()
 
