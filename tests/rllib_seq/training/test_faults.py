@@ -1,6 +1,5 @@
 """Faults, injected for real: docs/faults.md says what each costs."""
 
-import csv
 import io
 import json
 import os
@@ -219,29 +218,3 @@ def test_success_and_failure_leave_no_process_and_no_folder(tmp_path, short_fold
     )
     assert done.stdout.rstrip().endswith("clean"), done.stdout + done.stderr
     assert not processes_of(short_folder)
-
-
-def test_two_learners_learn_as_one(ray_session, tmp_path):
-    """On CPUs; with GPUs the same setting gives each learner its own."""
-    module = tmp_path / "learners.py"
-    module.write_text(
-        f"import sys; sys.path.append({str(HERE)!r})\n"
-        "from tiny_new_stack import config\n"
-        "from rllib_seq.models.windowed import change_sequence_settings\n"
-        "config = config.copy(copy_frozen=False)\n"
-        "change_sequence_settings(config, auxiliary={})\n"
-        "config.env_runners(num_env_runners=0)\n"
-        "config.training(train_batch_size_per_learner=128)\n"
-        "config.learners(num_learners=2, num_cpus_per_learner=1)\n"
-    )
-    console, limits = Console(file=io.StringIO()), Limits(steps=600)
-    result = run_training(str(module), Options(seed=1), limits, tmp_path / "runs", console, SMALL)
-    run = RunFolder.open(result["run"])
-    with (run.path / "progress.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert any(row["policy_loss"] for row in rows)
-    assert result["evaluation"] is not None
-    learner = run.checkpoints()[-1] / "learner_group" / "learner"
-    state = pickle.loads((learner / "state.pkl").read_bytes())
-    (optimizer,) = state["optimizer"].values()
-    assert all(int(entry["step"]) > 0 for entry in optimizer["state"]["state"].values())

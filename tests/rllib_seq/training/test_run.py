@@ -253,9 +253,7 @@ config = ALGORITHM().environment("broken")
 """
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "workers"), [("old_stack", 0), ("old_stack", 1), ("ppo", 0), ("appo", 1)]
-)
+@pytest.mark.parametrize(("algorithm", "workers"), [("old_stack", 0), ("old_stack", 1), ("ppo", 0)])
 def test_a_nan_observation_stops_the_run_with_one_line(algorithm, workers, ray_session, tmp_path):
     """Also in a remote worker, whose death tells the driver nothing by itself."""
     path = tmp_path / f"nan_{algorithm}_{workers}.py"

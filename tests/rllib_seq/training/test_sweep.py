@@ -1,12 +1,6 @@
 """A sweep whose trial is killed, then its driver; resumed, it ends as if nothing had happened."""
 
-import io
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +8,9 @@ from rich.console import Console
 
 from rllib_seq.errors import UserError
 from rllib_seq.training import trial
-from rllib_seq.training.run import Protocol, resume_training
-from rllib_seq.training.run_folder import RunFolder
+from rllib_seq.training.run import Protocol
 from rllib_seq.training.sweep import SweepOptions, load_sweep, resume_sweep
 from rllib_seq.training.sweep_folder import SweepFolder
-from rllib_seq.training.trainer import Limits
 
 HERE = Path(__file__).parent
 MODULE = str(HERE / "tiny_sweep.py")
@@ -41,104 +33,6 @@ def results_of(sweep):
         path.parent.name: [json.loads(line) for line in path.read_text().splitlines()]
         for path in sweep.glob("trial_*/result.json")
     }
-
-
-@pytest.fixture(scope="module")
-def swept(ray_session, tmp_path_factory):
-    """The result of a sweep that lost a trial's process and its driver; what it printed; places."""
-    storage = tmp_path_factory.mktemp("sweeps")
-    with (
-        (storage / "log").open("w") as log,
-        subprocess.Popen(
-            [sys.executable, "-c", TUNE, str(storage)], stdout=log, stderr=log
-        ) as driver,
-    ):
-        deadline = time.monotonic() + 180
-        killed = None
-        while True:
-            assert driver.poll() is None, (storage / "log").read_text()
-            assert time.monotonic() < deadline, (storage / "log").read_text()
-            time.sleep(0.2)
-            sweep = next(storage.glob("tiny_sweep-*"), None)
-            rows = {} if sweep is None else results_of(sweep)
-            first = rows.get("trial_00000", [])
-            if killed is None and len(first) > 1 and list(sweep.glob("trial_00000/checkpoint_*")):
-                killed = first[-1]["pid"]
-                os.kill(killed, signal.SIGKILL)
-            elif killed is not None and first[-1]["pid"] != killed:
-                restored = first
-                break
-        os.kill(driver.pid, signal.SIGKILL)
-    console = Console(file=io.StringIO(), width=200)
-    result = resume_sweep(MODULE, SweepOptions(), storage, console, SMALL)
-    return result, console.file.getvalue(), sweep, restored
-
-
-def test_a_killed_trial_goes_on_from_its_checkpoint(swept):
-    _, _, _, rows = swept
-    before = [row for row in rows if row["pid"] == rows[0]["pid"]]
-    first_again = rows[len(before)]
-    assert 1 < first_again["iteration"] <= before[-1]["iteration"] + 1
-    assert first_again["steps"] > before[0]["steps"]
-
-
-def test_a_resumed_sweep_ends_with_every_trial_at_its_limit(swept):
-    result, printed, sweep, _ = swept
-    assert result["sweep"] == str(sweep)
-    trials = {trial["trial"]: trial for trial in result["trials"]}
-    assert sorted(trials) == ["trial_00000", "trial_00001", "trial_00002"]
-    assert all(trial["error"] is None for trial in trials.values())
-    # The default is not stopped early, whatever the scheduler thinks of it.
-    assert trials["trial_00000"]["steps"] >= 1000
-    settings = [json.dumps(trial["settings"]) for trial in trials.values()]
-    assert len(set(settings)) == 3
-    for trial_ in trials.values():
-        steps = [step for step, _ in trial_["curve"]]
-        assert steps == sorted(set(steps))
-        assert steps[-1] == trial_["steps"]
-    best = max(trials.values(), key=lambda t: t["value"])
-    assert result["best"] == best["trial"]
-    assert best["trial"] in printed
-
-
-def test_the_default_is_the_configs_own_values(swept):
-    result, _, sweep, _ = swept
-    defaults = json.loads((sweep / "sweep.json").read_text())["default"]
-    assert result["default"] == "trial_00000"
-    assert defaults == {"lr": 0.001, "sequence_config": {"window_length": 4}}
-    if result["best"] == result["default"]:
-        assert "no trial did better than the default" in result["verdict"]
-    else:
-        over, words = result["over_default"], result["verdict"]
-        better = over["mean"] > over["half_width"]
-        assert ("does not beat" in words) != better
-
-
-def test_the_best_trial_is_a_run_folder(swept):
-    result, _, sweep, _ = swept
-    run = RunFolder.open(sweep / "best")
-    (checkpoint,) = run.checkpoints()
-    best = next(trial for trial in result["trials"] if trial["trial"] == result["best"])
-    rows = run.read_progress()
-    assert rows[-1]["steps"] == best["steps"]
-    assert json.loads((run.path / "evaluation.json").read_text()) == result["evaluation"]
-    assert (run.path / "report.html").is_file()
-    limits = Limits(steps=rows[-1]["steps"] + 200)
-    resume_training(run.path, limits, Console(file=io.StringIO()), SMALL)
-    after = RunFolder.open(run.path)
-    assert after.read_progress()[: len(rows)] == rows
-    assert after.read_progress()[-1]["steps"] >= limits.steps
-    assert checkpoint.name < after.checkpoints()[-1].name
-
-
-def test_the_report_shows_settings_and_curves(swept):
-    result, _, sweep, _ = swept
-    page = (sweep / "report.html").read_text()
-    assert '"type":"parcoords"' in page
-    assert "Learning curves" in page
-    assert all(trial["trial"] in page for trial in result["trials"])
-    assert result["verdict"].split(":")[0] in page
-    assert "<script src=" not in page
 
 
 def test_validation_plays_neither_training_nor_evaluation_campaigns():
