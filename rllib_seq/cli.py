@@ -42,6 +42,8 @@ Examples:
 
     rllib-seq serve policy --budget 100
 
+    rllib-seq score policy records --output scored
+
     rllib-seq bench discover
 """
 
@@ -363,7 +365,9 @@ def export(
     Example: `rllib-seq export runs/ppo-journey-20260102-030405 policy`
     """
     from rllib_seq.training.export import export_checkpoint
+    from rllib_seq.training.run_folder import find_checkpoint
 
+    find_checkpoint(checkpoint)  # what is wrong with it is said before the work
     typer.echo("exporting (about ten seconds)")
     spec = export_checkpoint(checkpoint, folder)
     typer.echo(f"written: {folder / 'spec.json'}, model {spec['model']['sha256'][:12]}")

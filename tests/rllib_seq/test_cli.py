@@ -34,7 +34,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),
         (["train", "--resume", "nowhere", "--seed", "3"], ["--resume", "--stop-time-s"]),
         (["train", "tune_configs.ppo", "--resume", "nowhere"], ["--resume", "--stop-time-s"]),
-        (["tune"], ["CONFIG"]),
+        (["tune"], ["config"]),
         (["tune", "tune_configs.ppo"], ["tune_configs.ppo", "no search_space"]),
         (["tune", "tune_configs.ppo_asha", "--num-samples", "0"], ["num-samples is 0", "above 0"]),
         (["tune", "tune_configs.ppo_asha", "--cpus-per-trial", "-1"], ["cpus-per-trial is -1.0"]),
