@@ -82,8 +82,10 @@ def test_no_competitor_overspends(own, tight, exposure):
     rivals = population([Bidder(rule, budget=tight) for rule in rules], exposure=exposure)
     play(rivals, own)
     assert (rivals.spent <= tight * FLIGHT * (1 + 1e-12)).all()
-    if not own.any():  # we may win everything, or no rival may afford a price
-        assert tight < 0.1 or rivals.spent.sum() > 0
+    # We may have won everything, or nobody could afford a price; not so with money and without us.
+    rich = population([Bidder(rule, budget=0.2) for rule in rules], exposure=exposure)
+    play(rich, np.zeros_like(own))
+    assert rich.spent.sum() > 0
 
 
 @settings(max_examples=15, deadline=None)
