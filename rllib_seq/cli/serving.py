@@ -1,0 +1,151 @@
+"""Commands that bring a policy to work: export, serve, score."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rllib_seq.cli.options import Json, write
+from rllib_seq.errors import UserError
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Run or checkpoint folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the export goes.")],
+    json_file: Json = None,
+) -> None:
+    """Write a policy as ONNX, for `serve`: it needs no torch, no Ray and no pickle.
+
+    A server that serves the folder takes a new export over at once, if it passes its self-test.
+
+    Example: `rllib-seq export runs/ppo-journey-20260102-030405 policy`
+    """
+    from rllib_seq.training.export import export_checkpoint
+    from rllib_seq.training.run_folder import find_checkpoint
+
+    find_checkpoint(checkpoint)  # what is wrong with it is said before the work
+    typer.echo("exporting (about ten seconds)")
+    spec = export_checkpoint(checkpoint, folder)
+    typer.echo(f"written: {folder / 'spec.json'}, model {spec['model']['sha256'][:12]}")
+    write(json_file, spec)
+
+
+def serve(
+    what: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT_OR_EXPORT", help="An export, or a checkpoint.")
+    ],
+    engine: Annotated[str, typer.Option(help="local: one process; ray: a Ray Serve fleet.")] = (
+        "local"
+    ),
+    host: Annotated[str, typer.Option(help="Address; others than this machine need a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 for a free one (local).")] = 8080,
+    state: Annotated[
+        str, typer.Option(help="File, :memory:, or redis://HOST:PORT/DB: spend and sessions.")
+    ] = "bid-server.sqlite",
+    budget: Annotated[
+        float | None, typer.Option(help="Hard limit on spend [default: as in training].")
+    ] = None,
+    flight_hours: Annotated[
+        float | None, typer.Option(help="Length of the campaign [default: as in training].")
+    ] = None,
+    cap: Annotated[int, typer.Option(help="Impressions per user and --cap-hours; 0: no cap.")] = 0,
+    cap_hours: Annotated[float, typer.Option(help="Period of the frequency cap.")] = 24.0,
+    charge: Annotated[str, typer.Option(help="What spends: win, or billing alone.")] = "win",
+    pacing: Annotated[str, typer.Option(help="none, proportional, pid or dual.")] = "none",
+    currency: Annotated[str, typer.Option(help="Of all prices.")] = "USD",
+    tmax_ms: Annotated[float, typer.Option(help="Most time for an answer.")] = 100.0,
+    hold_seconds: Annotated[float, typer.Option(help="How long a bid holds (exp).")] = 300.0,
+    max_users: Annotated[int, typer.Option(help="Users in memory.")] = 131_072,
+    explore: Annotated[float, typer.Option(help="Share of random actions, to learn from.")] = 0.0,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write served trajectories (Parquet).")
+    ] = None,
+    public_url: Annotated[
+        str, typer.Option(help="Where notices reach the server [default: as it was asked].")
+    ] = "",
+    min_replicas: Annotated[int, typer.Option(help="Of the fleet (ray).")] = 1,
+    max_replicas: Annotated[int, typer.Option(help="Likewise.")] = 4,
+    json_file: Json = None,
+) -> None:
+    """Serve bids over OpenRTB 2.6, remembering every user. See docs/serving.md.
+
+    RLLIB_SEQ_TOKEN is the token that requests must show, RLLIB_SEQ_USER_SECRET the key of the hash
+    that stands for user ids. `/docs` describes the API, `/` shows live figures.
+
+    Example: `rllib-seq serve policy --budget 100 --state campaign.sqlite`
+    """
+    import tempfile
+
+    from rllib_seq.serving.settings import Settings
+    from rllib_seq.serving.spec import SPEC
+
+    if engine not in ("local", "ray"):
+        raise UserError(f"--engine is {engine!r}; choose one of: local, ray")
+    with tempfile.TemporaryDirectory(prefix="rllib-seq-export-") as aside:
+        folder = what
+        if not (what / SPEC).is_file():
+            from rllib_seq.training.export import export_checkpoint
+
+            folder = Path(aside)
+            export_checkpoint(what, folder)
+        settings = Settings(
+            export=str(folder.resolve()),
+            state=state,
+            budget=budget,
+            flight_hours=flight_hours,
+            cap=cap,
+            cap_hours=cap_hours,
+            charge=charge,
+            pacing=pacing,
+            currency=currency,
+            tmax_ms=tmax_ms,
+            hold_seconds=hold_seconds,
+            max_users=max_users,
+            explore=explore,
+            record=None if record is None else str(record.resolve()),
+            public_url=public_url,
+            token=os.environ.get("RLLIB_SEQ_TOKEN"),
+            user_secret=os.environ.get("RLLIB_SEQ_USER_SECRET"),
+        )
+        if engine == "local":
+            from rllib_seq.serving.engine_local import serve_local
+
+            totals = serve_local(settings, host, port)
+        else:
+            from rllib_seq.serving.engine_ray import serve_ray
+
+            totals = serve_ray(settings, host, port, min_replicas, max_replicas)
+        write(json_file, totals)
+
+
+def score(
+    export_folder: Annotated[Path, typer.Argument(metavar="EXPORT", help="An export.")],
+    files: Annotated[list[Path], typer.Argument(help="What `serve --record` wrote.")],
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the scored steps go (Parquet).")
+    ] = Path("scored"),
+    json_file: Json = None,
+) -> None:
+    """Ask a policy what it would do on recorded trajectories, with Ray Data.
+
+    Example: `rllib-seq score policy records --output scored`
+    """
+    from rllib_seq.serving.policy import load_policy
+    from rllib_seq.serving.scoring import score as score_records
+    from rllib_seq.training.console import make_console
+    from rllib_seq.training.ray_session import ray_session
+
+    load_policy(export_folder)  # what is wrong with it is said before Ray starts
+    typer.echo("scoring")
+    with ray_session(1, make_console()):
+        result = score_records(export_folder, files, output)
+    typer.echo(
+        f"{result['steps']} steps, agreement {result['agreement']:.1%}, mean bid "
+        f"{result['mean_bid']:.4g}; written: {output}"
+    )
+    write(json_file, result)

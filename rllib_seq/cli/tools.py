@@ -1,0 +1,70 @@
+"""Commands beside learning: discover, bench."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rllib_seq.cli.options import Json, write
+from rllib_seq.errors import UserError
+
+
+def discover(
+    events: Annotated[
+        Path, typer.Argument(help="Event log (CSV, Parquet), iPinYou rows or journey paths.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first bad row instead of counting it.")
+    ] = False,
+    output: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where patterns.json and discover.html go.")
+    ] = Path("."),
+    json_file: Json = None,
+) -> None:
+    """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
+
+    Writes `patterns.json` and `discover.html`. The schema is in docs/discover.md.
+
+    Example: `rllib-seq discover events.parquet --output patterns`
+    """
+    from rllib_seq.journeys.command import run_discovery
+    from rllib_seq.training.console import make_console
+
+    write(json_file, run_discovery(events, strict, output, make_console()))
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="What to measure: a file of tests/benchmarks.")],
+    only: Annotated[
+        list[str] | None, typer.Argument(help="Parts of it, if it has any [default: all].")
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Measure speed, or what is learned. Exit code 1: a limit was missed.
+
+    Needs the source checkout.
+
+    Example: `rllib-seq bench discover`, `rllib-seq bench memory cartpole`
+    """
+    folder = Path(__file__).parents[2] / "tests" / "benchmarks"
+    known = sorted(path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py"))
+    if name not in known:
+        raise UserError(f"no benchmark {name!r}; choose one of: {', '.join(known) or 'none here'}")
+    sys.path.insert(0, str(folder))
+    benchmark = importlib.import_module(f"bench_{name}")
+    if only and "only" not in inspect.signature(benchmark.run).parameters:
+        raise UserError(f"benchmark {name!r} has no parts; leave out {' '.join(only)!r}")
+    result = benchmark.run(only) if only else benchmark.run()
+    if hasattr(benchmark, "show"):
+        benchmark.show(result)
+    else:
+        typer.echo(json.dumps(result))
+    write(json_file, result)
+    if not result["passed"]:
+        raise typer.Exit(1)
