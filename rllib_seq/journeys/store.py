@@ -25,7 +25,7 @@ __all__ = ["SequenceStore", "Window", "user_keys"]
 
 Ints = NDArray[np.int64]
 _SETTINGS = ("capacity", "window_length", "state_dim", "ttl")
-_OF_A_USER = ("records", "states", "actions", "rewards", "timestamps", "count", "seen")
+_STEPS = ("states", "actions", "rewards", "timestamps")
 _COUNTERS = ("evicted_lru", "evicted_ttl", "_clock", "_users")
 
 
@@ -90,15 +90,22 @@ class SequenceStore:
         self._blank = np.zeros((), np.dtype([])) if blank is None else blank
         self._users = 0
         self._clock = 0  # of uses: every call that names a user is one tick
-        self._arrays: dict[str, NDArray[Any]] = {
-            "states": np.zeros((capacity, window_length, state_dim), np.float32),
-            "actions": np.zeros((capacity, window_length), np.int32),
-            "rewards": np.zeros((capacity, window_length), np.float32),
-            "timestamps": np.zeros((capacity, window_length), np.float64),
-            "records": np.full(capacity, self._blank),
+        fields: list[tuple[Any, ...]] = [
+            ("records", self._blank.dtype),
             # Steps that a user has had; step i is at place i % L of his ring.
-            "count": np.zeros(capacity, np.int64),
-            "seen": np.full(capacity, -np.inf),
+            ("count", np.int64),
+            ("seen", np.float64),
+            ("timestamps", np.float64, (window_length,)),
+            ("states", np.float32, (window_length, state_dim)),
+            ("actions", np.int32, (window_length,)),
+            ("rewards", np.float32, (window_length,)),
+        ]
+        # All that is known of a user stands in one place: he is packed, and cached, as a whole.
+        self._users_kept = np.zeros(capacity, np.dtype(fields, align=True))
+        self._users_kept["records"] = self._blank
+        self._users_kept["seen"] = -np.inf
+        self._arrays: dict[str, NDArray[Any]] = {
+            **{name: self._users_kept[name] for name, *_ in fields},
             "used": np.zeros(capacity, np.int64),
             # The first `_users` entries: keys, ascending, and the row of each; then the free rows.
             "keys": np.zeros(capacity, np.int64),
@@ -173,6 +180,30 @@ class SequenceStore:
         self._arrays["seen"][row] = np.maximum.reduceat(step["timestamps"][order], first)
         self._arrays["used"][row] = self._clock
 
+    def append_claimed(
+        self,
+        rows: Ints,
+        states: NDArray[np.float32],
+        actions: Ints,
+        rewards: NDArray[Any],
+        timestamps: NDArray[np.float64],
+    ) -> None:
+        """Adds one step each of different users whose rows are claimed; unchecked, but fast.
+
+        Args:
+            rows: `[B]`, see `claim`.
+            states: `[B, state_dim]`; the others `[B]`.
+            actions: likewise.
+            rewards: likewise.
+            timestamps: likewise.
+        """
+        had = self._arrays["count"]
+        at = rows, had[rows] % self.window_length
+        for name, values in zip(_STEPS, (states, actions, rewards, timestamps), strict=True):
+            self._arrays[name][at] = values
+        had[rows] += 1
+        self._arrays["seen"][rows] = timestamps
+
     def fetch(self, users: ArrayLike, now: float = -np.inf) -> Window:
         """The windows of users; a fetch counts as a use.
 
@@ -185,6 +216,13 @@ class SequenceStore:
         known &= self._arrays["seen"][row] >= now - self.ttl
         self._clock += 1
         self._arrays["used"][row[known]] = self._clock
+        return self._windows(row, known)
+
+    def fetch_claimed(self, rows: Ints) -> Window:
+        """The windows of users whose rows `[B]` are claimed."""
+        return self._windows(rows, np.ones(len(rows), np.bool_))
+
+    def _windows(self, row: Ints, known: NDArray[np.bool_]) -> Window:
         age = np.arange(self.window_length)[::-1]
         step = self._arrays["count"][row][:, None] - 1 - age  # [B, L]
         valid = known[:, None] & (step >= 0)
@@ -237,12 +275,8 @@ class SequenceStore:
 
     def pack(self, rows: Ints) -> list[bytes]:
         """Everything that is kept of users, for `unpack`; records first."""
-        parts = []
-        for name in _OF_A_USER:
-            values = np.ascontiguousarray(self._arrays[name][rows])
-            size = values.nbytes // max(len(rows), 1)
-            parts.append(np.frombuffer(values.tobytes(), np.uint8).reshape(len(rows), size))
-        return [packed.tobytes() for packed in np.concatenate(parts, axis=1)]
+        packed, size = self._users_kept[rows].tobytes(), self._users_kept.itemsize
+        return [packed[start : start + size] for start in range(0, len(packed), size)]
 
     def unpack(self, rows: Ints, packed: Sequence[bytes]) -> None:
         """Puts users back as they were packed, by a store with the same settings.
@@ -254,16 +288,11 @@ class SequenceStore:
         Raises:
             ValueError: the length of one is wrong.
         """
-        octets = np.frombuffer(b"".join(packed), np.uint8).reshape(len(rows), -1)
-        start = 0
-        for name in _OF_A_USER:
-            array = self._arrays[name]
-            size = array.nbytes // self.capacity
-            part = octets[:, start : start + size].tobytes()
-            array[rows] = np.frombuffer(part, array.dtype).reshape(len(rows), *array.shape[1:])
-            start += size
-        if octets.shape[1] != start:
-            raise ValueError(f"a packed user has {octets.shape[1]} bytes, not {start}")
+        size = self._users_kept.itemsize
+        for each in packed:
+            if len(each) != size:
+                raise ValueError(f"a packed user has {len(each)} bytes, not {size}")
+        self._users_kept[rows] = np.frombuffer(b"".join(packed), self._users_kept.dtype)
 
     def reset(self, rows: Ints) -> None:
         """Forgets everything of users, who stay known."""

@@ -83,7 +83,7 @@ def open_service(settings: Settings) -> BidService:
     """
     policy = load_policy(Path(settings.export))
     spec = policy.spec
-    kept = f"{spec.stream} {spec.window_length} {settings.cap} {spec.facts['observation']}"
+    kept = f"2 {spec.stream} {spec.window_length} {settings.cap} {spec.facts['observation']}"
     fingerprint = hashlib.sha256(kept.encode()).hexdigest()
     storage = open_storage(settings.state, fingerprint, settings.session_hours * 3600.0)
     try:
@@ -110,6 +110,7 @@ def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
         watching = asyncio.create_task(_watch(service, app.state.metrics))
         yield
         watching.cancel()
+        app.state.batcher.close()
         service.close()
 
     app = FastAPI(title="rllib-seq bid server", version="OpenRTB 2.6", lifespan=lifespan)
@@ -187,7 +188,8 @@ def _notice_routes(app: FastAPI) -> None:
             return _refusal(401, "a notice about a user needs the token")  # type: ignore[return-value]
         key = user_key(user, service.settings.user_secret) if user is not None else None
         try:
-            status = service.notice(
+            status = await app.state.batcher.call(
+                service.notice,
                 kind,
                 bid,
                 key if bid is None else None,
@@ -210,12 +212,13 @@ def _figure_routes(app: FastAPI) -> None:
     @app.get("/metrics", responses={401: _PROBLEMS[401]}, response_class=Response)
     async def metrics() -> Response:
         """Figures for Prometheus."""
-        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
+        text = await app.state.batcher.call(app.state.metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4")
 
     @app.get("/live", responses={401: _PROBLEMS[401]})
     async def live() -> dict[str, Any]:
         """Figures for the page at `/`."""
-        return dict(app.state.metrics.live())
+        return dict(await app.state.batcher.call(app.state.metrics.live))
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:

@@ -1,10 +1,13 @@
-"""Requests that wait together run the model together.
+"""Requests that wait together run the model together, in a thread of their own.
 
 - `Batcher`: takes requests one by one, asks the service for many at once.
 
-There is no timer: a batch is closed when a turn of the event loop has brought no other request, or
-after a millisecond, so a lone request hardly waits. A batch takes at most one request of a user
-(or, where the campaign is the stream, one request), the oldest; his others stay in line.
+The event loop reads requests and writes answers; one other thread has the service to itself, so
+calls of it still come one after the other. While it runs the model or writes state, both of which
+let go of the interpreter, the loop reads the requests of the next batch. There is no timer: a batch
+is whatever has come by the time the one before is done, or, after a pause, by the end of the turn
+of the loop. A batch takes at most one request of a user (or, where the campaign is the stream, one
+request), the oldest; his others stay in line.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from rllib_seq.serving.service import Answer, Ask, BidService
 
 __all__ = ["LATE", "Batcher"]
 
 _LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 LATE = Answer(None, "late")
 FAILED = Answer(None, "error")
 _MOST_WAITING = 10_000
-_GATHER_SECONDS = 0.001
 
 
 class _Waiting(NamedTuple):
@@ -37,14 +42,14 @@ class Batcher:
     """Collects requests for a service; belongs to one event loop.
 
     Args:
-        service: that answers.
+        service: that answers; nobody else may call it meanwhile.
     """
 
     def __init__(self, service: BidService) -> None:
         self._service = service
         self._waiting: deque[_Waiting] = deque()
-        self._scheduled = False
-        self._gathered, self._gather_until = 0, 0.0
+        self._busy = False
+        self._thread = ThreadPoolExecutor(1, "bid-service")
 
     async def ask(self, ask: Ask, deadline: float) -> Answer:
         """The answer to a request; no bid rather than a late one.
@@ -58,43 +63,47 @@ class Batcher:
             return LATE
         waiting = _Waiting(ask, deadline, loop.create_future())
         self._waiting.append(waiting)
-        if not self._scheduled:
-            self._schedule(loop)
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._start, loop)
         return await waiting.answer
 
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._scheduled = True
-        self._gathered, self._gather_until = 0, time.monotonic() + _GATHER_SECONDS
-        loop.call_soon(self._gather)
+    async def call(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Calls something that uses the service, between two batches."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, function, *arguments)
 
-    def _gather(self) -> None:
-        """Looks after every turn of the loop whether more have come."""
-        waiting = len(self._waiting)
-        grows = self._gathered < waiting < self._service.settings.max_batch
-        if grows and time.monotonic() < self._gather_until:
-            self._gathered = waiting
-            asyncio.get_running_loop().call_soon(self._gather)
-        else:
-            self._run()
+    def close(self) -> None:
+        """Ends the thread after what is under way."""
+        self._thread.shutdown()
 
-    def _run(self) -> None:
-        self._scheduled = False
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._next_batch()
+        self._busy = bool(batch)
         if batch:
-            try:
-                answers = self._service.answer([waiting.ask for waiting in batch])
-            except Exception:  # one bad batch must not end the server
-                _LOG.exception("a batch of %d requests failed", len(batch))
-                answers = [FAILED] * len(batch)
-            now = time.monotonic()
-            for waiting, answer in zip(batch, answers, strict=True):
-                if answer.bid is not None and now > waiting.deadline:
-                    self._withdraw(answer)
-                    answer = LATE
-                if not waiting.answer.done():
-                    waiting.answer.set_result(answer)
-        if self._waiting:
-            self._schedule(asyncio.get_running_loop())
+            self._thread.submit(self._run, batch, loop)
+
+    def _run(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread."""
+        try:
+            answers = self._service.answer([waiting.ask for waiting in batch])
+        except Exception:  # one bad batch must not end the server
+            _LOG.exception("a batch of %d requests failed", len(batch))
+            answers = [FAILED] * len(batch)
+        now = time.monotonic()
+        for place, (waiting, answer) in enumerate(zip(batch, answers, strict=True)):
+            if answer.bid is not None and now > waiting.deadline:
+                self._withdraw(answer)
+                answers[place] = LATE
+        loop.call_soon_threadsafe(self._finish, batch, answers, loop)
+
+    def _finish(
+        self, batch: list[_Waiting], answers: list[Answer], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._start(loop)  # first, so that it runs while these answers are written
+        for waiting, answer in zip(batch, answers, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
 
     def _next_batch(self) -> list[_Waiting]:
         """The oldest request of each user, as many as fit; those who are late are told so."""

@@ -51,8 +51,13 @@ class Policy:
             observation: `[N, D]`, now.
             past: the L steps before.
         """
-        outputs = self.outputs(*window_inputs(self.spec, observation, past))
+        return self._largest(self.outputs(*window_inputs(self.spec, observation, past)))
+
+    def _largest(self, outputs: Floats32) -> Ints:
+        """Of every block of outputs, as one number."""
         sizes = self.spec.action_sizes
+        if len(sizes) == 1:
+            return outputs.argmax(axis=1)
         blocks = np.split(outputs, np.cumsum(sizes)[:-1], axis=1)
         return join_parts([block.argmax(axis=1) for block in blocks], sizes)
 
@@ -91,6 +96,8 @@ def window_inputs(
 
 def split_parts(flat: NDArray[Any], sizes: list[int]) -> list[Ints]:
     """The parts of flat actions: `join_parts` backwards."""
+    if len(sizes) == 1:
+        return [flat]
     parts = []
     rest = flat.astype(np.int64)
     for size in reversed(sizes):

@@ -38,6 +38,7 @@ __all__ = ["Answer", "Ask", "BidService", "user_key"]
 Ints = NDArray[np.int64]
 
 _HOUR = 3600.0
+_63_BITS = np.int64(2**63 - 1)
 
 
 class Ask(NamedTuple):
@@ -169,27 +170,28 @@ class BidService:
         observation = self.sessions.observe(
             rows, keys, asked, hour, self.money.budget_left(), self.money.flight_left(hour)
         )
-        actions = self._explored(self._policy.act(observation, self.sessions.past(keys)))
+        actions = self._explored(self._policy.act(observation, self.sessions.past(rows)))
         amounts, creatives = self._decode(actions, asked.segment)
-        why = np.array(["bid"] * n, dtype=object)
-        why[amounts <= 0] = "policy"
-        amounts = amounts * self.money.multiplier
-        for reason, refused in (
-            ("floor", amounts < asked.floor),
-            ("cap", self.sessions.capped(rows, hour, self.settings.cap_hours)),
+        worthless, amounts = amounts <= 0, amounts * self.money.multiplier
+        why = ["bid"] * n
+        for reason, refused in (  # whatever comes later overrules
             ("over", np.full(n, hour >= self._end_hour)),
+            ("cap", self.sessions.capped(rows, hour, self.settings.cap_hours)),
+            ("floor", amounts < asked.floor),
+            ("policy", worthless),
         ):
-            why[(why == "bid") & refused] = reason
-        bids = self._bids(asked, rows, amounts, creatives, why, now)
-        requests = self.sessions.step(rows, keys, asked, observation, actions, hour)
-        bids = {i: bid._replace(request=int(requests[i])) for i, bid in bids.items()}
-        for i, bid in bids.items():
-            until = hour + self.settings.hold_seconds / _HOUR
-            self.sessions.hold(int(rows[i]), bid.number, hour, until)
+            for place in np.flatnonzero(refused).tolist():
+                why[place] = reason
+        requests = self.sessions.requests(rows)
+        bids = self._bids(asked, requests, amounts, creatives, why, now)
+        self.sessions.step(rows, asked, observation, actions, hour)
+        until = hour + self.settings.hold_seconds / _HOUR
+        for place, bid in bids.items():
+            self.sessions.hold(int(rows[place]), bid.number, hour, until)
         self.memory.write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
         if self._record is not None:
             self._record.steps(keys, requests, hour, observation, actions)
-        return [Answer(bids.get(i), str(why[i])) for i in range(n)]
+        return [Answer(bids.get(place), reason) for place, reason in enumerate(why)]
 
     def _explored(self, actions: Ints) -> Ints:
         if self.settings.explore == 0:
@@ -204,24 +206,32 @@ class BidService:
         return self._actions.decode(flat, segment)
 
     def _bids(
-        self, asked: Any, rows: Ints, amounts: Any, creatives: Ints, why: Any, now: float
+        self,
+        asked: Any,
+        requests: Ints,
+        amounts: NDArray[np.float64],
+        creatives: Ints,
+        why: list[str],
+        now: float,
     ) -> dict[int, Bid]:
         """The bids that the budget allows, by place; changes `why` of the others."""
         until = now + self.settings.hold_seconds
-        wanted = [
-            (
-                i,
-                Bid(
-                    *(secrets.randbits(63), int(asked.user[i]), 0, int(asked.channel[i])),
-                    *(int(creatives[i]), float(amounts[i]), until),
-                ),
-            )
-            for i in np.flatnonzero(why == "bid").tolist()
+        places = [place for place, reason in enumerate(why) if reason == "bid"]
+        columns = [
+            column[places].tolist()
+            for column in (asked.user, requests, asked.channel, creatives, amounts)
         ]
-        holds = [Hold(bid.number, bid.amount, until) for _, bid in wanted]
-        made = self.money.hold(holds, now)
-        why[[i for (i, _), is_made in zip(wanted, made, strict=True) if not is_made]] = "budget"
-        return {i: bid for (i, bid), is_made in zip(wanted, made, strict=True) if is_made}
+        octets = secrets.token_bytes(8 * len(places))
+        numbers = (np.frombuffer(octets, np.int64) & _63_BITS).tolist()
+        wanted = [Bid(*values, until) for values in zip(numbers, *columns, strict=True)]
+        holds = [Hold(bid.number, bid.amount, until) for bid in wanted]
+        bids = {}
+        for place, bid, is_made in zip(places, wanted, self.money.hold(holds, now), strict=True):
+            if is_made:
+                bids[place] = bid
+            else:
+                why[place] = "budget"
+        return bids
 
     def sign(self, bid: Bid) -> str:
         """The id of a bid."""

@@ -181,29 +181,27 @@ class Sessions:
         )
         return features.build(self._layout, signals)
 
-    def past(self, keys: Ints) -> Window:
+    def past(self, rows: Ints) -> Window:
         """The steps of the streams before, `[n, L, ...]`."""
-        return self._windows.fetch(keys if self._of_user else np.zeros(len(keys), np.int64))
+        return self._windows.fetch_claimed(self._streams(rows))
+
+    def requests(self, rows: Ints) -> Ints:
+        """Requests that users have had, which is the number of the next one, `[n]`."""
+        return np.asarray(self._seen.request[rows])
 
     def step(
         self,
         rows: Ints,
-        keys: Ints,
         asked: Any,
         observation: NDArray[np.float32],
         actions: Ints,
         hour: float,
-    ) -> Ints:
-        """Books requests; nothing is known yet of what will come of them.
-
-        Returns:
-            The number of each request among its user's, from 0, `[n]`.
-        """
+    ) -> None:
+        """Books requests; nothing is known yet of what will come of them."""
         seen, n = self._seen, len(rows)
         hours, nothing = np.full(n, hour), np.zeros(n)
-        streams = keys if self._of_user else np.zeros(n, np.int64)
-        self._windows.append(streams, observation, actions, nothing, hours)
-        request = seen.request[rows].copy()
+        self._windows.append_claimed(self._streams(rows), observation, actions, nothing, hours)
+        request = seen.request[rows]
         if self._tracker is not None:
             never, zero = np.zeros(n, np.bool_), np.zeros(n, np.int64)
             served = Served(
@@ -216,7 +214,10 @@ class Sessions:
         seen.request[rows] = request + 1
         seen.clicked[rows] = seen.visited[rows] = False
         seen.last_profit[rows] = 0.0
-        return request
+
+    def _streams(self, rows: Ints) -> Ints:
+        """Rows of the windows that users write into."""
+        return rows if self._of_user else np.zeros(len(rows), np.int64)
 
     def win(
         self, row: int, hour: float, request: int, channel: int, creative: int, paid: float

@@ -114,6 +114,11 @@ def ask(user, floor=0.0):
     return Ask(user, 0, 0, 0, floor)
 
 
+def past_of(service, user):
+    """The window of a user who is in memory."""
+    return service.sessions.past(np.array([service.sessions.find(user)]))
+
+
 class AlwaysBids:
     """The policy of an export, but for what it does."""
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from serving_helpers import HOUR, always, ask, free_port, listening, wait_for
+from serving_helpers import HOUR, always, ask, free_port, listening, past_of, wait_for
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.storage import Change, Conflict, Hold, open_storage
@@ -88,7 +88,7 @@ def test_a_race_for_one_user_loses_nothing(journey, serve, url):
     row = two.sessions.find(1)
     assert two.sessions.last_request(row) == 1
     # The reward of the win is with the first step.
-    assert two.sessions.past(np.array([1])).rewards[0, -2] == pytest.approx(-0.01)
+    assert past_of(two, 1).rewards[0, -2] == pytest.approx(-0.01)
 
 
 @pytest.mark.parametrize("which", ["sqlite", "redis"])

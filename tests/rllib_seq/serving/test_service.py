@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from serving_helpers import HOUR, always, ask
+from serving_helpers import HOUR, always, ask, past_of
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.batching import LATE, Batcher
@@ -132,9 +132,7 @@ def test_what_was_written_is_there_after_a_crash(journey, serve, clock, tmp_path
     assert back.notice("win", names[0], price=0.01) == "known"
     for service in (back, whole):
         service.memory.claim(np.array([1]), service.clock.hour())
-    np.testing.assert_array_equal(
-        back.sessions.past(np.array([1])).states, whole.sessions.past(np.array([1])).states
-    )
+    np.testing.assert_array_equal(past_of(back, 1).states, past_of(whole, 1).states)
     again = [service.answer([ask(1), ask(2)]) for service in (back, whole)]
     assert [a.why for a in again[0]] == [a.why for a in again[1]]
 
@@ -150,7 +148,7 @@ def test_users_pass_through_bounded_memory_and_come_back(journey, serve, clock):
     service = serve(journey)
     service.answer([ask(0)])
     nbytes = service.sessions.nbytes
-    past = service.sessions.past(np.array([0]))
+    past = past_of(service, 0)
     for start in range(1, 3000, 50):
         clock.now += 1.0
         service.answer([ask(user) for user in range(start, start + 50)])
@@ -158,7 +156,7 @@ def test_users_pass_through_bounded_memory_and_come_back(journey, serve, clock):
     assert service.sessions.nbytes == nbytes
     assert service.sessions.find(0) is None
     service.memory.claim(np.array([0]), service.clock.hour())
-    np.testing.assert_array_equal(service.sessions.past(np.array([0])).states, past.states)
+    np.testing.assert_array_equal(past_of(service, 0).states, past.states)
 
 
 class Slow:
