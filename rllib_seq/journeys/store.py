@@ -102,8 +102,6 @@ class SequenceStore:
         ]
         # All that is known of a user stands in one place: he is packed, and cached, as a whole.
         self._users_kept = np.zeros(capacity, np.dtype(fields, align=True))
-        self._users_kept["records"] = self._blank
-        self._users_kept["seen"] = -np.inf
         self._arrays: dict[str, NDArray[Any]] = {
             **{name: self._users_kept[name] for name, *_ in fields},
             "used": np.zeros(capacity, np.int64),

@@ -182,12 +182,15 @@ class _Look:
         self.key_values: list[Tensor] = []
         self.cache: Tensor | None = None
         self.empty: Tensor | None = None
-        if state is not None and (filled := int(state.length.max())):
-            self.cache = state.cache[:, state.cache.shape[1] - filled :]
+        # When a graph is traced, for export, there are no values to look at.
+        traced = torch.compiler.is_compiling()
+        slots = 0 if state is None else state.cache.shape[1]
+        if state is not None and (filled := slots if traced else int(state.length.max())):
+            self.cache = state.cache[:, slots - filled :]
             empty = (
                 torch.arange(filled, device=state.length.device) < filled - state.length[:, None]
             )
-            if bool(empty.any()):
+            if traced or bool(empty.any()):
                 self.empty = empty
                 self.cache = self.cache.masked_fill(empty[..., None], 0.0)
 
@@ -319,9 +322,11 @@ class CausalEncoder(nn.Module):
         check_windows(inputs, valid, self.input_dim)
         # A stream begins at its first slot: valid ones first, in their order, whatever the mask.
         # What comes after the newest of them cannot reach it.
-        order = (~valid).long().argsort(dim=1, stable=True)[..., None]  # (B, T, 1)
+        # (Not by sorting, which ONNX cannot do in a stable way.)
+        rank = valid.cumsum(1)  # (B, T)
+        place = torch.where(valid, rank - 1, rank[:, -1:] + (~valid).cumsum(1) - 1)
         inputs = inputs.masked_fill(~valid[..., None], 0.0)
-        streams = inputs.gather(1, order.expand_as(inputs))
+        streams = inputs.scatter(1, place[..., None].expand_as(inputs), inputs)
         look = _Look(None, None, streams.shape)
         outputs, _ = self._read(None, streams, look, carry=False)
         newest = (valid.sum(1) - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
@@ -365,7 +370,7 @@ class CausalEncoder(nn.Module):
     def _check(self, state: CausalState, inputs: Tensor, seq_lens: Tensor | None) -> None:
         if inputs.dim() != 3 or inputs.shape[2] != self.input_dim:
             raise ValueError(f"inputs must be [B, T, {self.input_dim}]; got {list(inputs.shape)}")
-        batch = len(inputs)
+        batch = inputs.shape[0]
         for name, part, shape in zip(state._fields, state, self.state_shapes, strict=True):
             if part.shape != (batch, *shape):
                 raise ValueError(

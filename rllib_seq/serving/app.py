@@ -83,7 +83,10 @@ def open_service(settings: Settings) -> BidService:
     """
     policy = load_policy(Path(settings.export))
     spec = policy.spec
-    kept = f"2 {spec.stream} {spec.window_length} {settings.cap} {spec.facts['observation']}"
+    kept = (
+        f"2 {spec.stream} {spec.encoder} {spec.steps_kept} {spec.memory_size} {settings.cap} "
+        f"{spec.facts['observation']}"
+    )
     fingerprint = hashlib.sha256(kept.encode()).hexdigest()
     storage = open_storage(settings.state, fingerprint, settings.session_hours * 3600.0)
     try:

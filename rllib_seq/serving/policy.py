@@ -1,6 +1,6 @@
 """The policy of an export, run by ONNX Runtime: no torch, no Ray, no pickle.
 
-- `Policy`: windows to actions.
+- `Policy`: windows, or steps and memories, to actions.
 - `load_policy`: reads, verifies and tests one.
 - `window_inputs`: the step inputs of windows, as `rllib_seq.models.step_inputs` joins them.
 """
@@ -39,19 +39,34 @@ class Policy:
         self.spec = spec
         self._session = session
 
-    def outputs(self, inputs: Floats32, valid: NDArray[np.bool_]) -> Floats32:
-        """`[N, K]` of step inputs `[N, L, width]` and mask `[N, L]`."""
-        feed = {"inputs": inputs, "valid": valid}
-        return np.asarray(self._session.run(["outputs"], feed)[0])
+    @property
+    def input_names(self) -> list[str]:
+        """What `run` takes, see `Spec.encoder`."""
+        return [each.name for each in self._session.get_inputs()]
 
-    def act(self, observation: Floats32, past: Window) -> Ints:
-        """The greedy actions, flat (see `join_parts`), `[N]`.
+    @property
+    def output_names(self) -> list[str]:
+        """What `run` returns."""
+        return [each.name for each in self._session.get_outputs()]
+
+    def run(self, **inputs: NDArray[Any]) -> list[Floats32]:
+        """The graph's outputs, of its inputs by name."""
+        return list(self._session.run(None, inputs))
+
+    def act(self, observation: Floats32, past: Window, memory: Floats32) -> tuple[Ints, Floats32]:
+        """The greedy actions, flat (see `join_parts`), `[N]`, and the memories afterwards.
 
         Args:
             observation: `[N, D]`, now.
-            past: the L steps before.
+            past: the steps before, `Spec.steps_kept` of them.
+            memory: `[N, M]`, see `Spec.memory_size`.
         """
-        return self._largest(self.outputs(*window_inputs(self.spec, observation, past)))
+        inputs, valid = window_inputs(self.spec, observation, past)
+        if self.spec.encoder == "causal":
+            outputs, memory = self.run(inputs=inputs[:, 0], memory=memory)
+        else:
+            (outputs,) = self.run(inputs=inputs, valid=valid)
+        return self._largest(outputs), memory
 
     def _largest(self, outputs: Floats32) -> Ints:
         """Of every block of outputs, as one number."""
@@ -65,7 +80,7 @@ class Policy:
 def window_inputs(
     spec: Spec, observation: Floats32, past: Window
 ) -> tuple[Floats32, NDArray[np.bool_]]:
-    """Step inputs `[N, L, width]`, zero where not valid, and the mask `[N, L]`.
+    """Step inputs `[N, S, width]`, zero where not valid, and the mask `[N, S]`.
 
     A step input is the observation, the one-hot action and the reward of the step before; both are
     zero at the first step of a stream.
@@ -73,10 +88,10 @@ def window_inputs(
     Args:
         spec: which parts there are.
         observation: `[N, D]`, now.
-        past: the L steps before.
+        past: the S steps before, `Spec.steps_kept`.
     """
     rows, dim = observation.shape
-    length, sizes = spec.window_length, spec.action_sizes
+    length, sizes = spec.steps_kept, spec.action_sizes
     inputs = np.zeros((rows, length, spec.input_width), np.float32)
     inputs[:, :-1, :dim] = past.states[:, 1:]
     inputs[:, -1, :dim] = observation
@@ -135,15 +150,23 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
         )
         policy = Policy(spec, session)
         with np.load(selftest, allow_pickle=False) as test:
-            got = policy.outputs(test["inputs"], test["valid"])
-            wanted = test["outputs"]
+            inputs = {name: test[name] for name in policy.input_names}
+            wanted = [test[name] for name in policy.output_names]
+        got = policy.run(**inputs)
+        alone = policy.run(**{name: values[:1] for name, values in inputs.items()})
     except Exception as error:  # of ONNX Runtime: it has a dozen classes without a common base
         raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
-    if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+    rows = [values[:1] for values in wanted]
+    if not all(map(_agree, [*got, *alone], [*wanted, *rows])):
         raise UserError(
             f"the model of {str(folder)!r} fails its self-test on this machine; export it again"
         )
     return policy
+
+
+def _agree(got: Floats32, wanted: Floats32) -> bool:
+    same_shape = got.shape == wanted.shape
+    return same_shape and np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def _verified(folder: Path, file: File) -> Path:

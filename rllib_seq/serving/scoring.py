@@ -125,7 +125,7 @@ def score_stream(
     Returns:
         `[T]`.
     """
-    count, length = len(actions), policy.spec.window_length
+    count, length = len(actions), policy.spec.steps_kept
     if count == 0:
         return np.zeros(0, np.int64)
     # Step i of the past of step t is step t - L + i.
@@ -145,4 +145,12 @@ def score_stream(
         np.zeros(at.shape),
         valid,
     )
-    return policy.act(observations, window)
+    if policy.spec.encoder != "causal":
+        nothing = np.zeros((count, 0), np.float32)
+        return policy.act(observations, window, nothing)[0]
+    scored, memory = np.zeros(count, np.int64), np.zeros((1, policy.spec.memory_size), np.float32)
+    for step in range(count):
+        now = slice(step, step + 1)
+        before = Window(*(part[now] for part in window))
+        scored[now], memory = policy.act(observations[now], before, memory)
+    return scored

@@ -170,7 +170,10 @@ class BidService:
         observation = self.sessions.observe(
             rows, keys, asked, hour, self.money.budget_left(), self.money.flight_left(hour)
         )
-        actions = self._explored(self._policy.act(observation, self.sessions.past(rows)))
+        actions, memory = self._policy.act(
+            observation, self.sessions.past(rows), self.sessions.memory(rows)
+        )
+        actions = self._explored(actions)
         amounts, creatives = self._decode(actions, asked.segment)
         worthless, amounts = amounts <= 0, amounts * self.money.multiplier
         why = ["bid"] * n
@@ -184,7 +187,7 @@ class BidService:
                 why[place] = reason
         requests = self.sessions.requests(rows)
         bids = self._bids(asked, requests, amounts, creatives, why, now)
-        self.sessions.step(rows, asked, observation, actions, hour)
+        self.sessions.step(rows, asked, observation, actions, memory, hour)
         until = hour + self.settings.hold_seconds / _HOUR
         for place, bid in bids.items():
             self.sessions.hold(int(rows[place]), bid.number, hour, until)

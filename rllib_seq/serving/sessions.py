@@ -65,15 +65,16 @@ class Sessions:
         channels = len(self._layout.channels)
         tracker = Tracker(capacity, 1, channels) if self._layout.kind == "full" else None
         counts = tracker.user_arrays() if tracker else {}
-        blank = _record(counts, cap)
-        dim = len(spec.facts["observation"])
+        dim, steps, memory = len(spec.facts["observation"]), spec.steps_kept, spec.memory_size
         self._of_user = spec.stream == "user"
-        length = spec.window_length if self._of_user else 1
-        self._store = SequenceStore(capacity, length, dim if self._of_user else 1, ttl_hours, blank)
-        self._windows = self._store
-        if not self._of_user:
-            self._windows = SequenceStore(1, spec.window_length, dim)
+        if self._of_user:
+            blank = _record(counts, cap, memory)
+            self._store = self._windows = SequenceStore(capacity, steps, dim, ttl_hours, blank)
+        else:
+            self._store = SequenceStore(capacity, 1, 1, ttl_hours, _record(counts, cap, 0))
+            self._windows = SequenceStore(1, steps, dim, blank=_record({}, 0, memory))
             self._windows.claim(_CAMPAIGN, 0.0)
+        self._memory = self._windows.records["memory"]
         records = self._store.records
         self._seen: Any = SimpleNamespace(**{name: records[name] for name in _SEEN})
         self._cap = {name: records[name] for name in ("shown", "held", "held_until") if cap}
@@ -185,6 +186,10 @@ class Sessions:
         """The steps of the streams before, `[n, L, ...]`."""
         return self._windows.fetch_claimed(self._streams(rows))
 
+    def memory(self, rows: Ints) -> NDArray[np.float32]:
+        """What a causal policy has made of the streams so far, `[n, M]`."""
+        return np.asarray(self._memory[self._streams(rows)])
+
     def requests(self, rows: Ints) -> Ints:
         """Requests that users have had, which is the number of the next one, `[n]`."""
         return np.asarray(self._seen.request[rows])
@@ -195,12 +200,14 @@ class Sessions:
         asked: Any,
         observation: NDArray[np.float32],
         actions: Ints,
+        memory: NDArray[np.float32],
         hour: float,
     ) -> None:
         """Books requests; nothing is known yet of what will come of them."""
-        seen, n = self._seen, len(rows)
+        seen, n, streams = self._seen, len(rows), self._streams(rows)
         hours, nothing = np.full(n, hour), np.zeros(n)
-        self._windows.append_claimed(self._streams(rows), observation, actions, nothing, hours)
+        self._windows.append_claimed(streams, observation, actions, nothing, hours)
+        self._memory[streams] = memory
         request = seen.request[rows]
         if self._tracker is not None:
             never, zero = np.zeros(n, np.bool_), np.zeros(n, np.int64)
@@ -307,8 +314,8 @@ class Sessions:
             shown[np.argmin(shown)] = shown_hour
 
 
-def _record(counts: dict[str, NDArray[Any]], cap: int) -> np.void:
-    """A new user."""
+def _record(counts: dict[str, NDArray[Any]], cap: int, memory: int) -> np.void:
+    """A new user, with counts of the simulator, a frequency cap and what a policy carries."""
     fields: list[tuple[Any, ...]] = []
     values: list[Any] = []
     for name, value in _SEEN.items():
@@ -321,5 +328,7 @@ def _record(counts: dict[str, NDArray[Any]], cap: int) -> np.void:
         fields += [("shown", np.float64, (cap,)), ("held", np.int64, (cap,))]
         fields += [("held_until", np.float64, (cap,))]
         values += [np.full(cap, -np.inf), np.zeros(cap, np.int64), np.full(cap, -np.inf)]
+    fields.append(("memory", np.float32, (memory,)))
+    values.append(np.zeros(memory, np.float32))
     blank: np.void = np.array([tuple(values)], np.dtype(fields))[0]
     return blank

@@ -29,10 +29,10 @@ from rllib_seq.errors import UserError
 
 __all__ = ["ENCODERS", "FORMAT", "SPEC", "File", "Spec", "file_sha256", "world_facts"]
 
-FORMAT = 1
+FORMAT = 2
 """Of spec.json; raised when a reader of today could not understand it."""
 SPEC = "spec.json"
-ENCODERS = ("window",)
+ENCODERS = ("window", "causal")
 """Kinds of policies that can be served."""
 
 
@@ -50,11 +50,14 @@ class Spec:
 
     format: int
     encoder: str
-    """"window": inputs `[B, L, width]` and valid `[B, L]` to outputs `[B, K]`."""
+    """"window": inputs `[B, L, width]` and valid `[B, L]` to outputs `[B, K]`; "causal": inputs
+    `[B, width]` and memory `[B, M]` to outputs `[B, K]` and memory_after `[B, M]`."""
     stream: str
     """What one memory follows: "user", or "campaign"."""
     window_length: int
-    """Steps that the model sees (L)."""
+    """Steps that the model sees (L); if it is causal, with each of its attentions."""
+    memory_size: int
+    """What a causal model carries from step to step (M), zeros at first; 0: it reads windows."""
     prev_action: bool
     """Whether the previous action is an input; one-hot, part by part."""
     prev_reward: bool
@@ -127,10 +130,15 @@ class Spec:
     def same_interface(self, other: Spec) -> bool:
         """Whether another policy can take over from this one, sessions and all."""
         names = [
-            *("encoder", "stream", "window_length", "prev_action", "prev_reward"),
+            *("encoder", "stream", "window_length", "memory_size", "prev_action", "prev_reward"),
             *("action_sizes", "world", "facts"),
         ]
         return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    @property
+    def steps_kept(self) -> int:
+        """Past steps that a server has to keep of a stream, raw."""
+        return 1 if self.encoder == "causal" else self.window_length
 
     @property
     def input_width(self) -> int:

@@ -27,9 +27,11 @@ from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
+from rllib_seq.models.causal_module import CausalRLModule
 from rllib_seq.models.windowed import WindowedRLModule
+from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import TOLERANCE, load_policy
-from rllib_seq.serving.spec import ENCODERS, FORMAT, File, Spec, world_facts
+from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
 from rllib_seq.training.experiment import auction_config, plays_one_stream
 from rllib_seq.training.policies import load_actor
 from rllib_seq.training.run_folder import find_checkpoint
@@ -65,11 +67,6 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
             "is not exported; train without it (observations are normalised already)"
         )
     network, settings = _network(load_actor(checkpoint).model, checkpoint)
-    if settings.encoder != "window":
-        raise UserError(
-            f"{str(checkpoint)!r} has encoder={settings.encoder!r}, and a bid server keeps "
-            "windows; train with encoder='window' to export it"
-        )
     source = {"checkpoint": checkpoint.name, "algorithm": config.algo_class.__name__}
     return export_network(network, settings, world, plays_one_stream(config), folder, source)
 
@@ -85,7 +82,8 @@ def export_network(
     """Writes an export of a network.
 
     Args:
-        network: windows `[N, L, width]` and masks `[N, L]` to `[N, K]`, in evaluation mode.
+        network: windows `[N, L, width]` and masks `[N, L]` to `[N, K]`, in evaluation mode; or a
+            `CausalStep`.
         settings: of its inputs.
         world: that it bids in.
         one_stream: whether a campaign is one stream; else each user is.
@@ -98,34 +96,33 @@ def export_network(
     Raises:
         UserError: ONNX Runtime does not agree with torch, or the world's actions are real numbers.
     """
-    if settings.encoder not in ENCODERS:
-        raise UserError(
-            f"encoder={settings.encoder!r} cannot be exported yet; train with one of: "
-            f"{', '.join(ENCODERS)}"
-        )
     sizes = _action_sizes(world)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{str(folder)!r} is a file; give a folder for the export")
     folder.mkdir(parents=True, exist_ok=True)
     facts = world_facts(world)
     width = len(facts["observation"]) + settings.prev_action * sum(sizes) + settings.prev_reward
-    test = _test_windows(settings.window_length, width)
-    with torch.no_grad():
-        outputs = network(*test).numpy()
+    causal = isinstance(network, CausalStep)
+    if causal:
+        names = ("inputs", "memory"), ("outputs", "memory_after")
+        test = _test_steps(network, width)
+    else:
+        names = ("inputs", "valid"), ("outputs",)
+        test = _test_windows(settings.window_length, width)
     arrays = io.BytesIO()
-    inputs, valid = (part.numpy() for part in test)
-    np.savez(arrays, inputs=inputs, valid=valid, outputs=outputs)
+    np.savez(arrays, **_answers(network, test, *names))
     spec = Spec(
         format=FORMAT,
-        encoder="window",
+        encoder="causal" if causal else "window",
         stream="campaign" if one_stream else "user",
         window_length=settings.window_length,
+        memory_size=network.memory_size if causal else 0,
         prev_action=settings.prev_action,
         prev_reward=settings.prev_reward,
         action_sizes=sizes,
         world=dataclasses.asdict(world),
         facts=facts,
-        model=_written(folder, "model", ".onnx", _onnx(network, test)),
+        model=_written(folder, "model", ".onnx", _onnx(network, test, *names)),
         selftest=_written(folder, "selftest", ".npz", arrays.getvalue()),
         source=source,
         versions={
@@ -147,9 +144,15 @@ def export_network(
 
 
 def _network(model: Any, checkpoint: Path) -> tuple[nn.Module, SequenceConfig]:
-    """What maps windows to outputs, in evaluation mode, and its settings."""
+    """What maps windows, or steps and memories, to outputs, and its settings.
+
+    Q networks read windows whatever their encoder is, see docs/encoders.md.
+    """
     if isinstance(model, LSTMTransformerModel):
-        return model.policy.eval(), model.config
+        policy = model.policy.eval()
+        return CausalStep(policy) if model.config.encoder == "causal" else policy, model.config
+    if isinstance(model, CausalRLModule):
+        return CausalStep(model.policy.eval()), model.config_of_sequence
     if isinstance(model, WindowedRLModule):
         return model.acting_network.eval(), model.config_of_sequence
     raise UserError(
@@ -178,7 +181,38 @@ def _test_windows(length: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(inputs * valid[..., None]), torch.from_numpy(valid)
 
 
-def _onnx(network: nn.Module, windows: tuple[torch.Tensor, torch.Tensor]) -> bytes:
+def _test_steps(step: CausalStep, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Step inputs `[B, width]` and memories `[B, M]` of streams as long as their row's number."""
+    random = np.random.default_rng(0)
+    shape = (_TEST_ROWS, _TEST_ROWS, width)
+    streams = torch.from_numpy(random.uniform(-1, 1, shape).astype(np.float32))
+    memory = torch.zeros(_TEST_ROWS, step.memory_size)
+    for number in range(1, _TEST_ROWS):
+        with torch.no_grad():
+            memory[number:] = step(streams[number:, number - 1], memory[number:])[1]
+    return streams[:, -1], memory
+
+
+def _answers(
+    network: nn.Module,
+    test: tuple[torch.Tensor, torch.Tensor],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> dict[str, np.ndarray]:
+    """What the network makes of a test, by the names of the graph."""
+    with torch.no_grad():
+        made = network(*test)
+    made = made if isinstance(made, tuple) else (made,)
+    tensors = [*zip(inputs, test, strict=True), *zip(outputs, made, strict=True)]
+    return {name: tensor.numpy() for name, tensor in tensors}
+
+
+def _onnx(
+    network: nn.Module,
+    test: tuple[torch.Tensor, torch.Tensor],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> bytes:
     batch = torch.export.Dim("batch", min=1)
     # What the exporter says of itself is not for the user.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -186,11 +220,11 @@ def _onnx(network: nn.Module, windows: tuple[torch.Tensor, torch.Tensor]) -> byt
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network,
-            windows,
+            test,
             dynamo=True,
             dynamic_shapes=({0: batch}, {0: batch}),
-            input_names=["inputs", "valid"],
-            output_names=["outputs"],
+            input_names=inputs,
+            output_names=outputs,
             verbose=False,
         )
     assert program is not None

@@ -10,6 +10,8 @@ from gymnasium.spaces import Discrete
 
 from envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.models import SequenceRLModule
+from rllib_seq.models.causal_module import CausalRLModule
+from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
@@ -37,20 +39,21 @@ class Exported(NamedTuple):
     folder: Path
 
 
-def exported(world: AuctionConfig, folder: Path, one_stream: bool = False) -> Exported:
+def exported(world: AuctionConfig, folder: Path, encoder: str = "window") -> Exported:
     simulator = AuctionSimulator(world)
     torch.manual_seed(0)
-    module = SequenceRLModule(
+    module = (CausalRLModule if encoder == "causal" else SequenceRLModule)(
         observation_space=simulator.observation_space,
         action_space=Discrete(len(simulator.preset.bid_levels)),
-        model_config={"sequence_config": SMALL},
+        model_config={"sequence_config": {**SMALL, "encoder": encoder}},
     )
     with torch.no_grad():  # so that bids differ from step to step
         for name, weights in module.named_parameters():
             weights.mul_(0.0 if "bias" in name else 3.0)
     module.eval()
-    settings = module.config_of_sequence
-    export_network(module.acting_network, settings, world, one_stream, folder, {"test": "small"})
+    settings, network = module.config_of_sequence, module.acting_network
+    network = CausalStep(network) if encoder == "causal" else network
+    export_network(network, settings, world, False, folder, {"test": "small"})
     return Exported(module, world, folder)
 
 
@@ -58,6 +61,12 @@ def exported(world: AuctionConfig, folder: Path, one_stream: bool = False) -> Ex
 def journey(tmp_path_factory):
     """Raw observations, users are streams, no budget."""
     return exported(AuctionConfig(num_users=24), tmp_path_factory.mktemp("journey"))
+
+
+@pytest.fixture(scope="session")
+def causal(tmp_path_factory):
+    """The same; every step is read once, and what was made of it is carried on."""
+    return exported(AuctionConfig(num_users=24), tmp_path_factory.mktemp("causal"), "causal")
 
 
 @pytest.fixture(scope="session")

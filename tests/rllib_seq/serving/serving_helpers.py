@@ -125,8 +125,8 @@ class AlwaysBids:
     def __init__(self, policy, action):
         self.spec, self.action = policy.spec, action
 
-    def act(self, observation, past):
-        return np.full(len(observation), self.action)
+    def act(self, observation, past, memory):
+        return np.full(len(observation), self.action), memory
 
 
 def always(service, action):

@@ -108,7 +108,7 @@ def both(exported, service, clock, one_stream=False):
     return evaluated, ledger, served, served_ledger
 
 
-@pytest.mark.parametrize("which", ["journey", "display"])
+@pytest.mark.parametrize("which", ["journey", "causal", "display"])
 def test_bids_are_those_of_the_evaluation(which, request, serve, clock):
     exported = request.getfixturevalue(which)
     service = serve(exported)

@@ -75,10 +75,10 @@ def test_a_race_for_one_user_loses_nothing(journey, serve, url):
     name = one.sign(one.answer([ask(1)])[0].bid)
     act, booked = one.policy.act, []
 
-    def meanwhile(observation, past):
+    def meanwhile(*arguments):
         if not booked:
             booked.append(two.notice("win", name, price=0.01))
-        return act(observation, past)
+        return act(*arguments)
 
     one.policy.act = meanwhile
     assert one.answer([ask(1)])[0].why == "bid"

@@ -9,16 +9,21 @@ import pytest
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
+from envs.ad_auction.presets import AuctionConfig
+from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models import use_sequence_module
+from rllib_seq.nn import SequentialQNetwork
 from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.spec import Spec, file_sha256
+from rllib_seq.serving.spec import Spec, file_sha256, world_facts
 from rllib_seq.training.experiment import Options, load_config, prepare
-from rllib_seq.training.export import export_checkpoint
+from rllib_seq.training.export import export_checkpoint, export_network
 from rllib_seq.training.policies import load_actor
 
 TINY = Path(__file__).with_name("tiny.py")
 SMALL = {"window_length": 3, "d_model": 8, "num_heads": 2, "feedforward_dim": 8, "head_hidden": 8}
 SMALL |= {"lstm_layers": 1, "transformer_layers": 1}
+CAUSAL = {**SMALL, "encoder": "causal", "prev_reward": False}
 
 
 def tiny_ppo():
@@ -34,6 +39,17 @@ def tiny_dqn():
     config.environment(env_config={"num_users": 8, "preset": "display", "reward": "sampled"})
     config.training(num_atoms=5, v_min=-1.0, v_max=1.0, noisy=True, dueling=True)
     return use_sequence_q_learning(config, **SMALL)
+
+
+def causal_old():
+    config = load_config(str(TINY)).env_runners(num_env_runners=0)
+    return config.training(model={"custom_model_config": CAUSAL})
+
+
+def causal_new():
+    config = load_config(str(TINY.with_name("tiny_new_stack.py")))
+    config.env_runners(num_env_runners=0).rl_module(model_config={"max_seq_len": 8})
+    return use_sequence_module(config, **CAUSAL)
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +80,45 @@ def test_onnx_runtime_equals_torch_in_any_batch(checkpoint, tmp_path):
         valid = np.arange(length) >= random.integers(length, size=(batch, 1))
         with torch.no_grad():
             wanted = network(torch.from_numpy(inputs), torch.from_numpy(valid)).numpy()
-        got = policy.outputs(inputs, valid)
+        (got,) = policy.run(inputs=inputs, valid=valid)
         np.testing.assert_allclose(got, wanted, atol=1e-5, rtol=1e-5)
         inputs[~valid] = np.nan  # what is not valid changes nothing
-        np.testing.assert_array_equal(policy.outputs(inputs, valid), got)
+        np.testing.assert_array_equal(policy.run(inputs=inputs, valid=valid)[0], got)
     refuse_damage(folder, tmp_path)
+
+
+@pytest.mark.parametrize("checkpoint", [causal_old, causal_new], indirect=True, ids=["old", "new"])
+def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_path):
+    """Streams longer than what attention reaches, of several beginnings, in batches of one, too."""
+    spec = export_checkpoint(checkpoint, tmp_path / "export")
+    assert spec["encoder"] == "causal"
+    network = load_actor(checkpoint).model.policy.eval()
+    policy = load_policy(tmp_path / "export")
+    steps, streams = 3 * spec["window_length"], 5
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(streams, steps, policy.spec.input_width)).astype(np.float32)
+    encoder = network.encoder.causal
+    with torch.no_grad():
+        features, _ = encoder.sequence(encoder.initial_state(streams), torch.from_numpy(inputs))
+        wanted = network.head(features).numpy()
+    memory = np.zeros((streams, spec["memory_size"]), np.float32)
+    for step in range(steps):
+        now = inputs[:, step]
+        (alone, _) = policy.run(inputs=now[:1], memory=memory[:1])
+        outputs, memory = policy.run(inputs=now, memory=memory)
+        np.testing.assert_allclose(outputs, wanted[:, step], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(alone, outputs[:1], atol=1e-5, rtol=1e-5)
+
+
+def test_causal_q_networks_are_exported_as_what_reads_windows(tmp_path):
+    """As they act, see docs/encoders.md."""
+    world = AuctionConfig(num_users=8)
+    facts = world_facts(world)
+    actions = len(facts["bid_levels"])
+    network = SequentialQNetwork(len(facts["observation"]) + actions, actions, **CAUSAL).eval()
+    config = SequenceConfig.from_dict(CAUSAL)
+    spec = export_network(network, config, world, False, tmp_path, {})
+    assert (spec["encoder"], spec["memory_size"]) == ("window", 0)
 
 
 def refuse_damage(folder, tmp_path):
@@ -76,7 +126,7 @@ def refuse_damage(folder, tmp_path):
     for number, (damage, words) in enumerate(
         [
             (lambda spec, f: spec.update(format=99), "format 99"),
-            (lambda spec, f: spec.update(encoder="causal"), "encoder 'causal'; this version"),
+            (lambda spec, f: spec.update(encoder="rnn"), "encoder 'rnn'; this version"),
             (lambda spec, f: spec.pop("stream"), "cannot read export"),
             (lambda spec, f: spec["world"].update(preset="moon"), "unknown preset 'moon'"),
             (lambda spec, f: spec["facts"]["bid_levels"].pop(), "made for other bid_levels"),
