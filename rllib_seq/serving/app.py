@@ -200,10 +200,10 @@ def _notice_routes(app: FastAPI) -> None:
                 value,
                 event,
             )
-        except Exception:  # whatever the storage raises: nothing is booked, the exchange may retry
+        except service.state_errors:  # nothing is booked, and the exchange may tell it again
             _LOG.exception("a %s notice could not be booked", kind)
             return _refusal(503, "the state cannot be written; try again")  # type: ignore[return-value]
-        return Noticed(status=status)  # type: ignore[arg-type]
+        return Noticed(status=status)
 
 
 def _figure_routes(app: FastAPI) -> None:

@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from rllib_seq.serving.service import Answer, Ask, BidService
 
-__all__ = ["LATE", "Batcher"]
+__all__ = ["FAILED", "LATE", "Batcher"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -86,16 +86,23 @@ class Batcher:
     def _run(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         """In the thread."""
         try:
-            answers = self._service.answer([waiting.ask for waiting in batch])
-        except Exception:  # one bad batch must not end the server
+            answers = self._answers(batch)
+        except Exception:
+            # Whatever it is, those who wait must be told and the next batch must have its turn. It
+            # is logged as it is, counted, and answered as an error (`nbr` 1).
             _LOG.exception("a batch of %d requests failed", len(batch))
+            self._service.counts["error"] += len(batch)
             answers = [FAILED] * len(batch)
+        loop.call_soon_threadsafe(self._finish, batch, answers, loop)
+
+    def _answers(self, batch: list[_Waiting]) -> list[Answer]:
+        answers = self._service.answer([waiting.ask for waiting in batch])
         now = time.monotonic()
         for place, (waiting, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.bid is not None and now > waiting.deadline:
                 self._withdraw(answer)
                 answers[place] = LATE
-        loop.call_soon_threadsafe(self._finish, batch, answers, loop)
+        return answers
 
     def _finish(
         self, batch: list[_Waiting], answers: list[Answer], loop: asyncio.AbstractEventLoop
@@ -128,5 +135,6 @@ class Batcher:
         assert answer.bid is not None
         try:
             self._service.withdraw(answer.bid)
-        except Exception:  # the bid does not leave; its budget is free when its hold ends
+        except self._service.state_errors:
+            # The bid does not leave all the same; its budget is free when its hold ends.
             _LOG.exception("a late bid could not be taken back")

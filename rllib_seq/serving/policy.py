@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import Window
@@ -23,6 +25,12 @@ __all__ = ["TOLERANCE", "Policy", "load_policy", "window_inputs"]
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+# They have no base in common but `Exception`.
+_ONNX_ERRORS: tuple[type[Exception], ...] = tuple(
+    each
+    for each in vars(onnxruntime_pybind11_state).values()
+    if isinstance(each, type) and issubclass(each, Exception)
+)
 TOLERANCE = 1e-5
 """Between ONNX Runtime and torch, absolute and relative to the output."""
 
@@ -154,7 +162,7 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
             wanted = [test[name] for name in policy.output_names]
         got = policy.run(**inputs)
         alone = policy.run(**{name: values[:1] for name, values in inputs.items()})
-    except Exception as error:  # of ONNX Runtime: it has a dozen classes without a common base
+    except (OSError, ValueError, KeyError, BadZipFile, *_ONNX_ERRORS) as error:
         raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
     rows = [values[:1] for values in wanted]
     if not all(map(_agree, [*got, *alone], [*wanted, *rows])):

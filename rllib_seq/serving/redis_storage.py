@@ -96,6 +96,7 @@ class RedisStorage:
     """
 
     shared = True
+    errors: tuple[type[Exception], ...] = (redis.RedisError,)
 
     def __init__(self, url: str, ttl_seconds: float) -> None:
         try:

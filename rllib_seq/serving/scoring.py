@@ -151,6 +151,6 @@ def score_stream(
     scored, memory = np.zeros(count, np.int64), np.zeros((1, policy.spec.memory_size), np.float32)
     for step in range(count):
         now = slice(step, step + 1)
-        before = Window(*(part[now] for part in window))
+        before = Window._make(part[now] for part in window)
         scored[now], memory = policy.act(observations[now], before, memory)
     return scored

@@ -94,6 +94,8 @@ class BidService:
         self._policy = policy
         self._actions = spec.config.build_actions(preset)
         self._storage = storage
+        self.state_errors: tuple[type[Exception], ...] = (Conflict, *storage.errors)
+        """What calls raise that could not read or write the state."""
         self.clock = CampaignClock(
             clock, float(storage.constant("started", repr(clock()).encode()))
         )
@@ -220,13 +222,13 @@ class BidService:
         """The bids that the budget allows, by place; changes `why` of the others."""
         until = now + self.settings.hold_seconds
         places = [place for place, reason in enumerate(why) if reason == "bid"]
+        octets = secrets.token_bytes(8 * len(places))
         columns = [
             column[places].tolist()
             for column in (asked.user, requests, asked.channel, creatives, amounts)
         ]
-        octets = secrets.token_bytes(8 * len(places))
         numbers = (np.frombuffer(octets, np.int64) & _63_BITS).tolist()
-        wanted = [Bid(*values, until) for values in zip(numbers, *columns, strict=True)]
+        wanted = [Bid._make((*values, until)) for values in zip(numbers, *columns, strict=True)]
         holds = [Hold(bid.number, bid.amount, until) for bid in wanted]
         bids = {}
         for place, bid, is_made in zip(places, wanted, self.money.hold(holds, now), strict=True):

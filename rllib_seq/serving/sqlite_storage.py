@@ -51,6 +51,7 @@ class SQLiteStorage:
     """
 
     shared = False
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
     def __init__(self, path: str) -> None:
         self._lock = None

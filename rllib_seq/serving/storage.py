@@ -66,6 +66,8 @@ class Storage(Protocol):
 
     shared: bool
     """Other servers write, too."""
+    errors: tuple[type[Exception], ...]
+    """What any call below raises if the state cannot be read or written."""
 
     def constant(self, name: str, value: bytes) -> bytes:
         """Sets a value if there is none yet, and returns the one that there is."""

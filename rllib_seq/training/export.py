@@ -40,6 +40,7 @@ from rllib_seq.training.trainer import resumed_config
 __all__ = ["export_checkpoint", "export_network"]
 
 _TEST_ROWS = 16
+_Names = tuple[tuple[str, ...], tuple[str, ...]]  # of inputs and outputs
 
 
 def export_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
@@ -102,27 +103,28 @@ def export_network(
     folder.mkdir(parents=True, exist_ok=True)
     facts = world_facts(world)
     width = len(facts["observation"]) + settings.prev_action * sum(sizes) + settings.prev_reward
-    causal = isinstance(network, CausalStep)
-    if causal:
-        names = ("inputs", "memory"), ("outputs", "memory_after")
+    if isinstance(network, CausalStep):
+        encoder, memory_size = "causal", network.memory_size
+        names: _Names = ("inputs", "memory"), ("outputs", "memory_after")
         test = _test_steps(network, width)
     else:
+        encoder, memory_size = "window", 0
         names = ("inputs", "valid"), ("outputs",)
         test = _test_windows(settings.window_length, width)
     arrays = io.BytesIO()
-    np.savez(arrays, **_answers(network, test, *names))
+    np.savez(arrays, **_answers(network, test, names))
     spec = Spec(
         format=FORMAT,
-        encoder="causal" if causal else "window",
+        encoder=encoder,
         stream="campaign" if one_stream else "user",
         window_length=settings.window_length,
-        memory_size=network.memory_size if causal else 0,
+        memory_size=memory_size,
         prev_action=settings.prev_action,
         prev_reward=settings.prev_reward,
         action_sizes=sizes,
         world=dataclasses.asdict(world),
         facts=facts,
-        model=_written(folder, "model", ".onnx", _onnx(network, test, *names)),
+        model=_written(folder, "model", ".onnx", _onnx(network, test, names)),
         selftest=_written(folder, "selftest", ".npz", arrays.getvalue()),
         source=source,
         versions={
@@ -194,25 +196,17 @@ def _test_steps(step: CausalStep, width: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _answers(
-    network: nn.Module,
-    test: tuple[torch.Tensor, torch.Tensor],
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-) -> dict[str, np.ndarray]:
+    network: nn.Module, test: tuple[torch.Tensor, torch.Tensor], names: _Names
+) -> dict[str, Any]:
     """What the network makes of a test, by the names of the graph."""
     with torch.no_grad():
         made = network(*test)
     made = made if isinstance(made, tuple) else (made,)
-    tensors = [*zip(inputs, test, strict=True), *zip(outputs, made, strict=True)]
+    tensors = [*zip(names[0], test, strict=True), *zip(names[1], made, strict=True)]
     return {name: tensor.numpy() for name, tensor in tensors}
 
 
-def _onnx(
-    network: nn.Module,
-    test: tuple[torch.Tensor, torch.Tensor],
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-) -> bytes:
+def _onnx(network: nn.Module, test: tuple[torch.Tensor, torch.Tensor], names: _Names) -> bytes:
     batch = torch.export.Dim("batch", min=1)
     # What the exporter says of itself is not for the user.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -223,8 +217,8 @@ def _onnx(
             test,
             dynamo=True,
             dynamic_shapes=({0: batch}, {0: batch}),
-            input_names=inputs,
-            output_names=outputs,
+            input_names=names[0],
+            output_names=names[1],
             verbose=False,
         )
     assert program is not None

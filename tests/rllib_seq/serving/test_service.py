@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from serving_helpers import HOUR, always, ask, past_of
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.batching import LATE, Batcher
+from rllib_seq.serving.batching import FAILED, LATE, Batcher
 from rllib_seq.serving.bid_ids import Bid, BidSigner
 from rllib_seq.serving.service import user_key
 from rllib_seq.serving.settings import Settings
@@ -163,10 +164,11 @@ class Slow:
     """A service that remembers who was asked together, and takes its time."""
 
     one_by_one = False
+    state_errors = (OSError,)
 
     def __init__(self, seconds=0.0):
         self.settings = Settings(export="", max_batch=4)
-        self.counts = {"late": 0, "withdrawn": 0}
+        self.counts = Counter()
         self.batches, self.seconds, self.withdrawn = [], seconds, []
 
     def answer(self, asks):
@@ -203,6 +205,21 @@ def test_no_bid_rather_than_a_late_one():
     assert service.batches == [[1]]  # the second was late before its turn
     assert service.withdrawn == [1]
     assert service.counts["late"] == 1
+
+
+def test_a_batch_that_fails_is_told_so_and_the_next_has_its_turn():
+    service = Slow()
+    answer = service.answer
+
+    def fails_once(asks):
+        service.answer = answer
+        raise RuntimeError("once")
+
+    service.answer = fails_once
+    answers = asked(service, [1, 1])
+    assert answers[0] == FAILED
+    assert answers[1].bid.user == 1
+    assert service.counts["error"] == 1
 
 
 def test_where_the_campaign_is_the_stream_requests_come_one_by_one():
