@@ -78,13 +78,14 @@ class Batcher:
         self._thread.shutdown()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = self._next_batch()
-        self._busy = bool(batch)
-        if batch:
-            self._thread.submit(self._run, batch, loop)
+        self._thread.submit(self._run, loop)
 
-    def _run(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread."""
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread: a batch, then whatever else was to be called, then the next batch."""
+        batch, late = self._next_batch()
+        if not batch and not late:
+            loop.call_soon_threadsafe(self._rest, loop)
+            return
         try:
             answers = self._answers(batch)
         except Exception:
@@ -93,10 +94,22 @@ class Batcher:
             _LOG.exception("a batch of %d requests failed", len(batch))
             self._service.counts["error"] += len(batch)
             answers = [FAILED] * len(batch)
-        loop.call_soon_threadsafe(self._finish, batch, answers, loop)
+        loop.call_soon_threadsafe(self._finish, [*batch, *late], [*answers, *[LATE] * len(late)])
+        self._thread.submit(self._run, loop)
+
+    def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing waited; but something may have come since."""
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._start(loop)
+
+    def _finish(self, batch: list[_Waiting], answers: list[Answer]) -> None:
+        for waiting, answer in zip(batch, answers, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
 
     def _answers(self, batch: list[_Waiting]) -> list[Answer]:
-        answers = self._service.answer([waiting.ask for waiting in batch])
+        answers = self._service.answer([waiting.ask for waiting in batch]) if batch else []
         now = time.monotonic()
         for place, (waiting, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.bid is not None and now > waiting.deadline:
@@ -104,32 +117,24 @@ class Batcher:
                 answers[place] = LATE
         return answers
 
-    def _finish(
-        self, batch: list[_Waiting], answers: list[Answer], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._start(loop)  # first, so that it runs while these answers are written
-        for waiting, answer in zip(batch, answers, strict=True):
-            if not waiting.answer.done():
-                waiting.answer.set_result(answer)
-
-    def _next_batch(self) -> list[_Waiting]:
-        """The oldest request of each user, as many as fit; those who are late are told so."""
+    def _next_batch(self) -> tuple[list[_Waiting], list[_Waiting]]:
+        """The oldest request of each user, as many as fit; and those who are late already."""
         most = 1 if self._service.one_by_one else self._service.settings.max_batch
         batch: dict[int, _Waiting] = {}
         left: list[_Waiting] = []
+        late: list[_Waiting] = []
         now = time.monotonic()
         while self._waiting and len(batch) < most:
             waiting = self._waiting.popleft()
             if now > waiting.deadline:
-                self._service.counts["late"] += 1
-                if not waiting.answer.done():
-                    waiting.answer.set_result(LATE)
+                late.append(waiting)
             elif waiting.ask.user in batch:
                 left.append(waiting)
             else:
                 batch[waiting.ask.user] = waiting
         self._waiting.extendleft(reversed(left))
-        return list(batch.values())
+        self._service.counts["late"] += len(late)
+        return list(batch.values()), late
 
     def _withdraw(self, answer: Answer) -> None:
         assert answer.bid is not None

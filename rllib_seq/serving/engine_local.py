@@ -18,6 +18,7 @@ from rllib_seq.serving.settings import Settings
 __all__ = ["run_uvicorn", "serve_local"]
 
 _MOST_CONNECTIONS = 4096
+_SWITCH_SECONDS = 1e-4
 
 
 def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
@@ -38,6 +39,9 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     service = open_service(settings)  # before anything is said, so that errors are one line
     model = service.policy.spec.model.sha256[:12]
     print(f"model {model}, state {settings.state}", file=sys.stderr)
+    # Two threads share the interpreter: neither may keep it for long from the other. (Python's own
+    # 5 ms is as long as a batch takes.)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()  # what is there stays; collections need not look at it again
     run_uvicorn(create_app(lambda: service), host, port)
     return service.money.totals

@@ -25,11 +25,14 @@ __all__ = ["TOLERANCE", "Policy", "load_policy", "window_inputs"]
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-# They have no base in common but `Exception`.
-_ONNX_ERRORS: tuple[type[Exception], ...] = tuple(
-    each
-    for each in vars(onnxruntime_pybind11_state).values()
-    if isinstance(each, type) and issubclass(each, Exception)
+# Of files, and of ONNX Runtime, whose errors have no base in common but `Exception`.
+_BAD_MODEL: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, KeyError, BadZipFile),
+    *(
+        each
+        for each in vars(onnxruntime_pybind11_state).values()
+        if isinstance(each, type) and issubclass(each, Exception)
+    ),
 )
 TOLERANCE = 1e-5
 """Between ONNX Runtime and torch, absolute and relative to the output."""
@@ -162,7 +165,7 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
             wanted = [test[name] for name in policy.output_names]
         got = policy.run(**inputs)
         alone = policy.run(**{name: values[:1] for name, values in inputs.items()})
-    except (OSError, ValueError, KeyError, BadZipFile, *_ONNX_ERRORS) as error:
+    except _BAD_MODEL as error:
         raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
     rows = [values[:1] for values in wanted]
     if not all(map(_agree, [*got, *alone], [*wanted, *rows])):

@@ -1,6 +1,9 @@
-"""What the HTTP server alone can do: answers a request with its own body.
+"""What the HTTP server does without a bidder: two echoes, as FastAPI's documentation writes them.
 
-`serve_echo.py PORT`; the same FastAPI and uvicorn settings as the bid server.
+- `/echo`: reads a bid request, validates it and answers with it, as FastAPI does by itself.
+- `/raw`: answers with the bytes of the body and looks at nothing.
+
+`serve_echo.py PORT`; the same uvicorn settings as the bid server.
 """
 
 import sys
@@ -9,14 +12,19 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from rllib_seq.serving.engine_local import run_uvicorn
+from rllib_seq.serving.openrtb import BidRequest
 
 
 def echo_app():
-    """An app with one route."""
+    """An app with both."""
     app = FastAPI()
 
     @app.post("/echo")
-    async def echo(request: Request) -> Response:
+    async def echo(request: BidRequest) -> BidRequest:
+        return request
+
+    @app.post("/raw")
+    async def raw(request: Request) -> Response:
         return Response(await request.body(), media_type="application/json")
 
     return app
