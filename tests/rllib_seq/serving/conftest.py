@@ -66,7 +66,7 @@ def journey(tmp_path_factory):
 @pytest.fixture(scope="session")
 def causal(tmp_path_factory):
     """The same; every step is read once, and what was made of it is carried on."""
-    return exported(AuctionConfig(num_users=24), tmp_path_factory.mktemp("causal"), "causal")
+    return exported(AuctionConfig(num_users=12), tmp_path_factory.mktemp("causal"), "causal")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ def test_no_operation_fails_whatever_is_sent(journey):
         operations = [operation.ok() for operation in schema.get_all_operations()]
         assert len(operations) >= 5
         quick = settings(
-            max_examples=40,
+            max_examples=25,
             deadline=None,
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
