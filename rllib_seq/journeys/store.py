@@ -4,10 +4,10 @@
 - `Window`: what a fetch returns.
 - `user_keys`: names of users to the integers that the store wants.
 
-All memory is taken when the store is made; no call loops over users in Python. Users are found by
-binary search in a sorted array of keys. When a new user needs room, users whose last step is older
-than `ttl` go first, then the ones used least recently. Time is the caller's (simulated or real);
-the store never reads a clock.
+All memory is set aside when the store is made (and taken from the system as users come); no call
+loops over users in Python. Users are found by binary search in a sorted array of keys. When a new
+user needs room, users whose last step is older than `ttl` go first, then the ones used least
+recently. Time is the caller's (simulated or real); the store never reads a clock.
 """
 
 from __future__ import annotations

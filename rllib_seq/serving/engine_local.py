@@ -38,7 +38,9 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     check_exposure(host, settings)
     service = open_service(settings)  # before anything is said, so that errors are one line
     model = service.policy.spec.model.sha256[:12]
-    print(f"model {model}, state {settings.state}", file=sys.stderr)
+    most = f"{settings.max_users:,} users in memory take at most"
+    megabytes = service.sessions.nbytes / 2**20
+    print(f"model {model}, state {settings.state}; {most} {megabytes:,.0f} MB", file=sys.stderr)
     # Two threads share the interpreter: neither may keep it for long from the other. (Python's own
     # 5 ms is as long as a batch takes.)
     sys.setswitchinterval(_SWITCH_SECONDS)

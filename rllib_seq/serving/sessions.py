@@ -88,7 +88,7 @@ class Sessions:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all users, taken at the start and constant."""
+        """Memory of as many users as there can be; constant."""
         return self._store.nbytes
 
     @property
