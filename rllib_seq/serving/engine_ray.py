@@ -1,7 +1,7 @@
 """A fleet: the same app as replicas of a Ray Serve deployment.
 
 - `serve_ray`: serves until a signal comes.
-- `bid_deployment`: the deployment, for a Serve config of your own.
+- `bid_deployment`: the deployment, for a Serve config of your own; `user_router` is its router.
 
 A request with the header `x-session-id` (any text that stands for the user) goes to the replica
 that its hash belongs to. State is in Redis, where every replica finds every user: the header keeps
@@ -24,7 +24,7 @@ from rllib_seq.serving.access import check_exposure
 from rllib_seq.serving.app import create_app, open_service
 from rllib_seq.serving.settings import Settings
 
-__all__ = ["bid_deployment", "serve_ray"]
+__all__ = ["bid_deployment", "serve_ray", "user_router"]
 
 _APP = "rllib-seq"
 _MOST_ONGOING = 256  # of a replica; more wait in the proxy
@@ -67,15 +67,18 @@ def bid_deployment(settings: Settings, min_replicas: int = 1, max_replicas: int 
             max_replicas=max_replicas,
             target_ongoing_requests=_TARGET_ONGOING,
         ),
-        request_router_config=RequestRouterConfig(
-            request_router_class=(
-                "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-            ),
-            # A user's replica, or none: his requests wait for it rather than pass it by.
-            request_router_kwargs={"num_fallback_replicas": 0},
-        ),
+        request_router_config=user_router(),
     )(serve.ingress(build_app)())
     return deployment.bind()
+
+
+def user_router() -> RequestRouterConfig:
+    """The router that keeps a user on one replica."""
+    return RequestRouterConfig(
+        request_router_class="ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",
+        # A user's replica, or none: his requests wait for it rather than pass it by.
+        request_router_kwargs={"num_fallback_replicas": 0},
+    )
 
 
 def serve_ray(

@@ -8,14 +8,17 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from serve_echo import echo_app
 
-from rllib_seq.serving.engine_ray import bid_deployment
+from rllib_seq.serving.engine_ray import bid_deployment, user_router
 from rllib_seq.serving.settings import Settings
 
 if __name__ == "__main__":
     export, state, port = sys.argv[1:]
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     serve.start(http_options=HTTPOptions(host="127.0.0.1", port=int(port)))
-    echo = serve.deployment(name="echo", max_ongoing_requests=256)(serve.ingress(echo_app)())
+    router = user_router()  # the peer is sent its requests in the same way
+    echo = serve.deployment(name="echo", max_ongoing_requests=256, request_router_config=router)(
+        serve.ingress(echo_app)()
+    )
     serve.run(echo.bind(), name="echo", route_prefix="/echo")
     settings = Settings(export=export, state=state)
     serve.run(bid_deployment(settings, 1, 1), name="bids", route_prefix="/")
