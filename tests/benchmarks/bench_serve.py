@@ -206,7 +206,7 @@ def _abuse(export, folder):
             each.sendall(b"POST /openrtb2/bid HTTP/1.1\r\ncontent-length: 100\r\n\r\n{")
         for i in range(10_000):
             body = random.bytes(int(random.integers(0, 300)))
-            if i % 100 == 0:
+            if i % 100 == 1:
                 body = b"x" * 100_000
             with socket.create_connection(("127.0.0.1", port)) as raw:
                 raw.settimeout(20.0)
