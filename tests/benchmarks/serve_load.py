@@ -151,9 +151,9 @@ class _Connection(asyncio.Protocol):
                 self._telling = True
                 self._write(_notice(content))
                 return
-        elif status == 200 and b'"nbr":15' in content:
+        elif status == 200 and b'"nbr": 15' in content:
             self.late += 1
-        elif status not in (200, 204):
+        elif status not in (200, 204) or b'"nbr": 1}' in content:
             self.errors += 1
         self._next()
 
