@@ -21,7 +21,8 @@ from rllib_seq.rollouts import (
     TellingSingleAgentEnvRunner,
     count_steps,
 )
-from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
+from rllib_seq.training.checks import auction_config
+from rllib_seq.training.experiment import Options, load_config, prepare
 
 
 def ppo():
