@@ -8,7 +8,7 @@ The method is the same for all that PPO trains: `tune_configs.ppo` (of a log: `p
 process, with learning rate and entropy bonus falling in a straight line until the last step.
 Observations are the same, too, and rewards. An MLP sees the current request alone: in `journey`
 that is the channel, whether the user clicked or visited since, and what his last request cost,
-which tells whether it was won. `display` observes counts, as a bidder without memory would keep them.
+which tells whether it was won. `display` observes counts: what a bidder without memory can keep.
 """
 
 from __future__ import annotations
