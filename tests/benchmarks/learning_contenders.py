@@ -79,6 +79,7 @@ def _mean(attention: Attention, query: Tensor, tokens: Tensor, bias: Tensor | No
     return (weight[..., None] * tokens).sum(1)
 
 
+_NOT_OURS = {"custom_model": None, "custom_model_config": {}}  # RLlib keeps what is not replaced
 _LSTM = {"use_lstm": True, "lstm_cell_size": 2 * WIDTH, "fcnet_hiddens": [2 * WIDTH]}
 _GTRXL = {
     "use_attention": True,
@@ -165,7 +166,7 @@ def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
     if contender.stock is not None:
         # Our array worker does not carry the states of RLlib's models; RLlib's own does.
         config.env_runners(env_runner_cls=TellingRolloutWorker)
-        model = {**contender.stock, "max_seq_len": JOURNEY}
+        model = {**_NOT_OURS, **contender.stock, "max_seq_len": JOURNEY}
     else:
         settings = {**config.model["custom_model_config"], **contender.sequence}
         model = {**config.model, "custom_model_config": settings}

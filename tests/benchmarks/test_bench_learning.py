@@ -185,7 +185,8 @@ def test_every_contender_has_a_config_that_training_accepts() -> None:
         assert config.num_env_runners == 0, name
         if name != "dqn":
             assert config.lr_schedule[-1][0] == config.entropy_coeff_schedule[-1][0] == 1000
-            assert ("custom_model_config" in config.model) or CONTENDERS[name].stock is not None
+            stock = (CONTENDERS | ABLATIONS)[name].stock is not None
+            assert config.model["custom_model"] == (None if stock else "lstm_transformer")
     sequences = {
         name: config.model["custom_model_config"]
         for name, config in configs.items()
