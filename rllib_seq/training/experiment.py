@@ -74,7 +74,8 @@ class Options:
     """Of weights, exploration and campaigns."""
     reward: str | None = None
     """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
-    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request, and
+    the `reward_scale` of regrets is dropped."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -231,6 +232,9 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
         config.environment(env_config={**config.env_config, **changes})
         if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
             config.training(gamma=1.0)  # a regret alone prices what comes after the request
+        if not in_log and changes.get("reward", "regret") != "regret":
+            # What makes regrets about 1 makes other rewards, and sums of them, far larger.
+            config.env_config.pop("reward_scale", None)
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
 
@@ -394,16 +398,19 @@ def _check_environment(config: AlgorithmConfig) -> None:
                 f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
                 "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
             )
-    if world.reward in EVENTFUL:  # nothing hidden is in it
-        return
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
     settings = model_settings(config)
     if settings is not None and settings.prev_reward:
         shown.append("prev_reward")
-    if shown:
+    if shown and world.reward not in EVENTFUL:  # something hidden is in it
         raise UserError(
             f"reward={world.reward!r} with {shown[0]}=True would show the hidden stage to the "
             f"model; set {shown[0]}=False for the model (the realised profit is observed)"
+        )
+    if shown and world.reward_scale != 1.0:
+        raise UserError(
+            f"reward_scale={world.reward_scale:g} with {shown[0]}=True would show the model other "
+            f"numbers than a server does; set {shown[0]}=False for the model, or remove the scale"
         )
 
 

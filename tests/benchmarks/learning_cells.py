@@ -45,8 +45,8 @@ from rllib_seq.training.trainer import save_algorithm
 EVALUATION_SEEDS = (1000, 1001, 1002)
 CURVE_SEEDS = (500,)
 CAMPAIGNS, USERS = 4, 2048
-CURVE_USERS = 4096
-POINTS = 25
+CURVE_USERS = 2048
+POINTS = 20
 """Of a curve."""
 SAVE_SECONDS = 60.0
 
@@ -233,7 +233,7 @@ def regret(policy: BidPolicy, world: AuctionConfig, seeds: Sequence[int]) -> flo
     The mean over one large campaign of each seed, by `values.Regret`: without the luck of prices,
     stages and conversions, and so far steadier than what was earned.
     """
-    world = replace(world.with_users(CURVE_USERS), reward="regret")
+    world = replace(world.with_users(CURVE_USERS), reward="regret", reward_scale=1.0)
     totals = []
     for seed in seeds:
         simulator = AuctionSimulator(world)
