@@ -13,7 +13,8 @@ config = (
     IMPALAConfig()
     .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
     .framework("torch")
-    .environment(ppo.config.env, env_config=ppo.config.env_config)
+    # Advantages are not scaled to 1 here: the step sizes below are for regrets as they are.
+    .environment(ppo.config.env, env_config={**ppo.config.env_config, "reward_scale": 1.0})
     .multi_agent(
         policies={"bidder"},
         policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
