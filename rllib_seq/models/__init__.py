@@ -10,12 +10,18 @@
 - `event_labels`, `auxiliary`, `auxiliary_learners`: what auxiliary heads learn from, and how
 """
 
+import torch
+
 from rllib_seq.models.auxiliary import AuxiliaryLabels
 from rllib_seq.models.auxiliary_learners import AuxiliaryLossMixin
 from rllib_seq.models.causal_module import CausalRLModule
 from rllib_seq.models.rl_module import SequenceRLModule
 from rllib_seq.models.setup import use_sequence_module
 from rllib_seq.models.torch_model import LSTMTransformerModel
+
+# With a seed RLlib asks PyTorch for deterministic algorithms, which also fills all new memory with
+# NaN. That finds bugs, decides nothing, and costs a twelfth of an update.
+torch.utils.deterministic.fill_uninitialized_memory = False
 
 __all__ = [
     "AuxiliaryLabels",

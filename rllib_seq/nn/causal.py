@@ -138,6 +138,8 @@ class BandedAttention(nn.Module):
 # Measured on a CPU: smaller blocks, and any in shorter sequences, save less in keys than they cost.
 _LEAST_BLOCK = 16
 _SHORT = 48
+# Sequences of similar length that are read together: fewer would not fill the processor.
+_GROUP = 48
 # Leaving padding out, in all but attention, costs more than it saves if more steps are real.
 _DENSE = 0.8
 
@@ -171,13 +173,14 @@ class _Look:
     ) -> None:
         self.real: Tensor | None = None  # (B, T), None if all steps are
         self.seq_lens: Tensor | None = None  # likewise
-        self.packs = False
+        self.rows: Tensor | None = None  # of real steps, [N], if padding is left out
         if seq_lens is not None:
             real = torch.arange(shape[1], device=seq_lens.device) < seq_lens[:, None]
             share = real.float().mean().item()
             if share < 1:
                 self.real, self.seq_lens = real, seq_lens
-                self.packs = share < _DENSE
+                if share < _DENSE:
+                    self.rows = real.flatten().nonzero().squeeze(1)
         self.shape = shape[:2]  # B, T
         self.key_values: list[Tensor] = []
         self.cache: Tensor | None = None
@@ -204,15 +207,15 @@ class _Look:
 
     def pack(self, padded: Tensor) -> Tensor:
         """Rows of steps `[N, K]` of `[B, T, K]`, those of padding left out if there is much."""
-        return padded[self.real] if self.packs else padded.flatten(0, 1)
+        padded = padded.flatten(0, 1)
+        return padded if self.rows is None else padded.index_select(0, self.rows)
 
     def spread(self, rows: Tensor) -> Tensor:
         """Put rows `[N, K]` back, `[B, T, K]`."""
-        if not self.packs:
-            return rows.view(*self.shape, -1)
-        spread = rows.new_zeros(*self.shape, rows.shape[1])
-        spread[self.real] = rows
-        return spread
+        if self.rows is not None:
+            spread = rows.new_zeros(self.shape.numel(), rows.shape[1])
+            rows = spread.index_copy(0, self.rows, rows)
+        return rows.view(*self.shape, -1)
 
 
 class CausalEncoder(nn.Module):
@@ -296,12 +299,24 @@ class CausalEncoder(nn.Module):
     def outputs(self, state: CausalState, inputs: Tensor, seq_lens: Tensor | None = None) -> Tensor:
         """Return the outputs of `sequence` alone.
 
-        It is what training needs, and costs less: of sequences of different lengths, the LSTM's
-        states at their ends are not at hand.
+        It is what training needs, and costs less: sequences are read in groups of similar length,
+        each cut to its longest, and the LSTM's states at their ends are not at hand.
         """
         self._check(state, inputs, seq_lens)
-        look = _Look(state, seq_lens, inputs.shape)
-        return self._read(state, inputs, look, carry=False)[0]
+        steps = inputs.shape[1]
+        if seq_lens is None or len(inputs) <= _GROUP:
+            look = _Look(state, seq_lens, inputs.shape)
+            return self._read(state, inputs, look, carry=False)[0]
+        order = seq_lens.argsort(descending=True)
+        parts = []
+        for rows in order.split(_GROUP):
+            lens = seq_lens[rows]
+            longest = max(1, int(lens[0]))
+            begun = CausalState(*(part[rows] for part in state))
+            group = inputs[rows, :longest]
+            outputs = self._read(begun, group, _Look(begun, lens, group.shape), carry=False)[0]
+            parts.append(functional.pad(outputs, (0, 0, 0, steps - longest)))
+        return torch.cat(parts)[order.argsort()]
 
     def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
         """Read windows as streams of their own; return the outputs of their newest steps.

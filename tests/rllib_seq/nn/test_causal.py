@@ -18,7 +18,7 @@ from rllib_seq.nn import (
     SequentialQNetwork,
     SequentialValueNetwork,
 )
-from rllib_seq.nn.causal import BandedAttention, age_bias
+from rllib_seq.nn.causal import _GROUP, BandedAttention, age_bias
 
 modest = settings(deadline=None, max_examples=15)
 SMALL: dict[str, Any] = {
@@ -110,6 +110,24 @@ def test_padding_leaves_no_trace(lens: list[int], before: int, garbage: float) -
             assert torch.allclose(outputs[row, :real], expected[0], atol=1e-5)
         assert not outputs[row, real:].any()
         assert _same(CausalState(*(part[row : row + 1] for part in after)), end)
+
+
+def test_sequences_read_in_groups_are_those_read_one_by_one() -> None:
+    encoder = _encoder()
+    torch.manual_seed(1)
+    lens = torch.randint(0, 12, (3 * _GROUP,))
+    inputs = torch.randn(len(lens), 12, 3)
+    with torch.no_grad():
+        _, state = encoder.sequence(encoder.initial_state(len(lens)), torch.randn(len(lens), 2, 3))
+    outputs = encoder.outputs(state, inputs, lens)
+    assert torch.allclose(outputs, encoder.sequence(state, inputs, lens)[0], atol=1e-5)
+    gradients = []
+    for read in (encoder.outputs, lambda *streams: encoder.sequence(*streams)[0]):
+        encoder.zero_grad()
+        read(state, inputs, lens).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in encoder.parameters()])
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_what_stands_in_the_state_of_a_new_stream_changes_nothing() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rllib_seq.errors import UserError
-from rllib_seq.nn.encoder import MaskedBiLSTM, SequenceEncoder, age_encoding
+from rllib_seq.nn.encoder import Attention, MaskedBiLSTM, SequenceEncoder, age_encoding
 from rllib_seq.nn.layers import initialise
 
 modest = settings(deadline=None, max_examples=25)
@@ -62,6 +62,61 @@ def test_lstm_reads_the_valid_slots_as_if_they_were_all(mask: list[list[bool]]) 
     for row, keep in enumerate(valid):
         alone = theirs(tokens[row, keep][None])[0][0]
         assert torch.allclose(output[row, keep], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_whole_encoder_is_that_of_plain_modules(full: bool) -> None:
+    """Against nn.LSTM, nn.TransformerEncoderLayer and nn.MultiheadAttention, one by one."""
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(5, d_model=16, feedforward_dim=32, head_hidden=16).eval()
+    valid = torch.ones(300, 8, dtype=torch.bool)
+    if not full:
+        valid = torch.arange(8) >= torch.randint(0, 8, (300, 1))
+    inputs = torch.randn(300, 8, 5)
+    config = encoder.config
+    with torch.no_grad():
+        for layer in encoder.modules():  # biases start at zero: as if learned
+            if isinstance(layer, nn.Linear | nn.LayerNorm):
+                layer.bias.normal_(std=0.1)
+        expected = []
+        for window, keep in zip(inputs, valid, strict=True):
+            tokens = encoder.reader.project(window[keep])
+            tokens = tokens + age_encoding(len(tokens), config.d_model, tokens)
+            read = tokens
+            for forwards, backwards in zip(
+                encoder.reader.lstm.forwards, encoder.reader.lstm.backwards, strict=True
+            ):
+                read = torch.cat([forwards(read)[0], backwards(read.flip(0))[0].flip(0)], dim=1)
+            tokens = (tokens + read)[None]
+            for block in encoder.blocks:
+                plain = nn.TransformerEncoderLayer(
+                    config.d_model, config.num_heads, config.feedforward_dim, 0.0, norm_first=True
+                )
+                plain = plain.eval()
+                _take_over(plain.self_attn, block.attention)
+                for theirs, ours in (
+                    (plain.norm1, block.attention_norm),
+                    (plain.norm2, block.feedforward_norm),
+                    (plain.linear1, block.expand),
+                    (plain.linear2, block.contract),
+                ):
+                    theirs.load_state_dict(ours.state_dict())
+                tokens = plain(tokens.transpose(0, 1)).transpose(0, 1)
+            tokens = encoder.token_norm(tokens)
+            pool = nn.MultiheadAttention(config.d_model, config.num_heads, batch_first=True)
+            _take_over(pool, encoder.pool)
+            current = tokens[:, -1:]
+            answer, _ = pool(current + encoder.pool_query, tokens, tokens)
+            expected.append(encoder.head(encoder.pool_norm(current + answer))[0, 0])
+        assert torch.allclose(encoder(inputs, valid), torch.stack(expected), atol=1e-5)
+
+
+def _take_over(theirs: nn.MultiheadAttention, ours: Attention) -> None:
+    """Give PyTorch's attention the weights of ours."""
+    weight = torch.cat([ours.query.weight, ours.key_value.weight])
+    bias = torch.cat([ours.query.bias, ours.key_value.bias])
+    output = {f"out_proj.{name}": value for name, value in ours.output.state_dict().items()}
+    theirs.load_state_dict({"in_proj_weight": weight, "in_proj_bias": bias, **output})
 
 
 def test_code_of_a_step_is_its_age_whatever_the_fill(encoder: SequenceEncoder) -> None:
