@@ -45,7 +45,7 @@ from rllib_seq.training.trainer import save_algorithm
 EVALUATION_SEEDS = (1000, 1001, 1002)
 CURVE_SEEDS = (500,)
 CAMPAIGNS, USERS = 4, 2048
-CURVE_USERS = 2048
+CURVE_USERS = 1024
 POINTS = 20
 """Of a curve."""
 SAVE_SECONDS = 60.0
@@ -132,6 +132,7 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
             if time.monotonic() - saved > SAVE_SECONDS:
                 _save(algorithm, state, part)
                 saved = time.monotonic()
+        _save(algorithm, state, part)
         final = judge.final(algorithm)
         algorithm.stop()
     return {
@@ -188,8 +189,8 @@ class _Judge:
         self._world = None if world is None else replace(world, reward="sampled")
         if self._world is not None:
             self._bayes = {
-                seeds: regret(BayesBids(), self._world, seeds)
-                for seeds in (CURVE_SEEDS, EVALUATION_SEEDS)
+                seeds: regret(BayesBids(), self._world, seeds, users)
+                for seeds, users in ((CURVE_SEEDS, CURVE_USERS), (EVALUATION_SEEDS, USERS))
             }
             preset = self._world.build_preset()
             # Without a budget, full information is exact, and Bayes' share of it therefore, too.
@@ -201,11 +202,11 @@ class _Judge:
 
     def profit(self, algorithm: Any) -> float | None:
         """Expected profit in % of that of Bayes; None for a log."""
-        return None if self._world is None else self._share(algorithm, CURVE_SEEDS)
+        return None if self._world is None else self._share(algorithm, CURVE_SEEDS, CURVE_USERS)
 
-    def _share(self, algorithm: Any, seeds: tuple[int, ...]) -> float:
+    def _share(self, algorithm: Any, seeds: tuple[int, ...], users: int) -> float:
         assert self._world is not None
-        more = regret(_bids(algorithm), self._world, seeds) - self._bayes[seeds]
+        more = regret(_bids(algorithm), self._world, seeds, users) - self._bayes[seeds]
         return 100 * (1 + more / self._worth)
 
     def final(self, algorithm: Any) -> dict[str, Any]:
@@ -219,7 +220,7 @@ class _Judge:
         return {
             "seeds": list(EVALUATION_SEEDS),
             "policies": [row for row in rows(campaigns) if row["policy"] == policy.name],
-            "expected_pct_of_bayes": self._share(algorithm, EVALUATION_SEEDS),
+            "expected_pct_of_bayes": self._share(algorithm, EVALUATION_SEEDS, USERS),
         }
 
 
@@ -227,18 +228,18 @@ def _bids(algorithm: Any) -> TrainedBids:
     return TrainedBids(actor_of(algorithm))
 
 
-def regret(policy: BidPolicy, world: AuctionConfig, seeds: Sequence[int]) -> float:
+def regret(policy: BidPolicy, world: AuctionConfig, seeds: Sequence[int], users: int) -> float:
     """What a policy gives away per user against full information, currency units, at most about 0.
 
     The mean over one large campaign of each seed, by `values.Regret`: without the luck of prices,
     stages and conversions, and so far steadier than what was earned.
     """
-    world = replace(world.with_users(CURVE_USERS), reward="regret", reward_scale=1.0)
+    world = replace(world.with_users(users), reward="regret", reward_scale=1.0)
     totals = []
     for seed in seeds:
         simulator = AuctionSimulator(world)
         play(simulator, policy, campaign_seed(seed, 0))
-        totals.append(float(simulator.take_campaign_rewards().sum()) / CURVE_USERS)
+        totals.append(float(simulator.take_campaign_rewards().sum()) / users)
     return float(np.mean(totals))
 
 

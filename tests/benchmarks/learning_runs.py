@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,22 +132,52 @@ def train_all(plan: Plan) -> list[dict[str, Any]]:
         highlight=False,
     )
     failed = []
-    # One process per cell: what RLlib leaves behind in a process does not reach the next one.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(plan.jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        futures = {pool.submit(_train, cell, plan.folder): cell for cell in missing}
-        for number, future in enumerate(as_completed(futures), 1):
-            cell, error = futures[future], future.exception()
-            word = "trained" if error is None and future.result() else "left to another process"
-            if error is not None:
-                failed.append(f"{cell.path}: {error!r}")
-                word = f"FAILED: {error!r}"
-            console.print(
-                f"[{number} of {len(missing)}] {cell.path} {word}", highlight=False, markup=False
-            )
+    for number, (cell, word, error) in enumerate(_trained(plan, missing), 1):
+        console.print(
+            f"[{number} of {len(missing)}] {cell.path} {word}", highlight=False, markup=False
+        )
+        if error is not None:
+            failed.append(f"{cell.path}: {error!r}")
     if failed:
         raise RuntimeError(f"{len(failed)} cells failed; the first: {failed[0]}")
     return [row for cell in cells if (row := _read(plan.folder, cell)) is not None]
+
+
+def _trained(plan: Plan, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str, BaseException | None]]:
+    """Trains cells, each in a process of its own, and says what came of them."""
+    context = multiprocessing.get_context("spawn")
+    # What RLlib leaves behind in a process does not reach the next cell.
+    pool = ProcessPoolExecutor(plan.jobs, mp_context=context, max_tasks_per_child=1)
+    with _ended_by_signals():
+        try:
+            futures = {pool.submit(_train, cell, plan.folder): cell for cell in cells}
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is not None:
+                    word = f"FAILED: {error!r}"
+                else:
+                    word = "trained" if future.result() else "left to another process"
+                yield futures[future], word, error
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends this process as Ctrl-C does, so that it takes its children along."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _train(cell: Cell, folder: Path) -> bool:

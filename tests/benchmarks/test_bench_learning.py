@@ -101,14 +101,10 @@ def test_an_interrupted_cell_goes_on_and_is_written_once(
 
 def test_regret_ranks_as_money_does_without_its_luck() -> None:
     """Full information gives nothing away; what Bayes does is his distance from it."""
-    world = AuctionConfig(num_users=1)
-    learning_cells.CURVE_USERS, users = 1024, learning_cells.CURVE_USERS
-    try:
-        full, bayes = (
-            regret(bidder, world, (7,)) for bidder in (FullInformationBids(), BayesBids())
-        )
-    finally:
-        learning_cells.CURVE_USERS = users
+    full, bayes = (
+        regret(bidder, AuctionConfig(), (7,), 1024)
+        for bidder in (FullInformationBids(), BayesBids())
+    )
     assert full == pytest.approx(0, abs=1e-4)
     assert bayes == pytest.approx(0.119 - 0.176, abs=0.006)
 
