@@ -46,7 +46,9 @@ def bench(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Of every training run.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Training runs of each kind.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Training runs at a time.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Training runs at a time; 0: sum up what is there.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Where runs are kept; finished ones are not repeated.")
     ] = None,

@@ -7,8 +7,8 @@
 Presets journey, display and log (with `--log FILE`); see `learning_contenders` for who learns and
 how, `learning_cells` for how a run is judged. Every run is a cell, PRESET/CONTENDER/SEED, and has a
 JSON file in the folder as soon as it is done; what is there is not trained again, an interrupted
-cell goes on where it was, and several commands may fill one folder. The command ends with a table,
-the result as JSON and `learning.html` in the folder.
+cell goes on where it was, several commands may fill one folder, and `--jobs 0` sums up what is
+there. The command ends with a table, the result as JSON and `learning.html` in the folder.
 
 Exit code 1 if what must hold does not: on journey the best of ours earns 95 % of Bayes, and more
 than RLlib's LSTM; the MLP less than the best bidder that sees one step; on a log our encoders are

@@ -53,7 +53,7 @@ class Plan:
         only: starts of `preset/contender/seed`; none: all.
         steps: of every cell; None: `STEPS`.
         seeds: training seeds, from 1.
-        jobs: cells at a time.
+        jobs: cells at a time; 0: train nothing, sum up what is there.
         folder: where they are kept.
         log: files of preset `log`.
     """
@@ -69,10 +69,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Raises UserError on a bad value."""
-        for name in ("steps", "seeds", "jobs"):
+        for name, least in (("steps", 1), ("seeds", 1), ("jobs", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}; give a whole number of at least 1")
+            if value is not None and value < least:
+                raise UserError(f"{name} is {value}; give a whole number of at least {least}")
         for path in self.log:
             if not Path(path).is_file():
                 raise UserError(f"no file {path!r}; give --log an existing one")
@@ -120,19 +120,19 @@ def train_all(plan: Plan) -> list[dict[str, Any]]:
     Cells that another process is training are left to it.
 
     Raises:
-        UserError: a cell in the folder was trained for another number of steps.
+        UserError: a cell in the folder was trained for another number of steps, or there is none.
         RuntimeError: a cell failed; the others were trained all the same.
     """
     cells, console = cells_of(plan), make_console()
     plan.folder.mkdir(parents=True, exist_ok=True)
-    missing = [cell for cell in cells if _read(plan.folder, cell) is None]
+    missing = [cell for cell in cells if _read(plan.folder, cell) is None] if plan.jobs else []
     console.print(
         f"{len(cells)} cells, {len(missing)} to train, {plan.jobs} at a time, in {plan.folder}",
         soft_wrap=True,
         highlight=False,
     )
     failed = []
-    for number, (cell, word, error) in enumerate(_trained(plan, missing), 1):
+    for number, (cell, word, error) in enumerate(_trained(plan, missing) if missing else (), 1):
         console.print(
             f"[{number} of {len(missing)}] {cell.path} {word}", highlight=False, markup=False
         )
@@ -140,7 +140,10 @@ def train_all(plan: Plan) -> list[dict[str, Any]]:
             failed.append(f"{cell.path}: {error!r}")
     if failed:
         raise RuntimeError(f"{len(failed)} cells failed; the first: {failed[0]}")
-    return [row for cell in cells if (row := _read(plan.folder, cell)) is not None]
+    there = [row for cell in cells if (row := _read(plan.folder, cell)) is not None]
+    if not there:
+        raise UserError(f"no cell is finished in {str(plan.folder)!r}; train some with --jobs 1")
+    return there
 
 
 def _trained(plan: Plan, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str, BaseException | None]]:

@@ -56,8 +56,10 @@ def test_only_selects_by_the_start_of_a_path(tmp_path: Any) -> None:
         learning_runs.cells_of(_plan(tmp_path, only=("journey/mlps",)))
     with pytest.raises(UserError, match="give --log FILE"):
         learning_runs.cells_of(_plan(tmp_path, presets=("log",)))
-    with pytest.raises(UserError, match="jobs is 0"):
-        _plan(tmp_path, jobs=0)
+    with pytest.raises(UserError, match="seeds is 0"):
+        _plan(tmp_path, seeds=0)
+    with pytest.raises(UserError, match="no cell is finished"):
+        learning_runs.train_all(_plan(tmp_path, jobs=0))
 
 
 def test_cells_of_other_steps_are_not_mixed(tmp_path: Any) -> None:
