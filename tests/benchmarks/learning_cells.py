@@ -172,10 +172,13 @@ def _point(state: dict[str, Any], share: float | None) -> dict[str, Any]:
 
 
 def _line(cell: Cell, point: dict[str, Any]) -> str:
-    share = point["pct_of_bayes"]
-    earned = f"return {point['episode_return']:.3f}" if share is None else f"{share:.1f} % of Bayes"
+    share, earned = point["pct_of_bayes"], point["episode_return"]
+    if share is not None:
+        standing = f"{share:.1f} % of Bayes"
+    else:
+        standing = "no episode yet" if earned is None else f"return {earned:.3f}"
     return (
-        f"{cell.path}: {point['steps']:,} of {cell.steps:,} steps | {earned} | "
+        f"{cell.path}: {point['steps']:,} of {cell.steps:,} steps | {standing} | "
         f"{point['seconds']:.0f} s"
     )
 

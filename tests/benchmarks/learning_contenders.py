@@ -187,7 +187,8 @@ def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
         # One stream: a pause in the middle of an episode costs nothing, so fragments are short.
         plain = DQNConfig()
         config.multi_agent(policies=plain.policies, policy_mapping_fn=plain.policy_mapping_fn)
-        config.environment("auction_log", env_config={"reward": "regret"})
+        config.environment("auction_log")
+        config.env_config = {"reward": "regret"}
         config.env_runners(num_envs_per_env_runner=16, rollout_fragment_length=4)
         config.training(gamma=0.0, n_step=1)
     config.env_runners(env_runner_cls=telling_worker(config) if preset == "log" else ArrayEnvRunner)
