@@ -21,7 +21,7 @@ from rllib_seq.models.torch_model import LSTMTransformerModel
 
 # With a seed RLlib asks PyTorch for deterministic algorithms, which also fills all new memory with
 # NaN. That finds bugs, decides nothing, and costs a twelfth of an update.
-torch.utils.deterministic.fill_uninitialized_memory = False
+torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 __all__ = [
     "AuxiliaryLabels",
