@@ -1,7 +1,8 @@
 """`tune_configs.ppo` with a memory of the whole journey: the causal encoder.
 
-The window of `tune_configs.ppo` holds the last 12 of a user's 24 requests. Here attention reaches all
-24, and every request is read once. docs/learning.md has what it earns, docs/encoders.md what it costs.
+The window of `tune_configs.ppo` holds the last 12 of a user's 24 requests. Here attention reaches
+all 24, and every request is read once. docs/learning.md says what it earns, docs/encoders.md what
+it costs.
 """
 
 from tune_configs.ppo import config
