@@ -18,8 +18,9 @@ from rllib_seq.training.policies import Actor, Floats, Ints, NewStackActor, OldS
 def actor_of(algorithm: Algorithm) -> Actor:
     """The only policy of an algorithm with a local worker; it learns on as the algorithm does."""
     if algorithm.config.enable_rl_module_and_learner:
-        (name,) = algorithm.env_runner.module.keys()
-        module = algorithm.learner_group._learner.module[name]
+        modules = algorithm.learner_group._learner.module
+        (name,) = modules.keys()
+        module = modules[name]
         module.eval()  # nothing is dropped out
         return NewStackActor(module)
     (policy,) = algorithm.env_runner.policy_map.values()
