@@ -6,6 +6,7 @@ from typing import Any
 import bench_learning
 import learning_cells
 import learning_runs
+import learning_statistics
 import numpy as np
 import pytest
 import torch
@@ -27,8 +28,9 @@ def test_the_interquartile_mean_drops_the_ends() -> None:
     assert interval([[3.0] * 5]) == (3.0, 3.0)
 
 
-def test_bootstrap_draws_within_tasks_and_covers_the_mean() -> None:
+def test_bootstrap_draws_within_tasks_and_covers_the_mean(monkeypatch: Any) -> None:
     """With one run per task nothing can vary, however different the tasks are."""
+    monkeypatch.setattr(learning_statistics, "DRAWS", 200)
     assert interval([[1.0], [50.0], [99.0]]) == (50.0, 50.0)
     rng = np.random.default_rng(0)
     covered = 0

@@ -125,8 +125,7 @@ def test_the_expected_reward_is_never_fed_to_the_model():
     config.training(model={**config.model, "custom_model_config": {"prev_reward": True}})
     with pytest.raises(UserError, match="would show the hidden stage"):
         prepare(config, Options())
-    config.environment(env_config={**config.env_config, "reward": "sampled"})
-    prepare(config, Options())
+    prepare(config, Options(reward="sampled"))
 
 
 def test_the_guard_knows_the_env_class_and_rllibs_own_models():
