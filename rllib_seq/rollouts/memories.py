@@ -206,10 +206,12 @@ class CarriedStates:
 
     def copies(self, numbers: Ints) -> dict[str, Array]:
         """Return the copies `[S, ...]` with these numbers `[S]`."""
-        return {
-            name: torch.cat([parts[name] for parts in self._copies]).numpy()[numbers]
-            for name in self._parts
-        }
+        if len(self._copies) > 1:  # one for all, once, however often it is asked for
+            joined = {
+                name: torch.cat([part[name] for part in self._copies]) for name in self._parts
+            }
+            self._copies = [joined]
+        return {name: part.numpy()[numbers] for name, part in self._copies[0].items()}
 
     def restart(self) -> None:
         """Forget all copies; sequences begin with the next step of every row."""
