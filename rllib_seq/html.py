@@ -39,7 +39,8 @@ tr.trained { font-weight: 600; }
 h1, h2, p, figcaption { overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
 figcaption { font-weight: 600; }
-nav a { margin-right: 1rem; white-space: nowrap; color: inherit; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1rem; }
+nav a { white-space: nowrap; color: inherit; }
 """
 
 
