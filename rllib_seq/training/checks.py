@@ -188,14 +188,17 @@ def check_environment(config: AlgorithmConfig) -> None:
                 f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
                 "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
             )
-    if world.reward in EVENTFUL:  # nothing hidden is in it
-        return
     shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
     settings = model_settings(config)
     if settings is not None and settings.prev_reward:
         shown.append("prev_reward")
-    if shown:
+    if shown and world.reward not in EVENTFUL:  # something hidden is in it
         raise UserError(
             f"reward={world.reward!r} with {shown[0]}=True would show the hidden stage to the "
             f"model; set {shown[0]}=False for the model (the realised profit is observed)"
+        )
+    if shown and world.reward_scale != 1.0:
+        raise UserError(
+            f"reward_scale={world.reward_scale:g} with {shown[0]}=True would show the model other "
+            f"numbers than a server does; set {shown[0]}=False for the model, or remove the scale"
         )

@@ -64,7 +64,8 @@ class Options:
     """Of weights, exploration and campaigns."""
     reward: str | None = None
     """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
-    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request, and
+    the `reward_scale` of regrets is dropped."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -222,6 +223,9 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
         config.environment(env_config={**config.env_config, **changes})
         if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
             config.training(gamma=1.0)  # a regret alone prices what comes after the request
+        if not in_log and changes.get("reward", "regret") != "regret":
+            # What makes regrets about 1 makes other rewards, and sums of them, far larger.
+            config.env_config.pop("reward_scale", None)
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
 

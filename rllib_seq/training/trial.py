@@ -158,9 +158,10 @@ def validation_profit(bidder: TrainedBids, world: AuctionConfig) -> float:
     Where training takes the regret for its reward, so does this: the same mean with far less luck.
     """
     users = world.num_users if bidder.one_stream else _VALIDATION_USERS
-    simulator = AuctionSimulator(world.with_users(users))
+    world = replace(world.with_users(users), reward_scale=1.0)
+    simulator = AuctionSimulator(world)
     if world.reward != "regret":
-        simulator = AuctionSimulator(replace(world.with_users(users), reward="sampled"))
+        simulator = AuctionSimulator(replace(world, reward="sampled"))
     ledger = play(simulator, bidder, np.random.SeedSequence(0, spawn_key=(_VALIDATION_BRANCH,)))
     if world.reward != "regret":
         return float(ledger.profit(simulator.preset.shadow_price)) / users
