@@ -33,9 +33,9 @@ from scipy import stats
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.calibration_view import calibration_table
+from rllib_seq.training.checks import auction_config, plays_one_stream
 from rllib_seq.training.console import counting, make_console
 from rllib_seq.training.evaluation import evaluate
-from rllib_seq.training.experiment import auction_config, plays_one_stream
 from rllib_seq.training.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.policies import Actor, TrainedBids, load_actor
 from rllib_seq.training.ray_session import ray_session

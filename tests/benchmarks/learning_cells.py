@@ -33,8 +33,8 @@ from envs.ad_auction.replay_baselines import ReplayPolicy, play_replay
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, play
 from envs.ad_auction.values import full_information
 from rllib_seq.training.auction_logs import replay_world
+from rllib_seq.training.checks import auction_config
 from rllib_seq.training.evaluation import campaign_seed, evaluate, rows
-from rllib_seq.training.experiment import auction_config
 from rllib_seq.training.files import read_json, write_json
 from rllib_seq.training.iterations import START, Iterations, bayes_profit
 from rllib_seq.training.policies import TrainedBids
