@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from rllib_seq.errors import UserError
 
 _ENCODERS = ("window", "causal")
+_MAY_BE_LEFT_OUT = ("lstm_layers", "transformer_layers")
 
 _Settings = TypeVar("_Settings", "SequenceConfig", "AuxiliaryHead")
 
@@ -76,10 +77,10 @@ class SequenceConfig:
 
     lstm_layers: int = 2
     """LSTM layers (bidirectional in a window): the first reads steps, the second reads what the
-    first found."""
+    first found. 0 leaves the LSTM out, in a window."""
 
     transformer_layers: int = 3
-    """Transformer blocks after the LSTM; they are most of the cost."""
+    """Transformer blocks after the LSTM; they are most of the cost. 0 leaves them out."""
 
     num_heads: int = 4
     """Attention heads; divides `d_model`. Four, so that recency, price and outcome can each have
@@ -120,8 +121,9 @@ class SequenceConfig:
                 if not isinstance(value, bool):
                     _refuse(self, field.name, "must be True or False")
             elif isinstance(field.default, int):
-                if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                    _refuse(self, field.name, "must be an int of at least 1")
+                least = 0 if field.name in _MAY_BE_LEFT_OUT else 1
+                if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                    _refuse(self, field.name, f"must be an int of at least {least}")
             elif isinstance(field.default, float):
                 # A NaN fails every comparison, so it is refused here too.
                 if type(value) not in (int, float) or not 0 <= value < 1:
@@ -136,6 +138,11 @@ class SequenceConfig:
             raise UserError(
                 "window_length=1 leaves the attention of encoder='causal' nothing to look back at; "
                 "give at least 2, or encoder='window'"
+            )
+        if self.encoder == "causal" and not self.lstm_layers:
+            raise UserError(
+                "lstm_layers=0 leaves encoder='causal' without its memory; give at least 1, or "
+                "encoder='window'"
             )
         if self.d_model % 2:
             raise UserError(

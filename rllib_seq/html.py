@@ -36,9 +36,11 @@ th:first-child, td:first-child { text-align: left; }
 tr.trained { font-weight: 600; }
 .scroll, pre { overflow-x: auto; }
 :focus-visible { outline: 3px solid #5b8def; outline-offset: 2px; }
+h1, h2, p, figcaption { overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
 figcaption { font-weight: 600; }
-nav a { margin-right: 1rem; white-space: nowrap; color: inherit; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1rem; }
+nav a { white-space: nowrap; color: inherit; }
 """
 
 

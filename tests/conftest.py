@@ -1,7 +1,10 @@
-"""One local Ray for the whole session, and one thread for torch."""
+"""One local Ray for the whole session, one thread for torch, a browser."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 # Workers and tests share two cores; see rllib_seq/__init__.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,3 +29,25 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Debian's chromium without a window; tests of it are marked `chromium`."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is missing; apt-get install chromium chromium-driver")
+        pytest.skip("needs chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"):
+        options.add_argument(argument)
+    options.add_argument("--disable-background-networking")
+    options.add_argument("--disable-dev-shm-usage")
+    options.add_argument(f"--user-data-dir={tmp_path}/profile")
+    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()

@@ -1,15 +1,19 @@
 """Every module of tune_configs is ready to run."""
 
+import copy
 import importlib
 import pkgutil
+import time
 
 import pytest
 from ray import tune
 
 import tune_configs
 from rllib_seq.training.experiment import Options, load_config, prepare
+from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.search_space import default_point
 from rllib_seq.training.sweep import SweepOptions, load_sweep
+from rllib_seq.training.trainer import build_algorithm
 from rllib_seq.training.trial import TrialSetup, trial_resources
 
 MODULES = [f"tune_configs.{m.name}" for m in pkgutil.iter_modules(tune_configs.__path__)]
@@ -61,3 +65,25 @@ def test_resources_of_a_trial_are_shared_by_its_processes():
     assert sum(bundle.get("GPU", 0) for bundle in bundles) == 1.0
     with pytest.raises(ValueError, match="cpus-per-trial is 0"):
         SweepOptions(cpus_per_trial=0)
+
+
+@pytest.mark.parametrize("module", ["tune_configs.appo", "tune_configs.impala"])
+def test_asynchronous_algorithms_learn(module, ray_session):
+    config = prepare(load_config(module), Options(num_env_runners=1, seed=1))
+    config.environment(env_config={"num_users": 24, "reward": "regret"})
+    config.training(train_batch_size=128)
+    config.env_runners(num_envs_per_env_runner=1, rollout_fragment_length=64)
+    config.reporting(min_time_s_per_iteration=0)
+    algorithm = build_algorithm(config)
+    try:
+        # Copies: on CPUs, the weights that one gets are those that are trained.
+        before = copy.deepcopy(algorithm.get_policy("bidder").get_weights())
+        iterations, deadline = Iterations(algorithm, START, None), time.monotonic() + 120
+        while iterations.row.get("grad_norm") is None:
+            assert time.monotonic() < deadline
+            iterations.advance()
+        after = algorithm.get_policy("bidder").get_weights()
+        moved = [abs(after[name] - before[name]).max() for name in before]
+        assert 0 < max(moved) < 0.1
+    finally:
+        algorithm.stop()

@@ -6,41 +6,24 @@ nor the learner for them: for many workers, of which some are slow. On two cores
 
 from ray.rllib.algorithms.appo import APPOConfig
 
-import tune_configs.ppo as ppo
-from rllib_seq.rollouts import ArrayRolloutWorker
+from tune_configs.ppo import in_the_auction
 
 config = (
-    APPOConfig()
-    .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
-    .framework("torch")
-    .environment(ppo.config.env, env_config=ppo.config.env_config)
-    .multi_agent(
-        policies={"bidder"},
-        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
-        count_steps_by="agent_steps",
-    )
-    .env_runners(
-        num_env_runners=2,
-        env_runner_cls=ArrayRolloutWorker,
-        num_envs_per_env_runner=4,
-        # Shorter than PPO's: what was sampled by old weights counts for less.
-        rollout_fragment_length=384,
-        batch_mode="truncate_episodes",
-    )
+    in_the_auction(APPOConfig())
+    # Shorter than PPO's: what was sampled by old weights counts for less.
+    .env_runners(rollout_fragment_length=384)
     .resources(num_gpus=0)  # RLlib's default asks for one
     .training(
-        model=ppo.config.model,
         train_batch_size=1536,
         num_epochs=1,
         lr=5e-4,
-        gamma=1.0,
-        lambda_=0.5,
         clip_param=0.2,
         use_kl_loss=False,
-        entropy_coeff=0.6,  # see tune_configs/ppo.py
-        entropy_coeff_schedule=[[0, 0.6], [300_000, 0.3], [2_000_000, 0.1]],
-        vf_loss_coeff=1000.0,  # regrets per request are about .003
+        # As bold as PPO's: APPO does not scale advantages, and those of regrets are about .005.
+        entropy_coeff=3e-3,
+        entropy_coeff_schedule=[[0, 3e-3], [600_000, 5e-4], [2_000_000, 2.5e-4]],
+        vf_loss_coeff=5.0,
         grad_clip=0.5,
     )
-    .reporting(min_time_s_per_iteration=2, metrics_num_episodes_for_smoothing=16)
+    .reporting(min_time_s_per_iteration=2)
 )

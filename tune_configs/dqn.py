@@ -27,7 +27,12 @@ def rainbow() -> DQNConfig:
         DQNConfig()
         .environment(
             "multi_user_ad_auction",
-            env_config={"preset": "journey", "num_users": 128, "reward": "regret"},
+            env_config={
+                "preset": "journey",
+                "num_users": 128,
+                "reward": "regret",
+                "reward_scale": 300.0,  # see tune_configs/ppo.py
+            },
         )
         .multi_agent(
             policies={"bidder"},

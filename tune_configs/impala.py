@@ -6,36 +6,20 @@ of PPO's clipped one: the cheapest update, for the most workers.
 
 from ray.rllib.algorithms.impala import IMPALAConfig
 
-import tune_configs.ppo as ppo
-from rllib_seq.rollouts import ArrayRolloutWorker
+from tune_configs.ppo import in_the_auction
 
 config = (
-    IMPALAConfig()
-    .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
-    .framework("torch")
-    .environment(ppo.config.env, env_config=ppo.config.env_config)
-    .multi_agent(
-        policies={"bidder"},
-        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
-        count_steps_by="agent_steps",
-    )
-    .env_runners(
-        num_env_runners=2,
-        env_runner_cls=ArrayRolloutWorker,
-        num_envs_per_env_runner=4,
-        rollout_fragment_length=384,
-        batch_mode="truncate_episodes",
-    )
+    in_the_auction(IMPALAConfig())
+    .env_runners(rollout_fragment_length=384)
     .resources(num_gpus=0)  # RLlib's default asks for one
     .training(
-        model=ppo.config.model,
         train_batch_size=1536,
         lr=5e-4,
-        gamma=1.0,
-        # IMPALA sums over a batch where PPO averages, and does not scale advantages.
-        entropy_coeff=2e-4,
-        vf_loss_coeff=1.0,
+        # As in tune_configs/appo.py; here losses are summed over a batch, all alike.
+        entropy_coeff=3e-3,
+        entropy_coeff_schedule=[[0, 3e-3], [600_000, 5e-4], [2_000_000, 2.5e-4]],
+        vf_loss_coeff=5.0,
         grad_clip=5.0,
     )
-    .reporting(min_time_s_per_iteration=2, metrics_num_episodes_for_smoothing=16)
+    .reporting(min_time_s_per_iteration=2)
 )

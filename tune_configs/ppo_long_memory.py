@@ -1,11 +1,14 @@
 """`tune_configs.ppo` with a memory of the whole journey: the causal encoder.
 
-The window of `tune_configs.ppo` holds the last 8 of a user's 24 requests, and would cost three
-times as much with all of them. Here attention reaches all 24. docs/encoders.md says what either
-costs, and what is not yet known of what they earn.
+The window of `tune_configs.ppo` holds the last 12 of a user's 24 requests. Here attention reaches
+all 24, and every request is read once. docs/learning.md says what it earns, docs/encoders.md what
+it costs.
 """
 
 from tune_configs.ppo import config
+
+REQUESTS = 600_000
+"""Some five minutes. Longer runs: stretch the schedules, they do not go below their ends."""
 
 config = config.copy(copy_frozen=False)
 settings = {
@@ -21,5 +24,7 @@ config.training(
         # A sequence is a journey, or what a batch holds of it: few start from a state that the
         # weights of the last iteration made.
         "max_seq_len": 24,
-    }
+    },
+    lr_schedule=[[0, 1e-3], [REQUESTS, 2e-5]],
+    entropy_coeff_schedule=[[0, 0.6], [REQUESTS, 0.1]],
 )

@@ -20,7 +20,6 @@ config.training(lr_schedule=None, entropy_coeff_schedule=None)
 search_space = {
     "lr": tune.loguniform(3e-4, 3e-3),
     "entropy_coeff": tune.uniform(0.1, 0.8),
-    "lambda": tune.uniform(0.3, 0.9),
 }
 
 tune_config = tune.TuneConfig(

@@ -252,6 +252,9 @@ class AuctionConfig:
     --patterns` sets it."""
     arrival_hours: float | None = None
     """First requests are spread over these first hours; None: as the preset says."""
+    reward_scale: float = 1.0
+    """Rewards are paid times this, for learners that want them to be about 1 (regrets per request
+    are about .003). What campaigns earn is not changed."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
@@ -285,6 +288,8 @@ class AuctionConfig:
                 f"slots is {self.slots!r}; give a whole number from 1 to num_users, "
                 f"{self.num_users}"
             )
+        if not isinstance(self.reward_scale, int | float) or not 0 < self.reward_scale < math.inf:
+            raise ValueError(f"reward_scale is {self.reward_scale!r}; give a number above 0")
         for name in ("budget", "shadow_price", "arrival_hours"):
             value = getattr(self, name)
             if value is None:

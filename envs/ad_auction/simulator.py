@@ -254,14 +254,14 @@ class AuctionSimulator:
         return features.build(self.layout, signals)
 
     def take_rewards(self, rows: Ints) -> Floats:
-        """`[n]`: what the users brought since it was last asked, by the config's `reward`."""
-        reward = self.state.reward[rows]
+        """`[n]`: what users brought since it was last asked, by `reward` and `reward_scale`."""
+        reward = self.state.reward[rows] * self.config.reward_scale
         self.state.reward[rows] = 0.0
         return reward
 
     def take_campaign_rewards(self) -> Floats:
         """`[E]`: what the campaigns brought since it was last asked; apart from `take_rewards`."""
-        rewards = self._books.rewards.copy()
+        rewards = self._books.rewards * self.config.reward_scale
         self._books.rewards[:] = 0.0
         return rewards
 

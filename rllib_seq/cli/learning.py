@@ -217,9 +217,9 @@ def evaluate(
 
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
+    from rllib_seq.training.comparison import Protocol, evaluate_checkpoint
     from rllib_seq.training.console import make_console
     from rllib_seq.training.files import write_json
-    from rllib_seq.training.run import Protocol, evaluate_checkpoint
     from rllib_seq.training.run_folder import evaluation_path, find_checkpoint
     from rllib_seq.training.storage import local_copy, send_back
 

@@ -44,23 +44,48 @@ def bench(
     only: Annotated[
         list[str] | None, typer.Argument(help="Parts of it, if it has any [default: all].")
     ] = None,
+    steps: Annotated[int | None, typer.Option(help="Of every training run.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Training runs of each kind.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Training runs at a time; 0: sum up what is there.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where runs are kept; finished ones are not repeated.")
+    ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option(help="File of preset log; may be repeated.")
+    ] = None,
+    short: Annotated[bool, typer.Option("--short", help="A small part of it, in minutes.")] = False,
     json_file: Json = None,
 ) -> None:
     """Measure speed, or what is learned. Exit code 1: a limit was missed.
 
     Needs the source checkout.
 
-    Example: `rllib-seq bench discover`, `rllib-seq bench memory cartpole`
+    Example: `rllib-seq bench discover`, `rllib-seq bench learning --short`
     """
-    folder = Path(__file__).parents[2] / "tests" / "benchmarks"
-    known = sorted(path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py"))
+    benchmarks = Path(__file__).parents[2] / "tests" / "benchmarks"
+    known = sorted(path.stem.removeprefix("bench_") for path in benchmarks.glob("bench_*.py"))
     if name not in known:
         raise UserError(f"no benchmark {name!r}; choose one of: {', '.join(known) or 'none here'}")
-    sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(benchmarks))
     benchmark = importlib.import_module(f"bench_{name}")
-    if only and "only" not in inspect.signature(benchmark.run).parameters:
-        raise UserError(f"benchmark {name!r} has no parts; leave out {' '.join(only)!r}")
-    result = benchmark.run(only) if only else benchmark.run()
+    given = {
+        "only": only or None,
+        "steps": steps,
+        "seeds": seeds,
+        "jobs": jobs,
+        "folder": folder,
+        "log": tuple(log) if log else None,
+        "short": short or None,
+    }
+    options = {option: value for option, value in given.items() if value is not None}
+    odd = options.keys() - inspect.signature(benchmark.run).parameters.keys()
+    if "only" in odd:
+        raise UserError(f"benchmark {name!r} has no parts; leave out {' '.join(only or ())!r}")
+    if odd:
+        raise UserError(f"benchmark {name!r} has no --{', --'.join(sorted(odd))}; leave it out")
+    result = benchmark.run(**options)
     if hasattr(benchmark, "show"):
         benchmark.show(result)
     else:

@@ -219,7 +219,7 @@ class SequenceReader(nn.Module):
         tokens = self.project(inputs)  # (B, L, d_model)
         tokens = tokens + age_encoding(tokens.shape[1], tokens.shape[2], tokens)
         # Residual: what a step says reaches the blocks undamped by the gates of the LSTM.
-        return tokens + self.lstm(tokens, valid)
+        return tokens + self.lstm(tokens, valid) if self.lstm.forwards else tokens
 
 
 class SequenceEncoder(nn.Module):

@@ -18,44 +18,34 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.dqn import DQNConfig
-from ray.rllib.algorithms.sac import SACConfig
-from ray.rllib.models.catalog import MODEL_DEFAULTS
 from ray.rllib.utils import force_list
 
-from envs.ad_auction.gym_env import AdAuctionEnv
-from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.presets import EVENTFUL, AuctionConfig
-from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
-from rllib_seq.models.windowed import (
-    change_sequence_settings,
-    has_own_connectors,
-    sequence_settings,
-)
+from rllib_seq.models.windowed import change_sequence_settings, sequence_settings
 from rllib_seq.rollouts import count_steps, telling_worker
-from rllib_seq.training.auction_logs import replay_world
+from rllib_seq.training.checks import (
+    AUCTION_ENVS,
+    MODEL,
+    REPLAY_ENV,
+    check_environment,
+    check_model,
+    model_settings,
+)
 
 __all__ = [
-    "REPLAY_ENV",
     "Options",
-    "auction_config",
     "change_model",
     "config_in",
     "load_config",
     "load_module",
-    "plays_one_stream",
     "prepare",
 ]
 
-_ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
-_AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
-REPLAY_ENV = "auction_log"
 _REPLAY_OPTIONS = ("log", "budget_ratio", "episode_requests", "held_out_days", "stream")
-_PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 _MOST_ENV_RUNNERS = 1000
-_MODEL = "lstm_transformer"
+_RLLIBS_PROBE_SECONDS = AlgorithmConfig().env_runner_health_probe_timeout_s
+_PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,8 @@ class Options:
     """Of weights, exploration and campaigns."""
     reward: str | None = None
     """What training pays, see `AuctionConfig.reward` and `ReplayConfig.reward`. In the simulator, a
-    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request."""
+    gamma of 0 becomes 1 if it is not a regret, which alone prices what comes after a request, and
+    the `reward_scale` of regrets is dropped."""
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
@@ -168,13 +159,14 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
         UserError: one line that names the value and the mend.
     """
     _apply(config, options)
-    _check_model(config)
-    _check_environment(config)
+    check_model(config)
+    check_environment(config)
     settings = model_settings(config)
     if settings is not None and settings.auxiliary and not config.enable_rl_module_and_learner:
         label_trajectories(config)
-    if settings is not None and settings.auxiliary and config.num_learners > 1:
-        _refuse_lost_infos(config)
+    if config.env_runner_health_probe_timeout_s == _RLLIBS_PROBE_SECONDS:
+        # In every iteration, training would wait that long for workers whose node is gone.
+        config.fault_tolerance(env_runner_health_probe_timeout_s=_PROBE_SECONDS)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
         config.env_runners(env_runner_cls=telling_worker(config))
     if config.enable_env_runner_and_connector_v2:
@@ -223,7 +215,7 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
             f"{_spoken(odd)} can be set for {place} only; leave it out, or give --preset"
         )
     if changes:
-        if config.env not in (*_AUCTION_ENVS, REPLAY_ENV):
+        if config.env not in (*AUCTION_ENVS, REPLAY_ENV):
             raise UserError(
                 f"{_spoken(changes)} can be set for the ad auction only; this config's "
                 f"environment is {config.env!r}"
@@ -231,6 +223,9 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
         config.environment(env_config={**config.env_config, **changes})
         if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
             config.training(gamma=1.0)  # a regret alone prices what comes after the request
+        if not in_log and changes.get("reward", "regret") != "regret":
+            # What makes regrets about 1 makes other rewards, and sums of them, far larger.
+            config.env_config.pop("reward_scale", None)
     if config.env_config.get("reward") == "attributed" and options.credits is not None:
         config.environment(env_config={"credits": options.credits, **config.env_config})
 
@@ -251,7 +246,7 @@ def change_model(config: AlgorithmConfig, **settings: Any) -> None:
     Raises:
         UserError: the config has another model, or a setting is unknown or wrong.
     """
-    if config.model.get("custom_model") == _MODEL:
+    if config.model.get("custom_model") == MODEL:
         settings = {**config.model["custom_model_config"], **settings}
         config.training(model={**config.model, "custom_model_config": settings})
     elif sequence_settings(config) is not None:
@@ -261,154 +256,3 @@ def change_model(config: AlgorithmConfig, **settings: Any) -> None:
             f"{', '.join(settings)} can be set for custom_model='lstm_transformer' or after "
             "use_sequence_module or use_sequence_q_learning only; this config has another model"
         )
-
-
-def _check_model(config: AlgorithmConfig) -> None:
-    new_stack = config.enable_rl_module_and_learner
-    if new_stack != config.enable_env_runner_and_connector_v2:
-        raise UserError(
-            "api_stack(...) has one half of the new API stack and one of the old; set both "
-            "enable_rl_module_and_learner and enable_env_runner_and_connector_v2 to True or False"
-        )
-    ignored = {
-        key: config.model[key]
-        for key, default in MODEL_DEFAULTS.items()
-        if config.model.get(key, default) != default and key != "vf_share_layers"  # PPO sets it
-    }
-    if new_stack and ignored:
-        raise UserError(
-            f"training(model={ignored}) is read by the old API stack alone; call "
-            "use_sequence_module(config, ...), or set rl_module(model_config=...), or add "
-            ".api_stack(enable_rl_module_and_learner=False, "
-            "enable_env_runner_and_connector_v2=False)"
-        )
-    if new_stack:
-        _check_stored_states(config)
-    elif isinstance(config, DQNConfig):
-        raise UserError(
-            "DQN does not build on the old API stack of this Ray, with any model (ray issue "
-            "60491); remove api_stack(...) from the config, or use PPO, APPO or IMPALA"
-        )
-    if config.model.get("custom_model") == _MODEL:
-        SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
-        for wrapper in ("use_lstm", "use_attention"):
-            if config.model.get(wrapper):
-                raise UserError(
-                    f"{wrapper}=True would wrap a second memory around {_MODEL}, which has its "
-                    f"own; remove {wrapper} from the model config"
-                )
-    if isinstance(config, SACConfig):
-        models = (config.model, config.policy_model_config, config.q_model_config)
-        if any(model.get("custom_model") == _MODEL for model in models):
-            raise UserError(
-                f"SAC cannot train {_MODEL}: its loss passes no recurrent state; use PPO, APPO or "
-                "IMPALA, or remove custom_model"
-            )
-
-
-def _check_stored_states(config: AlgorithmConfig) -> None:
-    """Refuses RLlib's own recurrent modules where they cannot learn, or learn from padding."""
-    if not config.model_config.get("use_lstm"):
-        return
-    if isinstance(config, SACConfig):
-        raise UserError(
-            "use_lstm=True with SAC learns from padded steps, too, because its loss ignores their "
-            "mask; remove use_lstm, or use PPO, APPO or IMPALA"
-        )
-    if isinstance(config, DQNConfig):
-        fails = {
-            "prioritized replay": "Prioritized" in str(config.replay_buffer_config["type"]),
-            f"num_envs_per_env_runner={config.num_envs_per_env_runner}": (
-                config.num_envs_per_env_runner != 1
-            ),
-            f"n_step={config.n_step}": config.n_step != 1,
-            f"num_atoms={config.num_atoms}": config.num_atoms != 1,
-            "several agents": config.is_multi_agent,
-        }
-        found = [name for name, there in fails.items() if there]
-        if found:
-            raise UserError(
-                f"use_lstm=True stores states, which DQN cannot replay with {found[0]}; remove it "
-                "and call rllib_seq.q_learning.use_sequence_q_learning(config)"
-            )
-
-
-def _refuse_lost_infos(config: AlgorithmConfig) -> None:
-    """RLlib shares a batch out among learners without the infos of multi-agent episodes."""
-    if config.enable_rl_module_and_learner and config.is_multi_agent:
-        raise UserError(
-            "auxiliary heads learn from infos, which do not reach "
-            f"num_learners={config.num_learners} where users are agents; remove auxiliary, or set "
-            "num_learners to 1 or 0"
-        )
-
-
-def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
-    """The world that a config trains in, or None if its environment is not the ad auction.
-
-    Raises:
-        UserError: the env config is wrong.
-    """
-    if config.env not in _AUCTION_ENVS:
-        return None
-    try:
-        return AuctionConfig.from_dict(config.env_config)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def plays_one_stream(config: AlgorithmConfig) -> bool:
-    """Whether a campaign of the ad auction is one stream in a config's environment."""
-    return config.env in _ONE_STREAM_ENVS
-
-
-def _check_replay(config: AlgorithmConfig) -> None:
-    """Reads the log before any worker does; users as streams are agents."""
-    world = replay_world(config.env_config)
-    if world.config.stream == "user" and not config.is_multi_agent:
-        config.multi_agent(
-            policies={"bidder"},
-            policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
-            count_steps_by="agent_steps",
-        )
-    elif world.config.stream == "campaign" and config.is_multi_agent:
-        raise UserError(
-            "stream 'campaign' is one agent, and this config has several; remove multi_agent(...)"
-        )
-
-
-def _check_environment(config: AlgorithmConfig) -> None:
-    if config.env == REPLAY_ENV:
-        _check_replay(config)
-    world = auction_config(config)
-    if world is None:
-        return
-    if config.enable_env_runner_and_connector_v2:
-        if has_own_connectors(config):
-            raise UserError(
-                "this config has connectors of its own, which an evaluation in the ad auction "
-                "does not have; change observations in the environment"
-            )
-        if not plays_one_stream(config) and not config.is_multi_agent:
-            raise UserError(
-                f"the users of {config.env!r} are agents; add .multi_agent(policies={{'bidder'}}, "
-                "policy_mapping_fn=lambda agent_id, *args, **kwargs: 'bidder')"
-            )
-    if world.reward in EVENTFUL:  # nothing hidden is in it
-        return
-    shown = [name for name in _PREV_REWARD_KEYS if config.model.get(name)]
-    settings = model_settings(config)
-    if settings is not None and settings.prev_reward:
-        shown.append("prev_reward")
-    if shown:
-        raise UserError(
-            f"reward={world.reward!r} with {shown[0]}=True would show the hidden stage to the "
-            f"model; set {shown[0]}=False for the model (the realised profit is observed)"
-        )
-
-
-def model_settings(config: AlgorithmConfig) -> SequenceConfig | None:
-    """The settings of the sequence model of either API stack, or None if it is not used."""
-    if config.model.get("custom_model") == _MODEL:
-        return SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
-    return sequence_settings(config)

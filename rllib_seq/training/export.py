@@ -32,7 +32,7 @@ from rllib_seq.models.windowed import WindowedRLModule
 from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import TOLERANCE, load_policy
 from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
-from rllib_seq.training.experiment import auction_config, plays_one_stream
+from rllib_seq.training.checks import auction_config, plays_one_stream
 from rllib_seq.training.policies import load_actor
 from rllib_seq.training.run_folder import find_checkpoint
 from rllib_seq.training.trainer import resumed_config

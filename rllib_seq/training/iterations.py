@@ -131,7 +131,7 @@ def _row(
     episode_return = _finite(result["env_runners"].get("episode_return_mean"))
     per_user = None
     if world is not None and episode_return is not None:
-        per_user = episode_return / world.num_users
+        per_user = episode_return / world.num_users / world.reward_scale
         if world.reward == "regret":
             per_user += full_information(world.build_preset()).value
 

@@ -18,7 +18,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.search.sample import Domain
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.experiment import auction_config, change_model, model_settings
+from rllib_seq.training.checks import auction_config, model_settings
+from rllib_seq.training.experiment import change_model
 
 __all__ = ["apply_sample", "check_space", "default_point", "is_searched", "paths"]
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
@@ -34,10 +35,11 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from rich.console import Console
 
 from rllib_seq.errors import Interrupted, UserError
+from rllib_seq.training.comparison import Protocol
 from rllib_seq.training.default_trial import SparesDefault
 from rllib_seq.training.experiment import Options, config_in, load_module
 from rllib_seq.training.ray_session import ray_session
-from rllib_seq.training.run import Protocol, short_name, validate
+from rllib_seq.training.run import short_name, validate
 from rllib_seq.training.search_space import check_space, default_point
 from rllib_seq.training.sweep_console import SweepDisplay, TrialWatcher
 from rllib_seq.training.sweep_folder import SweepFolder
@@ -272,13 +274,25 @@ def _search(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     with folder, ray_session(needed, console, logs=folder.path / "ray_logs"):
         display = SweepDisplay(console, settings["metric"], settings["mode"])
+        how_to_go_on = f"rllib-seq tune {module} --storage {folder.storage} --resume"
         with display, _term_is_int():
-            results = tuner().fit()
+            results = _fit(tuner(), how_to_go_on)
         if any(not trial.is_finished() for trial in TrialWatcher.trials):
-            raise Interrupted(
-                f"stopped. Go on with: rllib-seq tune {module} --storage {folder.storage} --resume"
-            )
+            raise Interrupted(f"stopped. Go on with: {how_to_go_on}")
         return finish_sweep(folder, setup, results, protocol, console)
+
+
+def _fit(tuner: tune.Tuner, how_to_go_on: str) -> tune.ResultGrid:
+    try:
+        return tuner.fit()
+    except RuntimeError as error:
+        # Tune tries no trial again that Ray ended for its memory, but ends itself.
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        raise UserError(
+            "memory ran out, and Ray ended trials; make room and go on with: "
+            f"{how_to_go_on}; or start again with fewer side by side (--cpus-per-trial 2, say)"
+        ) from error
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_seq.errors import UserError
+from rllib_seq.training.comparison import Protocol
 from rllib_seq.training.files import read_json
 from rllib_seq.training.iterations import COLUMNS
-from rllib_seq.training.run import Protocol, description, finish_run
+from rllib_seq.training.run import description, finish_run
 from rllib_seq.training.run_folder import Row, RunFolder
 from rllib_seq.training.search_space import paths
 from rllib_seq.training.sweep_console import described

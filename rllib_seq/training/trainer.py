@@ -1,18 +1,19 @@
 """The training loop: iterate, measure, save, stop; the same for a new and a resumed run.
 
 - `Limits`: when to stop.
-- `train`: the loop over a built Algorithm.
+- `build_algorithm`: an Algorithm of a config, for a run or a trial.
+- `train`: the loop over it.
 - `resumed_config`: what a checkpoint was trained with.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from tensorboardX import SummaryWriter
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
-__all__ = ["Limits", "resumed_config", "save_algorithm", "train"]
+__all__ = ["Limits", "build_algorithm", "resumed_config", "save_algorithm", "train"]
 
 _CHECKPOINT_SECONDS = 60.0
 _MOST_SILENT_SECONDS = 300.0  # without a single sample, before the run gives up
@@ -71,6 +73,20 @@ def resumed_config(checkpoint: Path) -> AlgorithmConfig:
         return AlgorithmConfig.from_state(state).copy(copy_frozen=False)
     except UNREADABLE_PICKLE as error:
         raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+
+
+def build_algorithm(config: AlgorithmConfig) -> Algorithm:
+    """Builds what a config describes.
+
+    Raises:
+        UserError: a worker met data that only the user can mend.
+    """
+    forget_errors()
+    algorithm = heed_workers(config.build_algo)
+    with contextlib.suppress(OSError):  # not empty: somebody uses it
+        # RLlib makes a folder for it in ~/ray_results.
+        Path(algorithm.logdir).rmdir()
+    return algorithm
 
 
 def train(
@@ -149,7 +165,7 @@ def save_algorithm(algorithm: Algorithm, folder: Path) -> None:
     algorithm.save_checkpoint(str(folder))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """SIGINT and SIGTERM ask for a clean stop; a second one ends the process as usual."""
     received: list[int] = []

@@ -25,13 +25,14 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
 from envs.ad_auction.values import full_information
-from rllib_seq.rollouts import forget_errors, heed_workers
-from rllib_seq.training.experiment import Options, auction_config, plays_one_stream, prepare
+from rllib_seq.training.checks import auction_config, plays_one_stream
+from rllib_seq.training.experiment import Options, prepare
 from rllib_seq.training.files import read_json, write_json
 from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.run_folder import Row
 from rllib_seq.training.search_space import apply_sample
+from rllib_seq.training.trainer import build_algorithm
 
 __all__ = ["VALIDATION_PROFIT", "Trial", "TrialSetup", "trial_resources", "validation_profit"]
 
@@ -40,7 +41,7 @@ VALIDATION_PROFIT = "validation_profit"
 currency units; a result of every trial in the ad auction."""
 
 _VALIDATION_BRANCH = 3  # of the seed tree, see evaluation.py
-_VALIDATION_USERS = 2048
+_VALIDATION_USERS = 1024
 CHECKPOINT_SECONDS = 30.0
 _CPU_UNIT = 10_000  # Ray counts CPUs in ten-thousandths
 
@@ -105,8 +106,7 @@ class Trial(tune.Trainable):
     def _build(self, sample: dict[str, Any]) -> None:
         self._config = self._setup.config(sample)
         self._world = auction_config(self._config)
-        forget_errors()
-        self._algorithm = heed_workers(self._config.build_algo)
+        self._algorithm = build_algorithm(self._config)
         self._iterations = Iterations(self._algorithm, START, self._world)
         self._saved_at = time.monotonic()
 
@@ -117,7 +117,8 @@ class Trial(tune.Trainable):
         self._iterations.take_faults()
         result: dict[str, Any] = dict(row)
         if self._world is not None:
-            with tempfile.TemporaryDirectory(prefix="rllib-seq-") as folder:
+            # In the trial's working folder, which goes with Ray's even if the process is killed.
+            with tempfile.TemporaryDirectory(dir=self.logdir) as folder:
                 self._algorithm.save_checkpoint(folder)
                 bidder = TrainedBids.from_checkpoint(Path(folder), plays_one_stream(self._config))
                 result[VALIDATION_PROFIT] = validation_profit(bidder, self._world)
@@ -157,9 +158,10 @@ def validation_profit(bidder: TrainedBids, world: AuctionConfig) -> float:
     Where training takes the regret for its reward, so does this: the same mean with far less luck.
     """
     users = world.num_users if bidder.one_stream else _VALIDATION_USERS
-    simulator = AuctionSimulator(world.with_users(users))
+    world = replace(world.with_users(users), reward_scale=1.0)
+    simulator = AuctionSimulator(world)
     if world.reward != "regret":
-        simulator = AuctionSimulator(replace(world.with_users(users), reward="sampled"))
+        simulator = AuctionSimulator(replace(world, reward="sampled"))
     ledger = play(simulator, bidder, np.random.SeedSequence(0, spawn_key=(_VALIDATION_BRANCH,)))
     if world.reward != "regret":
         return float(ledger.profit(simulator.preset.shadow_price)) / users

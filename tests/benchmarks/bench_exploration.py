@@ -21,8 +21,8 @@ from rich.table import Table
 from envs.ad_auction.baselines import SignalBids
 from envs.ad_auction.oracles import BayesBids, best_memoryless
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
+from rllib_seq.training.checks import auction_config
 from rllib_seq.training.evaluation import evaluate
-from rllib_seq.training.experiment import auction_config
 from rllib_seq.training.policies import NewStackActor, TrainedBids
 from rllib_seq.training.ray_session import ray_session
 from tune_configs.dqn import SEQUENCE, rainbow

@@ -8,7 +8,7 @@ import pytest
 
 from rllib_seq.cli import main
 from rllib_seq.errors import UserError
-from rllib_seq.training.run import Protocol
+from rllib_seq.training.comparison import Protocol
 
 
 def run(monkeypatch, capsys, *arguments):

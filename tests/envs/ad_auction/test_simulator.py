@@ -117,6 +117,18 @@ def test_rewards_add_up_to_the_profit_of_the_ledger(preset):
     assert simulator.take_rewards(np.arange(200)).sum() == 0
 
 
+def test_reward_scale_changes_what_is_paid_and_not_what_is_earned():
+    profits, rewards, campaigns = [], [], []
+    for scale in (1.0, 300.0):
+        simulator = AuctionSimulator(AuctionConfig(num_users=50, reward_scale=scale))
+        profits.append(play(simulator, fixed(0.08), seed=2).profit(0.0))
+        rewards.append(simulator.take_rewards(np.arange(50)))
+        campaigns.append(simulator.take_campaign_rewards())
+    assert profits[0] == profits[1]
+    assert rewards[1] == pytest.approx(300 * rewards[0])
+    assert campaigns[1] == pytest.approx(300 * campaigns[0])
+
+
 @pytest.mark.parametrize("preset", ["journey", "display"])
 def test_expected_reward_has_the_same_mean_and_less_variance(preset):
     profits, ledgers = {}, {}

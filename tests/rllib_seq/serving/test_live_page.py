@@ -1,11 +1,6 @@
 """The live page in a real browser."""
 
-import os
-import shutil
-
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from serving_helpers import Client, running, wait_for
 from test_app import bid_on, path_of
@@ -13,24 +8,6 @@ from test_app import bid_on, path_of
 from rllib_seq.serving.settings import Settings
 
 pytestmark = pytest.mark.chromium
-
-
-@pytest.fixture
-def browser(tmp_path):
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is missing; apt-get install chromium chromium-driver")
-        pytest.skip("needs chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"):
-        options.add_argument(argument)
-    options.add_argument("--disable-background-networking")
-    options.add_argument("--disable-dev-shm-usage")
-    options.add_argument(f"--user-data-dir={tmp_path}/profile")
-    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 def test_figures_move(journey, browser):

@@ -14,9 +14,10 @@ from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import load_events
 from rllib_seq.journeys.patterns import discover
 from rllib_seq.training.auction_logs import read_auctions, replay_world
+from rllib_seq.training.comparison import Protocol, evaluate_checkpoint
 from rllib_seq.training.experiment import Options, load_config, prepare
 from rllib_seq.training.replay_evaluation import TrainedReplayBids
-from rllib_seq.training.run import Protocol, evaluate_checkpoint, run_training
+from rllib_seq.training.run import run_training
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint
 from rllib_seq.training.trainer import Limits
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from rllib_seq.training.run_folder import RunFolder
 ROOT = Path(__file__).parents[3]
 CLUSTER = ROOT / "tune_configs" / "cluster"
 TOKEN = "a-secret-of-this-test"
-STEPS = 6000
+STEPS = 2000
 OURS = ("rllib_seq", "envs", "tune_configs")
 
 CONFIG = """
@@ -38,6 +37,21 @@ config.training(
     minibatch_size=128,
     num_epochs=1,
 )
+"""
+
+GATE = """
+import time
+from pathlib import Path
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+class WaitForTheDeathOfANode(RLlibCallback):
+    def on_train_result(self, *, result, **kwargs):
+        if result["training_iteration"] == 2:
+            Path(FOLDER, "is_training").touch()
+            while not Path(FOLDER, "node_is_dead").exists():
+                time.sleep(0.2)
+
+config.callbacks(WaitForTheDeathOfANode)
 """
 
 
@@ -56,7 +70,7 @@ def bare(tmp_path_factory):
 class Cluster:
     """Head and second node, one CPU each, ended by their process groups."""
 
-    def __init__(self, bare, folder):
+    def __init__(self, bare, folder, wait_for):
         self.folder = folder
         self.ray = [bare / "python", "-m", "ray.scripts.scripts"]
         self.environment = {
@@ -66,6 +80,8 @@ class Cluster:
             "RAY_AUTH_TOKEN": TOKEN,
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
+            # A dead node is found within two seconds; one that is slow to answer has a minute.
+            "RAY_health_check_period_ms": "500",
         }
         self.processes = []
         port, dashboard, client = (free_port() for _ in range(3))
@@ -125,26 +141,60 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-    return found
-
-
 @pytest.fixture(scope="module")
-def cluster(bare):
+def cluster(bare, wait_for):
     folder = Path(tempfile.mkdtemp(prefix="op-"))  # sockets need short paths
     started = Cluster.__new__(Cluster)
     try:
-        started.__init__(bare, folder)
+        started.__init__(bare, folder, wait_for)
         yield started
     finally:
         for number in range(len(started.processes)):
             if started.processes[number].poll() is None:
                 started.kill(number)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(
+    cluster, wait_for, tmp_path
+):
+    checkout = tmp_path / "checkout"
+    for name in OURS:
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "mine.py").write_text(CONFIG + GATE.replace("FOLDER", repr(str(tmp_path))))
+    missing = subprocess.run(
+        [cluster.ray[0], "-c", "import rllib_seq"],
+        cwd=tmp_path,
+        env=cluster.environment,
+        capture_output=True,
+    )
+    assert b"No module named 'rllib_seq'" in missing.stderr
+    assert cluster.ask("/api/jobs/", token="a-wrong-token") is None
+    assert cluster.ask("/api/jobs/") == []
+
+    runs = tmp_path / "runs"
+    command = [*cluster.ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
+    command += ["--", "python", "-m", "rllib_seq", "train", "mine.py"]
+    command += ["--stop-steps", str(STEPS), "--storage", f"file://{runs}"]
+    with (tmp_path / "job.log").open("w") as log:
+        job = subprocess.Popen(
+            command, cwd=checkout, env=cluster.environment, stdout=log, stderr=log
+        )
+    wait_for((tmp_path / "is_training").exists, 400, job)
+    assert len({worker["node_id"] for worker in cluster.workers()}) == 2
+    cluster.kill(1)
+    wait_for(lambda: len(cluster.nodes()) == 1, 100)
+    (tmp_path / "node_is_dead").touch()
+    code = job.wait(timeout=400)
+    printed = (tmp_path / "job.log").read_text()
+    assert code == 0, printed
+    (place,) = runs.iterdir()
+    rows = RunFolder.open(place).read_progress()
+    assert STEPS <= rows[-1]["steps"] < STEPS + 2 * 256 + 256
+    steps = [row["steps"] for row in rows]
+    assert steps == sorted(set(steps))
+    assert {"config.json", "evaluation.json", "report.html"} <= {p.name for p in place.iterdir()}
+    assert f"file://{place}" in printed
 
 
 def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, tmp_path):

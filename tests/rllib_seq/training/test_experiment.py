@@ -21,7 +21,8 @@ from rllib_seq.rollouts import (
     TellingSingleAgentEnvRunner,
     count_steps,
 )
-from rllib_seq.training.experiment import Options, auction_config, load_config, prepare
+from rllib_seq.training.checks import auction_config
+from rllib_seq.training.experiment import Options, change_model, load_config, prepare
 
 
 def ppo():
@@ -41,6 +42,21 @@ def test_options_reach_the_config_and_the_module_stays_as_it_was():
     again = ppo()
     assert again.env_config["preset"] == "journey"
     assert again.model["custom_model_config"]["window_length"] != 5
+
+
+def test_another_reward_takes_the_scale_and_discount_of_regrets_away():
+    config = prepare(ppo(), Options(reward="expected"))
+    assert (config.gamma, config.env_config.get("reward_scale")) == (1.0, None)
+    config = prepare(ppo(), Options(reward="regret"))
+    assert config.gamma == 0.0
+    assert config.env_config["reward_scale"] > 1
+
+
+def test_a_model_that_sees_rewards_sees_them_as_a_server_would():
+    config = ppo().environment(env_config={"reward": "sampled", "reward_scale": 2.0})
+    change_model(config, prev_reward=True)
+    with pytest.raises(UserError, match="reward_scale=2 with prev_reward=True.* set prev_reward="):
+        prepare(config, Options())
 
 
 def test_a_config_can_be_a_file(tmp_path):
@@ -104,8 +120,7 @@ def test_the_expected_reward_is_never_fed_to_the_model():
     config.training(model={**config.model, "custom_model_config": {"prev_reward": True}})
     with pytest.raises(UserError, match="would show the hidden stage"):
         prepare(config, Options())
-    config.environment(env_config={**config.env_config, "reward": "sampled"})
-    prepare(config, Options())
+    prepare(config, Options(reward="sampled"))
 
 
 def test_the_guard_knows_the_env_class_and_rllibs_own_models():

@@ -1,56 +1,25 @@
 """Faults, injected for real: docs/faults.md says what each costs."""
 
+import csv
 import io
 import json
-import os
 import pickle
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from rllib_seq.errors import UserError
+from rllib_seq.training.comparison import Protocol
 from rllib_seq.training.experiment import Options
-from rllib_seq.training.run import Protocol, resume_training, run_training
+from rllib_seq.training.run import resume_training, run_training
 from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.trainer import Limits
 
 HERE = Path(__file__).parent
 SMALL = Protocol(episodes=1, num_users=64)
-
-
-@pytest.fixture
-def short_folder():
-    """For Ray's sockets, whose paths must be short; what is left in here was left behind."""
-    folder = Path(tempfile.mkdtemp(prefix="op-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def processes_of(folder):
-    """Processes whose command line names a folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(folder).encode() in command:
-            found.append(command.replace(b"\0", b" ").decode()[:200])
-    return found
-
-
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("stack", ["old_stack", "new_stack"])
@@ -95,7 +64,9 @@ def learning_rate(checkpoint):
     return group["lr"], {int(entry["step"]) for entry in optimizer["state"].values()}
 
 
-def test_a_killed_driver_and_a_damaged_checkpoint(ray_session, tmp_path, short_folder):
+def test_a_killed_driver_and_a_damaged_checkpoint(
+    ray_session, tmp_path, traces, wait_for, without_evaluation
+):
     """kill -9 leaves no process; --resume goes on, from the checkpoint before if need be."""
     config = tmp_path / "config.py"
     config.write_text(
@@ -105,22 +76,19 @@ def test_a_killed_driver_and_a_damaged_checkpoint(ray_session, tmp_path, short_f
         "config.training(lr_schedule=[[0, 1e-3], [10_000, 0.0]])\n"
     )
     storage = tmp_path / "runs"
-    with subprocess.Popen(
-        [sys.executable, "-c", TRAIN.format(config=config, storage=storage)],
-        env={**os.environ, "TMPDIR": str(short_folder)},
-        stdout=subprocess.DEVNULL,
-    ) as driver:
-        wait_for(lambda: list(storage.glob("*/checkpoint_00000[4-9]")), 120)
-        assert processes_of(short_folder)
-        os.kill(driver.pid, signal.SIGKILL)
-    wait_for(lambda: not processes_of(short_folder), 60)
+    code = TRAIN.format(config=config, storage=storage)
+    with traces.command(sys.executable, "-c", code) as driver:
+        wait_for(lambda: list(storage.glob("*/checkpoint_00000[4-9]")), 240, driver)
+        assert any("ray::" in command for command in traces.processes())
+        driver.kill()
+    wait_for(lambda: not traces.processes(agents=False), 60)
 
     run = RunFolder.open(next(storage.iterdir()))
     *_, before, newest = run.checkpoints()
     damaged = newest / "policies" / "bidder" / "policy_state.pkl"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     with pytest.raises(UserError, match=f"{newest.name}' is damaged.*take the one.*{before.name}$"):
-        resume_training(run.path, Limits(steps=1), Console(file=io.StringIO()), SMALL)
+        resume_training(run.path, Limits(steps=1), Console(file=io.StringIO()))
 
     rows = run.read_progress()
     standing = json.loads((before / "progress.json").read_text())
@@ -129,7 +97,7 @@ def test_a_killed_driver_and_a_damaged_checkpoint(ray_session, tmp_path, short_f
     curves = []
     for copy in copies:
         limits = Limits(steps=standing["steps"] + 600)
-        resume_training(copy / before.name, limits, Console(file=io.StringIO()), SMALL)
+        resume_training(copy / before.name, limits, Console(file=io.StringIO()))
         resumed = RunFolder.open(copy)
         after = resumed.read_progress()
         assert after[: standing["iteration"]] == rows[: standing["iteration"]]
@@ -153,7 +121,8 @@ import os, sys
 from pathlib import Path
 from rich.console import Console
 from rllib_seq.training.experiment import Options
-from rllib_seq.training.run import Protocol, run_training
+from rllib_seq.training.comparison import Protocol
+from rllib_seq.training.run import run_training
 from rllib_seq.training.trainer import Limits
 
 def train(module, options):
@@ -161,7 +130,8 @@ def train(module, options):
                         Protocol(episodes=1, num_users=64))
 
 def left_behind():
-    return os.listdir({temporary!r})
+    rllibs = os.path.expanduser("~/ray_results")
+    return os.listdir(os.environ["TMPDIR"]) + os.listdir(rllibs)
 
 train({tiny!r}, Options())
 assert left_behind() == [], left_behind()
@@ -200,21 +170,41 @@ config = PPOConfig().environment("raises")
 """
 
 
-def test_success_and_failure_leave_no_process_and_no_folder(tmp_path, short_folder):
+def test_success_and_failure_leave_no_process_and_no_folder(tmp_path, traces):
     failing = tmp_path / "failing.py"
     failing.write_text(RAISES)
     code = CLEAN.format(
         storage=str(tmp_path / "runs"),
-        temporary=str(short_folder),
         tiny=str(HERE / "tiny.py"),
         failing=str(failing),
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "TMPDIR": str(short_folder)},
-        capture_output=True,
-        text=True,
-        timeout=240,
+    with traces.command(sys.executable, "-c", code) as command:
+        printed, errors = command.communicate(timeout=240)
+    assert printed.rstrip().endswith("clean"), printed + errors
+    assert not traces.processes(agents=False)
+
+
+def test_two_learners_learn_as_one(ray_session, tmp_path):
+    """On CPUs; with GPUs the same setting gives each learner its own."""
+    module = tmp_path / "learners.py"
+    module.write_text(
+        f"import sys; sys.path.append({str(HERE)!r})\n"
+        "from tiny_new_stack import config\n"
+        "from rllib_seq.models.windowed import change_sequence_settings\n"
+        "config = config.copy(copy_frozen=False)\n"
+        "change_sequence_settings(config, auxiliary={})\n"
+        "config.env_runners(num_env_runners=0)\n"
+        "config.training(train_batch_size_per_learner=128)\n"
+        "config.learners(num_learners=2, num_cpus_per_learner=1)\n"
     )
-    assert done.stdout.rstrip().endswith("clean"), done.stdout + done.stderr
-    assert not processes_of(short_folder)
+    console, limits = Console(file=io.StringIO()), Limits(steps=600)
+    result = run_training(str(module), Options(seed=1), limits, tmp_path / "runs", console, SMALL)
+    run = RunFolder.open(result["run"])
+    with (run.path / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["policy_loss"] for row in rows)
+    assert result["evaluation"] is not None
+    learner = run.checkpoints()[-1] / "learner_group" / "learner"
+    state = pickle.loads((learner / "state.pkl").read_bytes())
+    (optimizer,) = state["optimizer"].values()
+    assert all(int(entry["step"]) > 0 for entry in optimizer["state"]["state"].values())

@@ -10,9 +10,10 @@ from rich.console import Console
 from envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.errors import UserError
 from rllib_seq.serving.trajectories import TrajectoryWriter
+from rllib_seq.training.comparison import Protocol
 from rllib_seq.training.experiment import Options, load_config
 from rllib_seq.training.offline import learn_offline, read_trajectories
-from rllib_seq.training.run import Protocol, run_training
+from rllib_seq.training.run import run_training
 from rllib_seq.training.trainer import Limits
 
 CONFIG = """

@@ -1,38 +1,154 @@
 """A sweep whose trial is killed, then its driver; resumed, it ends as if nothing had happened."""
 
+import io
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
+from ray.exceptions import OutOfMemoryError
 from rich.console import Console
 
 from rllib_seq.errors import UserError
-from rllib_seq.training import trial
-from rllib_seq.training.run import Protocol
+from rllib_seq.training import sweep, trial
+from rllib_seq.training.run import resume_training
+from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.sweep import SweepOptions, load_sweep, resume_sweep
 from rllib_seq.training.sweep_folder import SweepFolder
+from rllib_seq.training.trainer import Limits
 
 HERE = Path(__file__).parent
 MODULE = str(HERE / "tiny_sweep.py")
-SMALL = Protocol(episodes=1, num_users=64)
 
 TUNE = f"""
 import sys
 from rllib_seq.cli import main
-from rllib_seq.training import trial
+from rllib_seq.training import sweep, trial
+from rllib_seq.training.comparison import Protocol
 
 trial.CHECKPOINT_SECONDS = 0
-sys.argv = ["rllib-seq", "tune", {MODULE!r}, "--num-samples", "3", "--seed", "1",
-            "--storage", sys.argv[1]]
+sweep.Protocol = lambda: Protocol(episodes=1, num_users=64)
+sys.argv = ["rllib-seq", "tune", {MODULE!r}, *sys.argv[1:]]
 main()
 """
 
 
-def results_of(sweep):
-    return {
-        path.parent.name: [json.loads(line) for line in path.read_text().splitlines()]
-        for path in sweep.glob("trial_*/result.json")
-    }
+def read(path):
+    """The results of a trial so far; Tune may be writing the last one."""
+    return [
+        json.loads(line) for line in path.read_text().splitlines(keepends=True) if line[-1:] == "\n"
+    ]
+
+
+@pytest.fixture(scope="module")
+def swept(traces, wait_for, tmp_path_factory):
+    """A sweep that lost a trial's process and its driver, was stopped by Ctrl-C, and went on.
+
+    Its result, what the last session printed, its folder, and the rows of the first trial after it
+    had been restored.
+    """
+    storage = tmp_path_factory.mktemp("sweeps")
+
+    def tune(*arguments):
+        return traces.command(sys.executable, "-c", TUNE, "--storage", storage, *arguments)
+
+    def results(trial="*"):
+        return [row for path in storage.glob(f"*/trial_{trial}/result.json") for row in read(path)]
+
+    with tune("--num-samples", "2", "--seed", "1") as driver:
+        wait_for(lambda: list(storage.glob("*/trial_00000/checkpoint_*")), 240, driver)
+        killed = wait_for(lambda: results("00000"), 60, driver)[-1]["pid"]
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: results("00000")[-1]["pid"] != killed, 240, driver)
+        restored = results("00000")
+        assert any("ray::" in command for command in traces.processes())
+        driver.kill()
+    wait_for(lambda: not traces.processes(agents=False), 60)
+    with tune("--resume") as driver:
+        before = results()
+        wait_for(lambda: len(results()) > len(before), 240, driver)
+        os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+        _, stopped = driver.communicate(timeout=240)
+    assert driver.returncode == 130, stopped
+    assert f"--storage {storage} --resume" in stopped
+    assert "Traceback" not in stopped
+    assert traces.folders() == [] and traces.processes(agents=False) == []
+    result = storage / "result.json"
+    with tune("--resume", "--json", result) as driver:
+        printed, errors = driver.communicate(timeout=400)
+    assert driver.returncode == 0, errors
+    assert traces.folders() == [] and traces.processes(agents=False) == []
+    (folder,) = storage.glob("tiny_sweep-*")
+    return json.loads(result.read_text()), printed, folder, restored
+
+
+def test_a_killed_trial_goes_on_from_its_checkpoint(swept):
+    _, _, _, rows = swept
+    before = [row for row in rows if row["pid"] == rows[0]["pid"]]
+    first_again = rows[len(before)]
+    assert 1 < first_again["iteration"] <= before[-1]["iteration"] + 1
+    assert first_again["steps"] > before[0]["steps"]
+
+
+def test_a_resumed_sweep_ends_with_every_trial_at_its_limit(swept):
+    result, printed, sweep, _ = swept
+    assert result["sweep"] == str(sweep)
+    trials = {trial["trial"]: trial for trial in result["trials"]}
+    assert sorted(trials) == ["trial_00000", "trial_00001"]
+    assert all(trial["error"] is None for trial in trials.values())
+    # The default is not stopped early, whatever the scheduler thinks of it.
+    assert trials["trial_00000"]["steps"] >= 3000
+    settings = [json.dumps(trial["settings"]) for trial in trials.values()]
+    assert len(set(settings)) == 2
+    for trial_ in trials.values():
+        steps = [step for step, _ in trial_["curve"]]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == trial_["steps"]
+    best = max(trials.values(), key=lambda t: t["value"])
+    assert result["best"] == best["trial"]
+    assert best["trial"] in printed
+
+
+def test_the_default_is_the_configs_own_values(swept):
+    result, _, sweep, _ = swept
+    defaults = json.loads((sweep / "sweep.json").read_text())["default"]
+    assert result["default"] == "trial_00000"
+    assert defaults == {"lr": 0.001, "sequence_config": {"window_length": 4}}
+    if result["best"] == result["default"]:
+        assert "no trial did better than the default" in result["verdict"]
+    else:
+        over, words = result["over_default"], result["verdict"]
+        better = over["mean"] > over["half_width"]
+        assert ("does not beat" in words) != better
+
+
+def test_the_best_trial_is_a_run_folder(swept, ray_session, without_evaluation):
+    result, _, sweep, _ = swept
+    run = RunFolder.open(sweep / "best")
+    (checkpoint,) = run.checkpoints()
+    best = next(trial for trial in result["trials"] if trial["trial"] == result["best"])
+    rows = run.read_progress()
+    assert rows[-1]["steps"] == best["steps"]
+    assert json.loads((run.path / "evaluation.json").read_text()) == result["evaluation"]
+    assert (run.path / "report.html").is_file()
+    limits = Limits(steps=rows[-1]["steps"] + 200)
+    resume_training(run.path, limits, Console(file=io.StringIO()))
+    after = RunFolder.open(run.path)
+    assert after.read_progress()[: len(rows)] == rows
+    assert after.read_progress()[-1]["steps"] >= limits.steps
+    assert checkpoint.name < after.checkpoints()[-1].name
+
+
+def test_the_report_shows_settings_and_curves(swept):
+    result, _, sweep, _ = swept
+    page = (sweep / "report.html").read_text()
+    assert '"type":"parcoords"' in page
+    assert "Learning curves" in page
+    assert all(trial["trial"] in page for trial in result["trials"])
+    assert result["verdict"].split(":")[0] in page
+    assert "<script src=" not in page
 
 
 def test_validation_plays_neither_training_nor_evaluation_campaigns():
@@ -72,3 +188,12 @@ def test_other_options_than_the_sweep_began_with_are_refused(tmp_path):
     SweepFolder.create(tmp_path, "tiny_sweep", settings)
     with pytest.raises(UserError, match="--resume goes on with the sweep's own settings"):
         resume_sweep(MODULE, SweepOptions(num_samples=5), tmp_path, Console())
+
+
+def test_trials_that_ray_ends_for_their_memory_end_in_one_line():
+    class Tuner:
+        def fit(self):
+            raise RuntimeError("unexpected") from OutOfMemoryError("2 worker(s) were killed")
+
+    with pytest.raises(UserError, match="memory ran out.*go on with: rllib-seq tune mine"):
+        sweep._fit(Tuner(), "rllib-seq tune mine --resume")

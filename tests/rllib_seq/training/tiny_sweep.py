@@ -22,8 +22,8 @@ search_space = {
 tune_config = tune.TuneConfig(
     metric="validation_profit",
     mode="max",
-    num_samples=3,
-    scheduler=ASHAScheduler(time_attr="steps", grace_period=250, reduction_factor=2, max_t=1000),
+    num_samples=2,
+    scheduler=ASHAScheduler(time_attr="steps", grace_period=250, reduction_factor=2, max_t=3000),
 )
 
-stop = {"steps": 1000}
+stop = {"steps": 3000}
