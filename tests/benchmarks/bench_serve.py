@@ -138,8 +138,10 @@ def _ray(export, folder):
         child.wait()
         redis.terminate()
         redis.wait()
-    share = rows["32"]["bids"]["per_second"] / rows["32"]["echo"]["per_second"]
-    return {"rows": rows, "throughput_share": share, "passed": share >= 0.75}
+    shares = {n: row["bids"]["per_second"] / row["echo"]["per_second"] for n, row in rows.items()}
+    refused = sum(row["bids"]["late"] + row["bids"]["errors"] for row in rows.values())
+    passed = min(shares.values()) >= 0.75 and refused == 0
+    return {"rows": rows, "throughput_shares": shares, "refused": refused, "passed": passed}
 
 
 def _users(export, folder):
