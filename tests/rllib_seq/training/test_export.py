@@ -36,7 +36,8 @@ def tiny_dqn():
     from rllib_seq.q_learning import use_sequence_q_learning
 
     config = load_config("tune_configs.dqn")
-    config.environment(env_config={"num_users": 8, "preset": "display", "reward": "sampled"})
+    world = {"num_users": 8, "preset": "display", "reward": "sampled", "reward_scale": 1.0}
+    config.environment(env_config=world)
     config.training(num_atoms=5, v_min=-1.0, v_max=1.0, noisy=True, dueling=True)
     return use_sequence_q_learning(config, **SMALL)
 
