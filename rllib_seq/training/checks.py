@@ -90,6 +90,7 @@ def check_model(config: AlgorithmConfig) -> None:
     if new_stack:
         _check_stored_states(config)
         _check_infos(config)
+        _check_minibatches(config)
     elif isinstance(config, DQNConfig):
         raise UserError(
             "DQN does not build on the old API stack of this Ray, with any model (ray issue "
@@ -137,6 +138,21 @@ def _check_stored_states(config: AlgorithmConfig) -> None:
                 f"use_lstm=True stores states, which DQN cannot replay with {found[0]}; remove it "
                 "and call rllib_seq.q_learning.use_sequence_q_learning(config)"
             )
+
+
+def _check_minibatches(config: AlgorithmConfig) -> None:
+    """Refuses batches of which several learners may make different numbers of minibatches.
+
+    RLlib agrees on a number beforehand, `steps // (learners * minibatch_size)`. If that is 0, each
+    learner counts for itself, and they wait for each other's gradients forever.
+    """
+    minibatch, batch = config.minibatch_size, config.train_batch_size_per_learner
+    if config.num_learners > 1 and minibatch and batch and 2 * minibatch > batch:
+        raise UserError(
+            f"minibatch_size={minibatch} with num_learners={config.num_learners} and "
+            f"train_batch_size_per_learner={batch} can leave learners waiting for each other "
+            f"forever; set minibatch_size to {batch // 2} or less"
+        )
 
 
 def _check_infos(config: AlgorithmConfig) -> None:

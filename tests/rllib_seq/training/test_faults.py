@@ -30,7 +30,7 @@ def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tm
     envs = (HERE / "failing_envs.py").read_text()
     module.write_text(f"{envs}\n\nconfig = failing({stack}(), {str(tmp_path)!r})\n")
     console = Console(file=io.StringIO(), width=200)
-    limits = Limits(steps=3000)
+    limits = Limits(steps=1600)
     result = run_training(str(module), Options(seed=1), limits, tmp_path / "runs", console)
     printed = console.file.getvalue()
     assert {"raises", "is_killed", "hangs", "is_nan"} <= {path.name for path in tmp_path.iterdir()}
@@ -39,7 +39,7 @@ def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tm
     assert "rollout worker 1 has not answered for 6 s" in printed
     assert "observation feature 1 is nan" in printed
     rows = RunFolder.open(result["run"]).read_progress()
-    assert rows[-1]["steps"] >= 3000
+    assert rows[-1]["steps"] >= 1600
     steps = [row["steps"] for row in rows]
     assert steps == sorted(set(steps))
 
@@ -194,7 +194,7 @@ def test_two_learners_learn_as_one(ray_session, tmp_path):
         "config = config.copy(copy_frozen=False)\n"
         "change_sequence_settings(config, auxiliary={})\n"
         "config.env_runners(num_env_runners=0)\n"
-        "config.training(train_batch_size_per_learner=128)\n"
+        "config.training(train_batch_size_per_learner=128, minibatch_size=32)\n"
         "config.learners(num_learners=2, num_cpus_per_learner=1)\n"
     )
     console, limits = Console(file=io.StringIO()), Limits(steps=600)
