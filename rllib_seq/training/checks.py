@@ -90,7 +90,7 @@ def check_model(config: AlgorithmConfig) -> None:
     if new_stack:
         _check_stored_states(config)
         _check_infos(config)
-        _check_minibatches(config)
+        _check_learners(config)
     elif isinstance(config, DQNConfig):
         raise UserError(
             "DQN does not build on the old API stack of this Ray, with any model (ray issue "
@@ -140,14 +140,24 @@ def _check_stored_states(config: AlgorithmConfig) -> None:
             )
 
 
-def _check_minibatches(config: AlgorithmConfig) -> None:
-    """Refuses batches of which several learners may make different numbers of minibatches.
+def _check_learners(config: AlgorithmConfig) -> None:
+    """Refuses what makes several learners wait for each other's gradients forever.
 
-    RLlib agrees on a number beforehand, `steps // (learners * minibatch_size)`. If that is 0, each
-    learner counts for itself, and they wait for each other's gradients forever.
+    - Parts of multi-agent episodes with a past, which a sequence module needs: one learner fails in
+      RLlib's own connectors, and the others never hear of it.
+    - Batches that hold no minibatch for each: RLlib agrees on `steps // (learners * minibatch_size)`
+      beforehand, and if that is 0, each counts for itself.
     """
+    if config.num_learners < 2 or isinstance(config, DQNConfig):  # whose replay shares batches out
+        return
+    if config.is_multi_agent and sequence_settings(config) is not None:
+        raise UserError(
+            f"num_learners={config.num_learners} where users are agents fails in RLlib; set "
+            "num_learners to 1 or 0, or let the campaign be the stream: environment "
+            "'AdAuction-v0' without multi_agent(...)"
+        )
     minibatch, batch = config.minibatch_size, config.train_batch_size_per_learner
-    if config.num_learners > 1 and minibatch and batch and 2 * minibatch > batch:
+    if minibatch and batch and 2 * minibatch > batch:
         raise UserError(
             f"minibatch_size={minibatch} with num_learners={config.num_learners} and "
             f"train_batch_size_per_learner={batch} can leave learners waiting for each other "

@@ -306,3 +306,16 @@ def test_auxiliary_heads_need_their_infos_in_every_learner():
     with pytest.raises(UserError, match="do not reach num_learners=2 where users are agents"):
         prepare(config.learners(num_learners=2), Options())
     prepare(config.learners(num_learners=1), Options())
+
+
+def test_learners_that_would_wait_forever_are_refused():
+    config = load_config(str(Path(__file__).with_name("tiny_new_stack.py")))
+    change_model(config, auxiliary={})
+    config.learners(num_learners=2)
+    with pytest.raises(UserError, match="num_learners=2 where users are agents fails in RLlib"):
+        prepare(config, Options())
+    alone = PPOConfig().environment("AdAuction-v0").learners(num_learners=2)
+    alone.training(train_batch_size_per_learner=128, minibatch_size=128)
+    with pytest.raises(UserError, match="minibatch_size=128 .* set minibatch_size to 64 or less"):
+        prepare(alone, Options())
+    prepare(alone.training(minibatch_size=64), Options())

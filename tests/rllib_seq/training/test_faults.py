@@ -188,13 +188,12 @@ def test_two_learners_learn_as_one(ray_session, tmp_path):
     """On CPUs; with GPUs the same setting gives each learner its own."""
     module = tmp_path / "learners.py"
     module.write_text(
-        f"import sys; sys.path.append({str(HERE)!r})\n"
-        "from tiny_new_stack import config\n"
-        "from rllib_seq.models.windowed import change_sequence_settings\n"
-        "config = config.copy(copy_frozen=False)\n"
-        "change_sequence_settings(config, auxiliary={})\n"
+        "from ray.rllib.algorithms.ppo import PPOConfig\n"
+        "from rllib_seq.models import use_sequence_module\n"
+        "config = PPOConfig().environment('AdAuction-v0', env_config={'num_users': 24})\n"
+        "use_sequence_module(config, window_length=4, d_model=8, num_heads=2)\n"
+        "config.training(train_batch_size_per_learner=128, minibatch_size=32, num_epochs=1)\n"
         "config.env_runners(num_env_runners=0)\n"
-        "config.training(train_batch_size_per_learner=128, minibatch_size=32)\n"
         "config.learners(num_learners=2, num_cpus_per_learner=1)\n"
     )
     console, limits = Console(file=io.StringIO()), Limits(steps=600)
