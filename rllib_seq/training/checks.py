@@ -145,8 +145,8 @@ def _check_learners(config: AlgorithmConfig) -> None:
 
     - Parts of multi-agent episodes with a past, which a sequence module needs: one learner fails in
       RLlib's own connectors, and the others never hear of it.
-    - Batches that hold no minibatch for each: RLlib agrees on `steps // (learners * minibatch_size)`
-      beforehand, and if that is 0, each counts for itself.
+    - Batches that hold no minibatch for each: RLlib agrees beforehand on `steps // (learners *
+      minibatch_size)` of them, and if that is 0, each counts for itself.
     """
     if config.num_learners < 2 or isinstance(config, DQNConfig):  # whose replay shares batches out
         return

@@ -35,7 +35,8 @@ class Failing(gym.Env):
         self.t, self.steps = self.t + 1, self.steps + 1
         observation = np.full(3, self.t / 10, np.float32)
         left = [name for name in FAULTS if not (self.folder / name).exists()]
-        if self.fails and left and self.steps >= 45:  # after a fragment: what has never answered is given time
+        # After the first fragment: a worker that has never answered is given more time.
+        if self.fails and left and self.steps >= 45:
             self.steps = 0
             (self.folder / left[0]).touch()
             if left[0] == "raises":
