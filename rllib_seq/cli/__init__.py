@@ -87,5 +87,6 @@ def main() -> None:
         print(stop, file=sys.stderr)
         sys.exit(130)
     except typer.Abort:
+        print("stopped", file=sys.stderr)
         sys.exit(130)
     sys.exit(code or 0)

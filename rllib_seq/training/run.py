@@ -174,7 +174,13 @@ def _session(
                     f"{run.place}"
                 )
             # RLlib knows our models as long as Ray is there.
-            return finish_run(run, newest, config, protocol, console)
+            try:
+                return finish_run(run, newest, config, protocol, console)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"stopped; {newest.name} is written. Evaluate it with: rllib-seq evaluate "
+                    f"{run.place}"
+                ) from None
     finally:
         run.publish()
         run.close()

@@ -272,14 +272,18 @@ def _search(
     for name in ("ray.tune", "ray.train"):  # what they say, the display says
         logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    with folder, ray_session(needed, console, logs=folder.path / "ray_logs"):
-        display = SweepDisplay(console, settings["metric"], settings["mode"])
-        how_to_go_on = f"rllib-seq tune {module} --storage {folder.storage} --resume"
-        with display, _term_is_int():
-            results = _fit(tuner(), how_to_go_on)
-        if any(not trial.is_finished() for trial in TrialWatcher.trials):
-            raise Interrupted(f"stopped. Go on with: {how_to_go_on}")
-        return finish_sweep(folder, setup, results, protocol, console)
+    how_to_go_on = f"rllib-seq tune {module} --storage {folder.storage} --resume"
+    stopped = Interrupted(f"stopped. Go on with: {how_to_go_on}")
+    try:
+        with folder, ray_session(needed, console, logs=folder.path / "ray_logs"):
+            display = SweepDisplay(console, settings["metric"], settings["mode"])
+            with display, _term_is_int():
+                results = _fit(tuner(), how_to_go_on)
+            if any(not trial.is_finished() for trial in TrialWatcher.trials):
+                raise stopped
+            return finish_sweep(folder, setup, results, protocol, console)
+    except KeyboardInterrupt:  # before Tune listens, or when it has ended
+        raise stopped from None
 
 
 def _fit(tuner: tune.Tuner, how_to_go_on: str) -> tune.ResultGrid:

@@ -12,7 +12,8 @@ from ray.tune.registry import register_env
 
 from rllib_seq.models import use_sequence_module
 
-FAULTS = ("raises", "is_killed", "hangs", "is_nan")
+# To hang comes first: a worker that was started anew and has never answered is given minutes.
+FAULTS = ("hangs", "raises", "is_killed", "is_nan")
 PATIENCE = 6
 
 
@@ -35,7 +36,6 @@ class Failing(gym.Env):
         self.t, self.steps = self.t + 1, self.steps + 1
         observation = np.full(3, self.t / 10, np.float32)
         left = [name for name in FAULTS if not (self.folder / name).exists()]
-        # After the first fragment: a worker that has never answered is given more time.
         if self.fails and left and self.steps >= 45:
             self.steps = 0
             (self.folder / left[0]).touch()

@@ -72,7 +72,8 @@ def test_old_stack(prev_reward, encoder):
     settings = {**config.model["custom_model_config"], "prev_reward": prev_reward}
     settings["encoder"] = encoder
     config.training(model={**config.model, "custom_model_config": settings})
-    config.environment(env_config={"num_users": 24, "reward": "sampled"})
+    world = {"num_users": 24, "reward": "sampled", "reward_scale": 1.0}
+    config.environment(env_config=world)
     config.env_runners(num_env_runners=0, batch_mode="complete_episodes", explore=False)
     algorithm = prepare(config, Options(seed=0)).build_algo()
     try:
