@@ -11,7 +11,7 @@ train: $(READY)
 	$(BIN)/rllib-seq train tune_configs.ppo --stop-time-s 300
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -279,7 +279,7 @@ def _search(
             display = SweepDisplay(console, settings["metric"], settings["mode"])
             with display, _term_is_int():
                 results = _fit(tuner(), how_to_go_on)
-            if any(not trial.is_finished() for trial in TrialWatcher.trials):
+            if not TrialWatcher.finished:
                 raise stopped
             return finish_sweep(folder, setup, results, protocol, console)
     except KeyboardInterrupt:  # before Tune listens, or when it has ended

@@ -100,11 +100,17 @@ class TrialWatcher(tune.Callback):
     """Tells the display of this process how the trials stand; Tune pickles it with the sweep."""
 
     display: SweepDisplay | None = None
-    trials: Sequence[Trial] = ()
+    finished = True
+    """Whether every trial ended by itself. Tune's own word is no help: when it is interrupted it
+    counts the trials that run as ended."""
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """See Tune, which begins no step when all is done."""
+        TrialWatcher.finished = False
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """See Tune."""
-        TrialWatcher.trials = trials
+        TrialWatcher.finished = all(trial.is_finished() for trial in trials)
         if self.display is not None:
             self.display.show(trials)
 

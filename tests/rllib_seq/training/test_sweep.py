@@ -67,8 +67,7 @@ def swept(traces, wait_for, tmp_path_factory):
         driver.kill()
     wait_for(lambda: not traces.processes(agents=False), 60)
     with tune("--resume") as driver:
-        before = results()
-        wait_for(lambda: len(results()) > len(before), 240, driver)
+        wait_for(lambda: any("Trainable" in one for one in traces.processes()), 240, driver)
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
         _, stopped = driver.communicate(timeout=240)
     assert driver.returncode == 130, stopped
@@ -99,7 +98,7 @@ def test_a_resumed_sweep_ends_with_every_trial_at_its_limit(swept):
     assert sorted(trials) == ["trial_00000", "trial_00001"]
     assert all(trial["error"] is None for trial in trials.values())
     # The default is not stopped early, whatever the scheduler thinks of it.
-    assert trials["trial_00000"]["steps"] >= 3000
+    assert trials["trial_00000"]["steps"] >= 6000
     settings = [json.dumps(trial["settings"]) for trial in trials.values()]
     assert len(set(settings)) == 2
     for trial_ in trials.values():
