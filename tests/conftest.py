@@ -1,4 +1,4 @@
-"""One local Ray for the whole session, one thread for torch, a browser."""
+"""One local Ray for a whole test process, one thread for torch, a browser."""
 
 import os
 import shutil
