@@ -111,9 +111,11 @@ class Memory:
         states = self.sessions.pack(rows)
         campaign = None if self._storage.shared else self.sessions.pack_campaign()
         users = dict(zip(keys, zip(versions, states, strict=True), strict=True))
-        written = self._storage.write(Change(now, users, totals, campaign, notice, release))
-        self._money.refresh()
-        return written
+        after = self._storage.write(Change(now, users, totals, campaign, notice, release))
+        if after is None:
+            return False
+        self._money.totals = after
+        return True
 
     def prune(self, now: float) -> None:
         """Lets the storage forget what is too old, every ten minutes."""

@@ -70,17 +70,17 @@ for i = 1, sessions do
   local version = redis.call('GETRANGE', KEYS[4 + i], 0, 7)
   if version ~= '' and version ~= ARGV[3 + 2 * i] then stale[#stale + 1] = i end
 end
-if #stale > 0 then return stale end
+if #stale > 0 then return {'stale', unpack(stale)} end
 if KEYS[4] ~= '' then
-  if not redis.call('SET', KEYS[4], '1', 'NX', 'EXAT', ARGV[2]) then return 'known' end
+  if not redis.call('SET', KEYS[4], '1', 'NX', 'EXAT', ARGV[2]) then return {'known'} end
 end
 if ARGV[3] ~= '' then free(ARGV[3]) end
 for i = 1, sessions do redis.call('SET', KEYS[4 + i], ARGV[4 + 2 * i], 'EX', ARGV[1]) end
 for i = 5 + 2 * sessions, #ARGV, 2 do
   redis.call('HINCRBYFLOAT', KEYS[1], ARGV[i], ARGV[i + 1])
 end
-return {}
 """
+    + f"return {{'written', unpack(redis.call('HMGET', KEYS[1], {str(TOTALS)[1:-1]}))}}"
 )
 
 
@@ -127,8 +127,7 @@ class RedisStorage:
 
     def totals(self) -> dict[str, float]:
         """Of all servers."""
-        values = self._redis.hmget(_NAMES[0], TOTALS)
-        return {name: float(value or 0) for name, value in zip(TOTALS, values, strict=True)}
+        return _totals(self._redis.hmget(_NAMES[0], TOTALS))
 
     def held(self, now: float) -> float:
         """Of all servers."""
@@ -144,7 +143,7 @@ class RedisStorage:
         """Whether it was written."""
         return bool(self._redis.exists(f"{_PREFIX}notice:{notice}"))
 
-    def write(self, change: Change) -> bool:
+    def write(self, change: Change) -> dict[str, float] | None:
         """One script."""
         notice, until = "", 0.0
         if change.notice is not None:
@@ -156,12 +155,10 @@ class RedisStorage:
             args += [version.to_bytes(8, "little"), state]
         for name, amount in change.totals.items():
             args += [name, repr(float(amount))]
-        answer = self._write(keys=[*_NAMES, notice, *map(_session, users)], args=args)
-        if answer == b"known":
-            return False
-        if answer:
-            raise Conflict([users[place - 1] for place in answer])
-        return True
+        what, *more = self._write(keys=[*_NAMES, notice, *map(_session, users)], args=args)
+        if what == b"stale":
+            raise Conflict([users[place - 1] for place in more])
+        return None if what == b"known" else _totals(more)
 
     def prune(self, now: float, seen_before: float) -> None:
         """Redis forgets by itself."""
@@ -169,6 +166,10 @@ class RedisStorage:
     def close(self) -> None:
         """Closes the connections."""
         self._redis.close()
+
+
+def _totals(values: Sequence[bytes | None]) -> dict[str, float]:
+    return {name: float(value or 0) for name, value in zip(TOTALS, values, strict=True)}
 
 
 def _session(key: int) -> str:

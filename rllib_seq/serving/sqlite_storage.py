@@ -127,7 +127,7 @@ class SQLiteStorage:
         query = "SELECT 1 FROM notices WHERE notice = ?"
         return self._db.execute(query, (notice,)).fetchone() is not None
 
-    def write(self, change: Change) -> bool:
+    def write(self, change: Change) -> dict[str, float] | None:
         """One transaction."""
         totals = dict(self._totals)
         for name, amount in change.totals.items():
@@ -137,7 +137,7 @@ class SQLiteStorage:
             if change.notice is not None:
                 insert = "INSERT OR IGNORE INTO notices VALUES (?, ?)"
                 if self._db.execute(insert, change.notice).rowcount == 0:
-                    return False
+                    return None
             if change.release is not None:
                 released = self._free("bid = ?", change.release)
             self._db.executemany(
@@ -150,7 +150,7 @@ class SQLiteStorage:
             )
         self._totals = totals
         self._held = max(0.0, self._held - released)
-        return True
+        return dict(totals)
 
     def prune(self, now: float, seen_before: float) -> None:
         """Looks through a file in the thread of the checkpoints, so that no bid waits for it."""

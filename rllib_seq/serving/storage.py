@@ -99,8 +99,11 @@ class Storage(Protocol):
     def known(self, notice: str) -> bool:
         """Whether a notice was written before."""
 
-    def write(self, change: Change) -> bool:
-        """Writes a change; False if its notice was known, and then nothing is written.
+    def write(self, change: Change) -> dict[str, float] | None:
+        """Writes a change.
+
+        Returns:
+            The totals after it; None if its notice was known, and then nothing is written.
 
         Raises:
             Conflict: a user has another version than the change says.
