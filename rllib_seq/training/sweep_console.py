@@ -38,7 +38,7 @@ class SweepDisplay:
         """Starts the live table."""
         if self._console.is_terminal:
             self._live.start()
-        TrialWatcher.display = self
+        TrialWatcher.display, TrialWatcher.finished = self, True
         return self
 
     def __exit__(self, *exception: object) -> None:

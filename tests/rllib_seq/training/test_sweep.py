@@ -16,6 +16,7 @@ from rllib_seq.training import sweep, trial
 from rllib_seq.training.run import resume_training
 from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.sweep import SweepOptions, load_sweep, resume_sweep
+from rllib_seq.training.sweep_console import SweepDisplay, TrialWatcher
 from rllib_seq.training.sweep_folder import SweepFolder
 from rllib_seq.training.trainer import Limits
 
@@ -196,3 +197,10 @@ def test_trials_that_ray_ends_for_their_memory_end_in_one_line():
 
     with pytest.raises(UserError, match="memory ran out.*go on with: rllib-seq tune mine"):
         sweep._fit(Tuner(), "rllib-seq tune mine --resume")
+
+
+def test_a_sweep_that_was_stopped_says_nothing_of_the_next_one():
+    TrialWatcher().on_step_begin(1, [])
+    assert not TrialWatcher.finished
+    with SweepDisplay(Console(file=io.StringIO()), "validation_profit", "max"):
+        assert TrialWatcher.finished
