@@ -23,6 +23,8 @@ _TIMEOUT_SECONDS = 1.0
 _PREFIX = "rllib-seq:"
 _NAMES = tuple(_PREFIX + name for name in ("totals", "holds", "holds-until"))
 
+_QUOTED_TOTALS = ", ".join(f"'{name}'" for name in TOTALS)
+
 _FREE = """
 local function free(bid)
   local amount = redis.call('HGET', KEYS[2], bid)
@@ -61,7 +63,8 @@ return made
 
 # KEYS: totals, holds, holds-until, notice (or ''), and the sessions. ARGV: seconds that a session
 # is kept, when the notice ends, bid to release (or ''), number of sessions, for each its version
-# (eight bytes) and state, and pairs of a total and an amount.
+# (eight bytes) and state, and pairs of a total and an amount. Returns 'stale' and the places of the
+# sessions that have another version, or 'known', or 'written' and the totals after it.
 _WRITE = (
     _FREE
     + """
@@ -80,7 +83,7 @@ for i = 5 + 2 * sessions, #ARGV, 2 do
   redis.call('HINCRBYFLOAT', KEYS[1], ARGV[i], ARGV[i + 1])
 end
 """
-    + f"return {{'written', unpack(redis.call('HMGET', KEYS[1], {str(TOTALS)[1:-1]}))}}"
+    + f"return {{'written', unpack(redis.call('HMGET', KEYS[1], {_QUOTED_TOTALS}))}}"
 )
 
 
