@@ -21,6 +21,7 @@ from serve_load import Load, run_load
 
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
+from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import Ask, BidService
@@ -36,13 +37,14 @@ _ROUNDS = 3
 
 def run(only=("local", "users", "day", "abuse")):
     """Measures the parts that are asked for; `ray` needs a redis-server, too."""
+    for part in only:
+        if part not in PARTS:
+            raise UserError(f"bench serve has no part {part!r}; choose from {', '.join(PARTS)}")
     result = {"parts": {}}
     with tempfile.TemporaryDirectory() as folder:
         export = Path(folder) / "export"
         _export(export)
         for part in only:
-            if part not in PARTS:
-                raise ValueError(f"no part {part!r}; choose from {', '.join(PARTS)}")
             print(f"measuring: {part}", file=sys.stderr)
             result["parts"][part] = globals()[f"_{part}"](export, Path(folder))
     result["passed"] = all(part["passed"] for part in result["parts"].values())

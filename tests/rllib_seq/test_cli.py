@@ -57,6 +57,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--patterns", "nowhere"], ["'nowhere'", "cannot read patterns"]),
         (["bench", "speed"], ["'speed'", "discover", "memory"]),
         (["bench", "discover", "half"], ["'discover'", "no parts", "'half'"]),
+        (["bench", "serve", "half"], ["'half'", "local", "abuse"]),
         (["discover"], ["events"]),
         (["discover", "nowhere.csv"], ["'nowhere.csv'", "CSV or Parquet"]),
         (["trian"], ["trian"]),
