@@ -263,7 +263,7 @@ class AuctionConfig:
                 "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "
                 "docs/replay.md"
             )
-        check_choice("preset", self.preset, PRESETS)
+        check_choice("preset", self.preset, [*PRESETS, "log"])
         check_choice("reward", self.reward, REWARDS)
         if self.auction is not None:
             check_choice("auction", self.auction, AUCTIONS)

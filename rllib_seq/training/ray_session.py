@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
@@ -26,6 +27,7 @@ __all__ = ["cpus_of", "ray_session"]
 
 _PACKAGES = ("rllib_seq", "envs", "tune_configs")
 _FOLDERS = "rllib-seq-ray-"  # of local Rays, in the system's folder for temporary files
+_END_SECONDS = 10  # that a worker of a local Ray has to end
 _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` starts
 
 
@@ -92,7 +94,21 @@ def _local_ray(folder: Path, num_cpus: float, logs: Path | None) -> Iterator[Non
                 error.add_note(f"Ray's logs: {logs}")
         raise
     finally:
+        workers = _rays_workers()
         ray.shutdown()
+        # They end by themselves, when they see that their raylet is gone.
+        for worker in psutil.wait_procs(workers, timeout=_END_SECONDS)[1]:
+            worker.kill()
+
+
+def _rays_workers() -> list[psutil.Process]:
+    """What the raylets that this process has started have started."""
+    workers = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.name() == "raylet":
+                workers += child.children(recursive=True)
+    return workers
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ from rllib_seq.training.iterations import START, Iterations, bayes_profit
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.ray_session import ray_session
 from rllib_seq.training.replay_evaluation import TrainedReplayBids
-from rllib_seq.training.trainer import save_algorithm
+from rllib_seq.training.trainer import build_algorithm, save_algorithm
 
 EVALUATION_SEEDS = (1000, 1001, 1002)
 CURVE_SEEDS = (500,)
@@ -114,7 +114,7 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
     config = config_of(contender, cell.preset, cell.steps, seed, cell.log)
     began = time.monotonic()
     with ray_session(1, console), contender.substitution():
-        algorithm = config.build_algo()
+        algorithm = build_algorithm(config)
         if resumed:
             algorithm.restore(str(part / "checkpoint"))
         iterations = Iterations(algorithm, state["row"], None)

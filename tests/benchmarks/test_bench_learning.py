@@ -20,6 +20,7 @@ from envs.ad_auction.oracles import BayesBids, FullInformationBids
 from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequenceEncoder
+from rllib_seq.rollouts.faults import leave_error
 
 
 def test_the_interquartile_mean_drops_the_ends() -> None:
@@ -86,6 +87,7 @@ def test_an_interrupted_cell_goes_on_and_is_written_once(
     small: None, ray_session: None, tmp_path: Any, monkeypatch: Any
 ) -> None:
     cell, console = Cell("journey", "causal", 1, 12_000), Console(quiet=True)
+    leave_error("worker 1", ValueError("of an algorithm before"))  # is no matter of this one
 
     def stop(*args: Any) -> dict[str, Any]:
         raise KeyboardInterrupt

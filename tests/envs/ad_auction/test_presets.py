@@ -30,7 +30,7 @@ def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"preset": "journy"}, "unknown preset 'journy'; did you mean 'journey'.*display"),
+        ({"preset": "journy"}, "unknown preset 'journy'; did you mean 'journey'.*display.*log"),
         ({"budget": -1.0}, "budget is -1.0; give a number of at least 0"),
         ({"budget": math.nan}, "budget is nan"),
         ({"shadow_price": "much"}, "shadow_price is 'much'"),
