@@ -1,6 +1,8 @@
 """Sessions in memory and in the storage, kept the same.
 
 - `Memory`: users come from the storage when they are needed, and every change is written at once.
+  Of a user whom this server has written last it needs nothing: should another server have written
+  since, the storage refuses the next change, and the user is read again.
 - `CampaignClock`: hours as the simulator counts them.
 """
 
@@ -61,15 +63,19 @@ class Memory:
         self.sessions = sessions
         self._storage, self._money, self._ttl = storage, money, ttl_seconds
         self._pruned = -np.inf
+        self._as_written = np.zeros(sessions.capacity, np.bool_)  # rows that nobody is changing
         campaign = storage.load_campaign()
         if campaign is not None:
             sessions.unpack_campaign(campaign)
 
     def claim(self, keys: Ints, hour: float) -> Ints:
-        """Rows of different users `[n]`, with what the storage remembers of them."""
+        """Rows of different users `[n]`, with what the storage remembers of them, to be changed.
+
+        Who is claimed and not written, whatever the reason, is read anew by the next claim.
+        """
         rows, new = self.sessions.claim(keys, hour)
-        wanted = np.ones_like(new) if self._storage.shared else new
-        places = np.flatnonzero(wanted)
+        places = np.flatnonzero(new | ~self._as_written[rows])
+        self._as_written[rows] = False
         if not len(places):
             return rows
         found = self._storage.load(keys[places].tolist())
@@ -115,6 +121,7 @@ class Memory:
         if after is None:
             return False
         self._money.totals = after
+        self._as_written[rows] = True
         return True
 
     def prune(self, now: float) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from envs.ad_auction.pacing import PID, OnlineDual, Pacing, Proportional, Report
 from rllib_seq.errors import UserError
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.storage import Hold, Storage
+from rllib_seq.serving.storage import Change, Hold, Storage
 
 __all__ = ["Money"]
 
@@ -92,6 +92,13 @@ class Money:
         if math.isinf(self.budget) or not holds:
             return [True] * len(holds)
         return self._storage.hold(holds, self.budget, now)
+
+    def free(self, bids: Iterable[int], now: float) -> None:
+        """Frees what was set aside for bids that will not be made."""
+        if math.isinf(self.budget):
+            return
+        for bid in bids:
+            self._storage.write(Change(now, release=bid))
 
     def pace(self, hour: float) -> None:
         """Lets the rule decide, once a tick."""

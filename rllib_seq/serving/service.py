@@ -155,7 +155,6 @@ class BidService:
                 answers = self._answer(asks, now)
                 break
             except Conflict:
-                # What was set aside for these bids is free again when the holds end.
                 if attempt == ATTEMPTS - 1:
                     raise
         for answer in answers:
@@ -193,7 +192,11 @@ class BidService:
         until = hour + self.settings.hold_seconds / _HOUR
         for place, bid in bids.items():
             self.sessions.hold(int(rows[place]), bid.number, hour, until)
-        self.memory.write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
+        try:
+            self.memory.write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
+        except Conflict:
+            self.money.free((bid.number for bid in bids.values()), now)
+            raise
         if self._record is not None:
             self._record.steps(keys, requests, hour, observation, actions)
         return [Answer(bids.get(place), reason) for place, reason in enumerate(why)]

@@ -87,6 +87,11 @@ class Sessions:
         return len(self._store)
 
     @property
+    def capacity(self) -> int:
+        """Users that there can be."""
+        return self._store.capacity
+
+    @property
     def nbytes(self) -> int:
         """Memory of as many users as there can be; constant."""
         return self._store.nbytes

@@ -84,11 +84,50 @@ def test_a_race_for_one_user_loses_nothing(journey, serve, url):
     assert one.answer([ask(1)])[0].why == "bid"
     assert booked == ["counted"]
     assert one._storage.totals()["requests"] == 2
-    two.memory.claim(np.array([1]), two.clock.hour())
-    row = two.sessions.find(1)
-    assert two.sessions.last_request(row) == 1
+    # Nor is the second request missing where the user was written before it.
+    assert two.answer([ask(1)])[0].why == "bid"
+    assert two.sessions.last_request(two.sessions.find(1)) == 2
     # The reward of the win is with the first step.
-    assert past_of(two, 1).rewards[0, -2] == pytest.approx(-0.01)
+    assert past_of(two, 1).rewards[0].tolist()[-3:] == pytest.approx([-0.01, 0.0, 0.0])
+
+
+def test_a_user_is_read_only_after_others_have_written_him(journey, serve, url, monkeypatch):
+    """And what was set aside for the bid that did not leave is free again."""
+    one, two = (serve(journey, url, budget=9.0) for _ in range(2))
+    for service in (one, two):
+        always(service, 16)  # 0.3
+    reads = []
+
+    def counting(storage, name):
+        load = storage.load
+
+        def told(keys):
+            reads.append((name, keys))
+            return load(keys)
+
+        monkeypatch.setattr(storage, "load", told)
+
+    counting(one._storage, "one")
+    counting(two._storage, "two")
+    for service in (one, one, two, one):
+        service.answer([ask(1)])
+    assert reads == [("one", [1]), ("two", [1]), ("one", [1])]
+    assert one._storage.held(time.time()) == pytest.approx(4 * 0.3)
+    assert one.sessions.last_request(one.sessions.find(1)) == 3
+
+
+def test_a_write_that_fails_leaves_no_step_behind(journey, serve, url, monkeypatch):
+    service = serve(journey, url)
+    service.answer([ask(1)])
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr(service._storage, "write", broken)
+        service.answer([ask(1)])
+    service.answer([ask(1)])
+    assert service.sessions.last_request(service.sessions.find(1)) == 1
+
+
+def broken(change):
+    raise ConnectionError
 
 
 @pytest.mark.parametrize("which", ["sqlite", "redis"])
