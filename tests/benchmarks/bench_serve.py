@@ -23,6 +23,7 @@ from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
+from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import Ask, BidService
 from rllib_seq.serving.settings import Settings
@@ -51,26 +52,29 @@ def run(only=("local", "users", "day", "abuse")):
     return result
 
 
-def _export(folder):
+def _export(folder, **changes):
     """A policy of the documented size (d=64, L=8) with random weights, which bids at random."""
     world = AuctionConfig(num_users=1000)
     facts = world_facts(world)
     actions = len(facts["bid_levels"])
-    settings = {"window_length": 8, "d_model": 64, "prev_reward": False}
+    settings = {"window_length": 8, "d_model": 64, "prev_reward": False, **changes}
     torch.manual_seed(0)
     network = SequentialPolicyNetwork(len(facts["observation"]) + actions, actions, **settings)
     torch.nn.init.normal_(network.head.weight, std=3.0)
     config = SequenceConfig.from_dict(settings)
-    export_network(network.eval(), config, world, False, folder, {"benchmark": "serve"})
+    network = CausalStep(network.eval()) if config.encoder == "causal" else network.eval()
+    export_network(network, config, world, False, folder, {"benchmark": "serve"})
 
 
 def _local(export, folder):
     """Throughput and latency, echoes and bids in turn on servers that run side by side."""
-    ports = {"echo": _free_port(), "bids": _free_port()}
+    ports = {name: _free_port() for name in ("echo", "bids", "causal")}
     ports["raw"] = ports["echo"]
+    _export(folder / "causal", encoder="causal")
     echo = _child(Path(__file__).with_name("serve_echo.py"), ports["echo"])
     bids = _serve(export, ports["bids"], "--state", str(folder / "local.sqlite"))
-    paths = {"raw": "/raw", "echo": "/echo", "bids": "/openrtb2/bid"}
+    causal = _serve(folder / "causal", ports["causal"], "--state", str(folder / "causal.sqlite"))
+    paths = {name: "/openrtb2/bid" if name in ("bids", "causal") else f"/{name}" for name in ports}
     try:
         for port in ports.values():
             _wait(port)
@@ -93,7 +97,7 @@ def _local(export, folder):
         memory = _resident(bids.pid)
         notices = run_load(Load(ports["bids"], "/openrtb2/bid", _SECONDS, 32, notices=True))
     finally:
-        for child in (echo, bids):
+        for child in (echo, bids, causal):
             child.terminate()
             child.wait()
     compared = {
