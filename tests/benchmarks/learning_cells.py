@@ -102,15 +102,18 @@ def _alone(path: Path) -> Iterator[bool]:
         path.unlink()
 
 
+def _seed_again(seed: int, iteration: int) -> int:
+    """Of what goes on after an iteration; as with resumed runs no campaign is played twice."""
+    return int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0] >> 1)
+
+
 def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
     contender = (CONTENDERS | ABLATIONS)[cell.contender]
     state: dict[str, Any] = {"row": START, "cpu_seconds": 0.0, "curve": []}
     resumed = (part / "state.json").is_file()
     if resumed:
         state = read_json(part / "state.json")
-    # As resumed runs do: no campaign is played twice.
-    session = np.random.SeedSequence((cell.seed, state["row"]["iteration"]))
-    seed = int(session.generate_state(1)[0]) if resumed else cell.seed
+    seed = _seed_again(cell.seed, state["row"]["iteration"]) if resumed else cell.seed
     config = config_of(contender, cell.preset, cell.steps, seed, cell.log)
     began = time.monotonic()
     with ray_session(1, console), contender.substitution():

@@ -105,6 +105,14 @@ def test_an_interrupted_cell_goes_on_and_is_written_once(
     assert sorted(path.name for path in (tmp_path / "journey/causal").iterdir()) == ["1.json"]
 
 
+def test_every_seed_of_a_cell_that_goes_on_is_accepted() -> None:
+    """Those that training does not accept would be refused at the second start, or the third."""
+    seeds = [learning_cells._seed_again(1, iteration) for iteration in range(64)]
+    assert len(set(seeds)) == 64
+    for seed in seeds:
+        learning_cells.config_of(CONTENDERS["mlp"], "journey", 1000, seed)
+
+
 def test_regret_ranks_as_money_does_without_its_luck() -> None:
     """Full information gives nothing away; what Bayes does is his distance from it."""
     full, bayes = (
