@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,7 @@ def _local_ray(folder: Path, num_cpus: float, logs: Path | None) -> Iterator[Non
     finally:
         workers = _rays_workers()
         ray.shutdown()
-        # They end by themselves, when they see that their raylet is gone.
-        for worker in psutil.wait_procs(workers, timeout=_END_SECONDS)[1]:
-            worker.kill()
+        _see_to_the_end_of(workers)
 
 
 def _rays_workers() -> list[psutil.Process]:
@@ -109,6 +108,24 @@ def _rays_workers() -> list[psutil.Process]:
             if child.name() == "raylet":
                 workers += child.children(recursive=True)
     return workers
+
+
+def _see_to_the_end_of(workers: list[psutil.Process]) -> None:
+    """Workers end by themselves, when they see that their raylet is gone; or they are ended."""
+    give_up = time.monotonic() + _END_SECONDS
+    while (left := [each for each in workers if _is_at_work(each)]) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    for worker in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    """Not of a zombie, which stays for ever in a container whose first process is no init."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextlib.contextmanager
