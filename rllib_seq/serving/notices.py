@@ -97,7 +97,6 @@ class Notices:
         now, hour = self._clock.now(), self._clock.hour()
         rows = self._memory.claim(np.array([key]), hour)
         row, sessions = int(rows[0]), self._memory.sessions
-        before = sessions.pack(rows)
         totals: dict[str, float] = {}
         release, reward = None, 0.0
         if kind in ("win", "billing"):
@@ -126,8 +125,7 @@ class Notices:
         # A loss is soon of no interest, and most bids lose.
         until = now + (_HOUR if kind == "loss" else self._kept_seconds)
         if not self._memory.write(rows, [key], now, totals, (name, until), release):
-            sessions.unpack(rows, before)
-            return False
+            return False  # and what was changed here is read anew, see `Memory.claim`
         if self._record is not None and reward:
             self._record.reward(key, sessions.last_request(row), hour, reward)
         return True
