@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
@@ -28,7 +27,7 @@ from rllib_seq.training.offline import learn_offline
 from rllib_seq.training.ray_session import cpus_of, ray_session
 from rllib_seq.training.report import write_report
 from rllib_seq.training.run_folder import RunFolder, find_checkpoint, split_checkpoint
-from rllib_seq.training.trainer import Limits, build_algorithm, resumed_config, train
+from rllib_seq.training.trainer import Limits, build_algorithm, resumed_config, seed_again, train
 
 __all__ = [
     "description",
@@ -141,8 +140,7 @@ def resume_training(
     standing = read_json(checkpoint / "progress.json")
     config = resumed_config(checkpoint)
     if seed is not None:
-        session = np.random.SeedSequence((seed, standing["iteration"]))
-        config.debugging(seed=int(session.generate_state(1)[0]))
+        config.debugging(seed=seed_again(seed, standing["iteration"]))
     for later in run.checkpoints():
         if later > checkpoint:
             run.remove_checkpoint(later)

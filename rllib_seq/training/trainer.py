@@ -3,7 +3,7 @@
 - `Limits`: when to stop.
 - `build_algorithm`: an Algorithm of a config, for a run or a trial.
 - `train`: the loop over it.
-- `resumed_config`: what a checkpoint was trained with.
+- `resumed_config`, `seed_again`: what a checkpoint was trained with, and its seed from there on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from tensorboardX import SummaryWriter
@@ -28,7 +29,14 @@ from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
-__all__ = ["Limits", "build_algorithm", "resumed_config", "save_algorithm", "train"]
+__all__ = [
+    "Limits",
+    "build_algorithm",
+    "resumed_config",
+    "save_algorithm",
+    "seed_again",
+    "train",
+]
 
 _CHECKPOINT_SECONDS = 60.0
 _MOST_SILENT_SECONDS = 300.0  # without a single sample, before the run gives up
@@ -73,6 +81,11 @@ def resumed_config(checkpoint: Path) -> AlgorithmConfig:
         return AlgorithmConfig.from_state(state).copy(copy_frozen=False)
     except UNREADABLE_PICKLE as error:
         raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+
+
+def seed_again(seed: int, iteration: int) -> int:
+    """The seed of a run of a seed that goes on after an iteration: no campaign is played twice."""
+    return int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0] >> 1)
 
 
 def build_algorithm(config: AlgorithmConfig) -> Algorithm:

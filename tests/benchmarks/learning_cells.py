@@ -40,7 +40,7 @@ from rllib_seq.training.iterations import START, Iterations, bayes_profit
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.ray_session import ray_session
 from rllib_seq.training.replay_evaluation import TrainedReplayBids
-from rllib_seq.training.trainer import build_algorithm, save_algorithm
+from rllib_seq.training.trainer import build_algorithm, save_algorithm, seed_again
 
 EVALUATION_SEEDS = (1000, 1001, 1002)
 CURVE_SEEDS = (500,)
@@ -102,18 +102,13 @@ def _alone(path: Path) -> Iterator[bool]:
         path.unlink()
 
 
-def _seed_again(seed: int, iteration: int) -> int:
-    """Of what goes on after an iteration; as with resumed runs no campaign is played twice."""
-    return int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0] >> 1)
-
-
 def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
     contender = (CONTENDERS | ABLATIONS)[cell.contender]
     state: dict[str, Any] = {"row": START, "cpu_seconds": 0.0, "curve": []}
     resumed = (part / "state.json").is_file()
     if resumed:
         state = read_json(part / "state.json")
-    seed = _seed_again(cell.seed, state["row"]["iteration"]) if resumed else cell.seed
+    seed = seed_again(cell.seed, state["row"]["iteration"]) if resumed else cell.seed
     config = config_of(contender, cell.preset, cell.steps, seed, cell.log)
     began = time.monotonic()
     with ray_session(1, console), contender.substitution():
