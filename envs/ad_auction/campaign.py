@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Ledger:
     """
 
     budget: float
-    """Hard limit on spend; infinity for none."""
+    """Limit on spend; infinity for none."""
     requests: float = 0
     wins: float = 0
     clicks: float = 0
@@ -57,7 +58,7 @@ class Ledger:
         """Share of the budget that is left, in [0, 1]; 1 without a budget."""
         if np.isinf(self.budget):
             return 1.0
-        return self.remaining / self.budget if self.budget > 0 else 0.0
+        return max(self.remaining, 0.0) / self.budget if self.budget > 0 else 0.0
 
     def profit(self, shadow_price: float) -> float:
         """Value minus spend, each unit of spend priced at `1 + shadow_price`."""
@@ -102,13 +103,14 @@ class Ledgers:
     Args:
         num_campaigns: E.
         budget: of every campaign, see `Ledger`.
+        overspend: whether a spent budget stops no bid.
 
     Attributes:
         totals: `[8, E]`, the totals of `Ledger` in its order.
     """
 
-    def __init__(self, num_campaigns: int, budget: float) -> None:
-        self.budget = budget
+    def __init__(self, num_campaigns: int, budget: float, overspend: bool = False) -> None:
+        self.budget, self._limit = budget, math.inf if overspend else budget
         self.totals = np.zeros((len(_TOTALS), num_campaigns))
 
     def clear(self, campaigns: Ints) -> None:
@@ -130,7 +132,9 @@ class Ledgers:
         spend = self.total("spend")
         if np.isinf(self.budget):
             return np.ones(len(spend))
-        return (self.budget - spend) / self.budget if self.budget > 0 else np.zeros(len(spend))
+        if self.budget <= 0:
+            return np.zeros(len(spend))
+        return np.maximum(self.budget - spend, 0.0) / self.budget
 
     def add(self, groups: Groups, **amounts: NDArray[np.generic]) -> None:
         """Adds what requests brought, `[n]` by name of a total."""
@@ -148,9 +152,9 @@ class Ledgers:
             most: `[n]`, what each bid could cost at most.
             spend: `[n]`, what it would cost.
         """
-        if np.isinf(self.budget):
+        if np.isinf(self._limit):
             return np.ones(len(most), np.bool_)
-        remaining = self.budget - self.total("spend")[groups.campaigns]  # (m,)
+        remaining = self._limit - self.total("spend")[groups.campaigns]  # (m,)
         # What is too much for all that is left is not made; the rest may be too much together.
         made = most <= np.repeat(remaining, groups.size)
         for i in np.flatnonzero(groups.sums(most * made) > remaining).tolist():

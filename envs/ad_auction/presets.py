@@ -229,9 +229,9 @@ class AuctionConfig:
     the same with every end of a journey replaced by its probability given the hidden stage: a
     conversion pays its probability times its value, nobody leaves, and all that follows counts
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
-    with less variance. "regret": "expected" minus the profit of the full-information policy, with
-    the luck of prices, channels and stages taken out as well, see `values.Regret`. These two know
-    the hidden stage: for training only. "attributed": "sampled", redistributed by `credits`: every
+    with less variance. "regret": what a bid earns less than that of the full-information policy
+    would at the same request, see `values.Regret`. These two know the hidden stage: for training
+    only. "attributed": "sampled", redistributed by `credits`: every
     impression is paid the credit of its channel in advance, and the journey's end is paid what the
     conversion brings (if any) less what was advanced. Every journey's total stays the same, and so
     does the best policy (potential-based shaping; Ng, Harada and Russell 1999). For training."""
@@ -255,6 +255,10 @@ class AuctionConfig:
     reward_scale: float = 1.0
     """Rewards are paid times this, for learners that want them to be about 1 (regrets per request
     are about .003). What campaigns earn is not changed."""
+    overspend: bool = False
+    """True: a spent budget stops no bid, for training. Exploring spends it within days, and what is
+    bid in the rest of the flight would then make no difference; the shadow price stands for the
+    budget. Whoever is judged keeps it, see `judged`."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
@@ -290,6 +294,8 @@ class AuctionConfig:
             )
         if not isinstance(self.reward_scale, int | float) or not 0 < self.reward_scale < math.inf:
             raise ValueError(f"reward_scale is {self.reward_scale!r}; give a number above 0")
+        if not isinstance(self.overspend, bool):
+            raise ValueError(f"overspend is {self.overspend!r}; give true or false")
         for name in ("budget", "shadow_price", "arrival_hours"):
             value = getattr(self, name)
             if value is None:
@@ -354,6 +360,10 @@ class AuctionConfig:
         """The same world with another number of users; a budget of its own grows with them."""
         budget = None if self.budget is None else self.budget * num_users / self.num_users
         return dataclasses.replace(self, num_users=num_users, budget=budget)
+
+    def judged(self) -> AuctionConfig:
+        """The same world where policies are judged: paid what happens, within the budget."""
+        return dataclasses.replace(self, reward="sampled", overspend=False)
 
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = [
     "best_response",
     "expected_auction",
     "full_information",
+    "is_exact",
     "kernels",
     "return_rates",
 ]
@@ -101,8 +103,8 @@ class FullInformation(NamedTuple):
 def full_information(preset: Preset) -> FullInformation:
     """Backward induction of the bidder who sees the stage.
 
-    Exact where an impression's effect depends on stage and channel alone; what wears out or appeals
-    to some (see `users.Creatives`) is left out.
+    Exact where an impression's effect depends on stage and channel alone (`is_exact`); what wears
+    out or appeals to some (see `users.Creatives`) is left out.
     """
     model, audience = preset.users, preset.users.audience
     step = kernels(model)
@@ -124,6 +126,12 @@ def full_information(preset: Preset) -> FullInformation:
     return FullInformation(value, *stack)
 
 
+def is_exact(preset: Preset) -> bool:
+    """Whether `full_information` is: no budget, flight or rivals, and no effect wears out."""
+    endless = math.isinf(preset.budget_per_user) and math.isinf(preset.flight_hours)
+    return endless and preset.rivals is None and not preset.users.effects_vary
+
+
 def return_rates(model: JourneyModel) -> Floats:
     """`[R]`: probability of another request after each."""
     if model.comes_back is not None:
@@ -132,16 +140,16 @@ def return_rates(model: JourneyModel) -> Floats:
 
 
 class Regret:
-    """Minus what bids give away against the full-information policy.
+    """Minus what bids give away against the full-information bidder.
 
-    A request pays the expected profit of its bid, then and later under the full-information policy,
-    minus what that policy would make of it: the advantage of the full-information policy. By the
-    performance difference lemma (Kakade and Langford, 2002) these add up, in the mean and for every
-    policy, to its profit minus that of the full-information policy; it is the potential-based
-    shaping of Ng et al. (1999) with all luck of the request taken out. What is best stays best.
+    A request pays what its bid earns, then and later under the full-information policy, less what
+    that policy's bid would earn at the same request: the advantage of the full-information policy,
+    with the same luck on both sides, and so hardly any. By the performance difference lemma (Kakade
+    and Langford, 2002) these add up, in the mean and for every policy, to its profit minus that of
+    the full-information policy.
 
-    Where `full_information` is not exact its potential still is a potential: the sums then differ
-    from the profit by a constant that no policy can change, and single requests may pay above 0.
+    Where `full_information` is not exact (`is_exact`) they add up to about that, and single
+    requests may pay above 0; of the bids at a request the same is best.
 
     Args:
         preset: the world.
@@ -151,10 +159,7 @@ class Regret:
         self._preset = preset
         full = full_information(preset)
         self._potential = full.potential
-        surplus = _surplus(preset, best_response(preset, full.advantage), full.advantage)
-        # The channel comes after the potential: what it adds has mean zero.
-        mean = surplus @ preset.users.channel_share
-        self._luck_of_channel = surplus - mean[..., None]  # (K, R, S, C)
+        self._best = best_response(preset, full.advantage)  # (K, R, S, C)
 
     def __call__(
         self,
@@ -167,7 +172,7 @@ class Regret:
         in_flight: float | Floats = 1.0,
         response: Response | None = None,
     ) -> Floats:
-        """Returns the negative regret of `n` bids, currency units, about 0 for the best.
+        """Returns the negative regret of `n` bids, currency units, 0 for the best.
 
         Args:
             bids: `[n]`, bids that were made.
@@ -193,12 +198,12 @@ class Regret:
         won = value * hazard + (1 - hazard) * (1 - churn) * (stays + move_up * up)
         hazard = model.hazard_lost[stage]
         lost = value * hazard + (1 - hazard) * (stays + model.move_down[stage] * down)
-        made = lost + _surplus(self._preset, bids, won - lost)
-        at = (segment, request, stage)
-        return made - self._potential[at] - self._luck_of_channel[(*at, channel)]
+        best = self._best[segment, request, stage, channel]
+        earned, possible = _surplus(self._preset, np.stack([bids, best]), won - lost)
+        return earned - possible
 
 
 def _surplus(preset: Preset, bids: Floats, advantage: Floats) -> Floats:
-    """What bids gain over not bidding, in the mean over market prices; same shapes."""
+    """What bids gain over not bidding, in the mean over market prices; shape of `bids`."""
     win, payment = expected_auction(preset, bids)
     return win * advantage - (1.0 + preset.shadow_price) * payment

@@ -17,7 +17,7 @@ def train(
         str | None,
         typer.Argument(
             help="Module with a `config`, or a .py file [default: tune_configs.ppo; with --preset "
-            "log: tune_configs.ppo_log]."
+            "display or log: tune_configs.ppo_display or ppo_log]."
         ),
     ] = None,
     preset: Annotated[
@@ -125,7 +125,10 @@ def train(
             math.inf if stop_time_s is None else stop_time_s,
             math.inf if stop_steps is None else stop_steps,
         )
-    default = "tune_configs.ppo_log" if preset == "log" else "tune_configs.ppo"
+    default = {
+        "log": "tune_configs.ppo_log",
+        "display": "tune_configs.ppo_display",
+    }.get(preset or "", "tune_configs.ppo")
     if offline:
         default = "tune_configs.dqn"
     if resume is None:

@@ -2,6 +2,7 @@
 
 - `references`: the bidders that every result is compared with.
 - `evaluate`: plays them all, paired: a campaign's draws are the same for every policy.
+- `expected_profit`: of one policy, with the luck taken out.
 - `summarize`: means with 95 % intervals over campaigns.
 
 Evaluation seeds are children of another branch of the seed tree than the training seeds, so no
@@ -29,8 +30,18 @@ from envs.ad_auction.oracles import (
 )
 from envs.ad_auction.presets import AuctionConfig, Preset
 from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, play
+from envs.ad_auction.values import full_information, is_exact
 
-__all__ = ["Campaigns", "Interval", "evaluate", "over", "references", "rows", "summarize"]
+__all__ = [
+    "Campaigns",
+    "Interval",
+    "evaluate",
+    "expected_profit",
+    "over",
+    "references",
+    "rows",
+    "summarize",
+]
 
 _BRANCH = 2  # of the seed tree; training draws from the root, its Bayes reference from branch 1
 
@@ -79,7 +90,7 @@ def evaluate(
         episodes: campaigns per seed.
         on_campaign: is called after every campaign of every policy.
     """
-    simulator = AuctionSimulator(replace(world, reward="sampled"))
+    simulator = AuctionSimulator(world.judged())
     ledgers = [
         [
             [_play(simulator, policy, seed, episode, on_campaign) for episode in range(episodes)]
@@ -95,6 +106,25 @@ def evaluate(
     return Campaigns(
         world.preset, world.num_users, list(seeds), names, ledgers, profit / world.num_users
     )
+
+
+def expected_profit(
+    policy: BidPolicy, world: AuctionConfig, seeds: Sequence[np.random.SeedSequence]
+) -> float:
+    """Expected profit per user of a policy, currency units, mean over a campaign of each seed.
+
+    How journeys end is no matter of luck here; where full information is exact, prices, channels
+    and stages are none either (`values.Regret`).
+    """
+    preset = world.build_preset()
+    exact = is_exact(preset)
+    reward = "regret" if exact else "expected"
+    simulator = AuctionSimulator(replace(world.judged(), reward=reward, reward_scale=1.0))
+    earned = []
+    for seed in seeds:
+        play(simulator, policy, seed)
+        earned.append(simulator.take_campaign_rewards()[0] / world.num_users)
+    return float(np.mean(earned)) + (full_information(preset).value if exact else 0.0)
 
 
 def _play(

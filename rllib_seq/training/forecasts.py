@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,7 @@ def _true_probabilities(
 ) -> dict[str, tuple[Floats, Truth]]:
     """By event: forecasts at some moments of the first campaign of every seed, and the truth."""
     bidder, heads = recorded.bidder, recorded.bidder.heads
-    simulator = AuctionSimulator(replace(world, reward="sampled"))
+    simulator = AuctionSimulator(world.judged())
     episodes = len(recorded.campaigns) // len(seeds)
     forecasts: dict[str, list[Floats]] = {name: [] for name in heads}
     happened: dict[str, list[Floats]] = {name: [] for name in heads}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,7 @@ class Iterations:
 def bayes_profit(world: AuctionConfig) -> float:
     """Profit per user of the Bayes policy on campaigns that no training or evaluation plays."""
     users = 8192
-    simulator = AuctionSimulator(replace(world.with_users(users), reward="sampled"))
+    simulator = AuctionSimulator(world.with_users(users).judged())
     ledger = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
     return ledger.profit(simulator.preset.shadow_price) / users
 

@@ -9,7 +9,6 @@ stage and the bids. Its own bids are what it would have done there, not what hap
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, 
         `campaign` of `evaluation.json`: money over time, a sample of bids and prices, bids by what
         Bayes would have bid, and the journeys of some users. Currency units and hours.
     """
-    simulator = AuctionSimulator(replace(world, reward="sampled"), record=True)
+    simulator = AuctionSimulator(world.judged(), record=True)
     simulator.reset(np.random.SeedSequence(seed, spawn_key=(_BRANCH,)))
     bayes = BayesBids()
     for bidder in (bayes, policy):

@@ -12,7 +12,7 @@ import logging
 import math
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
-from envs.ad_auction.values import full_information
 from rllib_seq.training.checks import auction_config, plays_one_stream
+from rllib_seq.training.evaluation import expected_profit
 from rllib_seq.training.experiment import Options, prepare
 from rllib_seq.training.files import read_json, write_json
 from rllib_seq.training.iterations import START, Iterations
@@ -155,18 +155,16 @@ class Trial(tune.Trainable):
 def validation_profit(bidder: TrainedBids, world: AuctionConfig) -> float:
     """Profit per user of a policy on the validation campaign, which is the same for all.
 
-    Where training takes the regret for its reward, so does this: the same mean with far less luck.
+    Where training takes the regret for its reward, luck is taken out here, too.
     """
     users = world.num_users if bidder.one_stream else _VALIDATION_USERS
-    world = replace(world.with_users(users), reward_scale=1.0)
-    simulator = AuctionSimulator(world)
-    if world.reward != "regret":
-        simulator = AuctionSimulator(replace(world, reward="sampled"))
-    ledger = play(simulator, bidder, np.random.SeedSequence(0, spawn_key=(_VALIDATION_BRANCH,)))
-    if world.reward != "regret":
-        return float(ledger.profit(simulator.preset.shadow_price)) / users
-    given_away = float(simulator.take_campaign_rewards().sum()) / users
-    return full_information(simulator.preset).value + given_away
+    world = world.with_users(users)
+    seed = np.random.SeedSequence(0, spawn_key=(_VALIDATION_BRANCH,))
+    if world.reward == "regret":
+        return expected_profit(bidder, world, [seed])
+    simulator = AuctionSimulator(world.judged())
+    ledger = play(simulator, bidder, seed)
+    return float(ledger.profit(simulator.preset.shadow_price)) / users
 
 
 def _keep_own_learning_rate(algorithm: Any, config: AlgorithmConfig) -> None:

@@ -11,7 +11,6 @@ idle cores.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEE
     console = Console(width=100)
     world = auction_config(rainbow())
     assert world is not None
-    world = replace(world.with_users(USERS), reward="sampled")
+    world = world.with_users(USERS).judged()
     bidders: list[Any] = [SignalBids("memoryless", best_memoryless(world.build_preset()).bids)]
     bidders.append(BayesBids())
     runs = []

@@ -2,7 +2,6 @@
 
 - `Cell`: preset, contender, seed, steps
 - `train_cell`: trains it, in pieces if it is interrupted; what is there already is not done again
-- `regret`: what a policy gives away, with the luck of its campaigns taken out
 - `replay_row`: what it gets on the held-out days of a log
 
 A cell is trained in one process and one thread. Curves are greedy bids on campaigns of seed 500,
@@ -14,13 +13,11 @@ from __future__ import annotations
 import fcntl
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from learning_actors import actor_of
 from learning_contenders import ABLATIONS, BUDGET_RATIO, CONTENDERS, config_of
@@ -28,15 +25,13 @@ from rich.console import Console
 
 from envs.ad_auction.auction_log import ReplayWorld
 from envs.ad_auction.oracles import BayesBids, FullInformationBids
-from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.replay_baselines import ReplayPolicy, play_replay
-from envs.ad_auction.simulator import AuctionSimulator, BidPolicy, play
-from envs.ad_auction.values import full_information
+from envs.ad_auction.simulator import BidPolicy
 from rllib_seq.training.auction_logs import replay_world
 from rllib_seq.training.checks import auction_config
-from rllib_seq.training.evaluation import campaign_seed, evaluate, rows
+from rllib_seq.training.evaluation import campaign_seed, evaluate, expected_profit, rows
 from rllib_seq.training.files import read_json, write_json
-from rllib_seq.training.iterations import START, Iterations, bayes_profit
+from rllib_seq.training.iterations import START, Iterations
 from rllib_seq.training.policies import TrainedBids
 from rllib_seq.training.ray_session import ray_session
 from rllib_seq.training.replay_evaluation import TrainedReplayBids
@@ -44,10 +39,10 @@ from rllib_seq.training.trainer import build_algorithm, save_algorithm, seed_aga
 
 EVALUATION_SEEDS = (1000, 1001, 1002)
 CURVE_SEEDS = (500,)
-CAMPAIGNS, USERS = 4, 2048
+CAMPAIGNS, USERS = {"journey": 4, "display": 1}, 2048
 CURVE_USERS = 1024
-POINTS = 20
-"""Of a curve."""
+POINTS = {"journey": 20, "display": 10, "log": 20}
+"""Of a curve. A campaign of `display` takes ten times as many ticks as one of `journey`."""
 SAVE_SECONDS = 60.0
 
 
@@ -117,7 +112,7 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
             algorithm.restore(str(part / "checkpoint"))
         iterations = Iterations(algorithm, state["row"], None)
         judge = _Judge(cell, config)
-        every = cell.steps / POINTS
+        every = cell.steps / POINTS[cell.preset]
         saved = time.monotonic()
         while iterations.row["steps"] < cell.steps:
             before, busy = iterations.row["steps"], time.process_time()
@@ -187,28 +182,25 @@ class _Judge:
     def __init__(self, cell: Cell, config: Any) -> None:
         self._cell = cell
         world = auction_config(config)
-        self._world = None if world is None else replace(world, reward="sampled")
+        self._world = None if world is None else world.judged()
         if self._world is not None:
             self._bayes = {
-                seeds: regret(BayesBids(), self._world, seeds, users)
+                seeds: self._earned(BayesBids(), seeds, users)
                 for seeds, users in ((CURVE_SEEDS, CURVE_USERS), (EVALUATION_SEEDS, USERS))
             }
-            preset = self._world.build_preset()
-            # Without a budget, full information is exact, and Bayes' share of it therefore, too.
-            self._worth = (
-                bayes_profit(self._world)
-                if np.isfinite(preset.budget_per_user)
-                else full_information(preset).value + self._bayes[EVALUATION_SEEDS]
-            )
+
+    def _earned(self, policy: BidPolicy, seeds: tuple[int, ...], users: int) -> float:
+        assert self._world is not None
+        starts = [campaign_seed(seed, 0) for seed in seeds]
+        return expected_profit(policy, self._world.with_users(users), starts)
 
     def profit(self, algorithm: Any) -> float | None:
         """Expected profit in % of that of Bayes; None for a log."""
         return None if self._world is None else self._share(algorithm, CURVE_SEEDS, CURVE_USERS)
 
     def _share(self, algorithm: Any, seeds: tuple[int, ...], users: int) -> float:
-        assert self._world is not None
-        more = regret(_bids(algorithm), self._world, seeds, users) - self._bayes[seeds]
-        return 100 * (1 + more / self._worth)
+        more = self._earned(_bids(algorithm), seeds, users) - self._bayes[seeds]
+        return 100 * (1 + more / self._bayes[EVALUATION_SEEDS])
 
     def final(self, algorithm: Any) -> dict[str, Any]:
         """The result, on the evaluation seeds or held-out days."""
@@ -216,7 +208,10 @@ class _Judge:
             return _replayed(self._cell, algorithm)
         world, policy = self._world.with_users(USERS), _bids(algorithm)
         campaigns = evaluate(
-            [policy, BayesBids(), FullInformationBids()], world, EVALUATION_SEEDS, CAMPAIGNS
+            [policy, BayesBids(), FullInformationBids()],
+            world,
+            EVALUATION_SEEDS,
+            CAMPAIGNS[self._cell.preset],
         )
         return {
             "seeds": list(EVALUATION_SEEDS),
@@ -227,21 +222,6 @@ class _Judge:
 
 def _bids(algorithm: Any) -> TrainedBids:
     return TrainedBids(actor_of(algorithm))
-
-
-def regret(policy: BidPolicy, world: AuctionConfig, seeds: Sequence[int], users: int) -> float:
-    """What a policy gives away per user against full information, currency units, at most about 0.
-
-    The mean over one large campaign of each seed, by `values.Regret`: without the luck of prices,
-    stages and conversions, and so far steadier than what was earned.
-    """
-    world = replace(world.with_users(users), reward="regret", reward_scale=1.0)
-    totals = []
-    for seed in seeds:
-        simulator = AuctionSimulator(world)
-        play(simulator, policy, campaign_seed(seed, 0))
-        totals.append(float(simulator.take_campaign_rewards().sum()) / users)
-    return float(np.mean(totals))
 
 
 def _replayed(cell: Cell, algorithm: Any) -> dict[str, Any]:

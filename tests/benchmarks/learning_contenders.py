@@ -4,8 +4,8 @@
 - `CONTENDERS`, `ABLATIONS`: all of them, by name
 - `config_of`: RLlib's config of one of them in one world
 
-The method is the same for all that PPO trains: `tune_configs.ppo` (of a log: `ppo_log`) in one
-process, with learning rate and entropy bonus falling in a straight line until the last step.
+The method is the same for all that PPO trains: `tune_configs.ppo` (`ppo_display`, `ppo_log`) in
+one process, with learning rate and entropy bonus falling in a straight line until the last step.
 Observations are the same, too, and rewards. An MLP sees the current request alone: in `journey`
 that is the channel, whether the user clicked or visited since, and what his last request cost,
 which tells whether it was won. `display` observes counts: what a bidder without memory can keep.
@@ -33,7 +33,13 @@ from rllib_seq.training.experiment import Options, load_config, prepare
 from tune_configs.dqn import SEQUENCE, rainbow
 
 PRESETS = ("journey", "display", "log")
-LR, ENTROPY, LOG_ENTROPY = (1e-3, 2e-5), (0.6, 0.1), (0.003, 0.0)
+METHODS = {
+    "journey": "tune_configs.ppo",
+    "display": "tune_configs.ppo_display",
+    "log": "tune_configs.ppo_log",
+}
+LR = (1e-3, 2e-5)
+ENTROPY = {"journey": (0.6, 0.1), "display": (0.1, 0.01), "log": (0.003, 0.0)}
 """At the first step, and at the last."""
 BUDGET_RATIO = 1 / 32  # of a log: few budgets are scarce enough to be paced, see docs/replay.md
 WIDTH, MEMORY, JOURNEY = 32, 24, 24
@@ -162,11 +168,11 @@ def config_of(
 
 
 def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
-    config = load_config("tune_configs.ppo_log" if preset == "log" else "tune_configs.ppo")
-    entropy = LOG_ENTROPY if preset == "log" else ENTROPY
+    config = load_config(METHODS[preset])
+    first, last = ENTROPY[preset]
     config.training(
         lr_schedule=[[0, LR[0]], [steps, LR[1]]],
-        entropy_coeff_schedule=[[0, entropy[0]], [steps, entropy[1]]],
+        entropy_coeff_schedule=[[0, first], [steps, last]],
     )
     if contender.stock is not None:
         # Our array worker does not carry the states of RLlib's models; RLlib's own does.
@@ -182,7 +188,10 @@ def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
 
 
 def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
-    config = rainbow()
+    config, settings = rainbow(), {**SEQUENCE, **contender.sequence}
+    if preset == "display":
+        config.environment(env_config=load_config(METHODS[preset]).env_config)
+        settings["prev_action"] = False
     if preset == "log":
         # One stream: a pause in the middle of an episode costs nothing, so fragments are short.
         plain = DQNConfig()
@@ -193,4 +202,4 @@ def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
         config.training(gamma=0.0, n_step=1)
     config.env_runners(env_runner_cls=telling_worker(config) if preset == "log" else ArrayEnvRunner)
     config.training(lr=[[0, LR[0]], [steps, LR[1]]])
-    return use_sequence_q_learning(config, EpsilonLadder(), **{**SEQUENCE, **contender.sequence})
+    return use_sequence_q_learning(config, EpsilonLadder(), **settings)

@@ -216,6 +216,7 @@ def _references(preset: str, log: tuple[str, ...], console: Console) -> list[dic
         return [replay_row(world, bidder) for bidder in bidders]
     config = replace(AuctionConfig(preset=preset, reward="sampled"), num_users=USERS)
     policies = simulated(config.build_preset())
-    total = len(policies) * len(EVALUATION_SEEDS) * CAMPAIGNS
+    campaigns = CAMPAIGNS[preset]
+    total = len(policies) * len(EVALUATION_SEEDS) * campaigns
     with counting(console, f"references of {preset}", total) as count:
-        return rows(evaluate(policies, config, EVALUATION_SEEDS, CAMPAIGNS, count))
+        return rows(evaluate(policies, config, EVALUATION_SEEDS, campaigns, count))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -115,7 +114,7 @@ def watch(actor: Actor, world: AuctionConfig, seeds: Sequence[int]) -> dict[str,
         the token of that age tells; -1 where there is none).
     """
     minds = Minds(actor.model)
-    simulator = AuctionSimulator(replace(world, reward="sampled"))
+    simulator = AuctionSimulator(world.judged())
     steps = []
     for number, seed in enumerate(seeds):
         simulator.reset(campaign_seed(seed, 0))

@@ -10,14 +10,12 @@ import learning_statistics
 import numpy as np
 import pytest
 import torch
-from learning_cells import Cell, regret, train_cell
+from learning_cells import Cell, train_cell
 from learning_contenders import ABLATIONS, CONTENDERS, Contender
 from learning_statistics import interval, iqm, probability_of_improvement
 from learning_summary import show_summary, summarize, write_page
 from rich.console import Console
 
-from envs.ad_auction.oracles import BayesBids, FullInformationBids
-from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequenceEncoder
 from rllib_seq.rollouts.faults import leave_error
@@ -79,7 +77,7 @@ def small() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning_cells, "USERS", 32)
         patch.setattr(learning_cells, "CURVE_USERS", 32)
-        patch.setattr(learning_cells, "CAMPAIGNS", 1)
+        patch.setattr(learning_cells, "CAMPAIGNS", {"journey": 1})
         patch.setattr(learning_cells, "SAVE_SECONDS", 0.0)
         yield
 
@@ -112,16 +110,6 @@ def test_every_seed_of_a_cell_that_goes_on_is_accepted() -> None:
     assert len(set(seeds)) == 64
     for seed in seeds:
         learning_cells.config_of(CONTENDERS["mlp"], "journey", 1000, seed)
-
-
-def test_regret_ranks_as_money_does_without_its_luck() -> None:
-    """Full information gives nothing away; what Bayes does is his distance from it."""
-    full, bayes = (
-        regret(bidder, AuctionConfig(), (7,), 1024)
-        for bidder in (FullInformationBids(), BayesBids())
-    )
-    assert full == pytest.approx(0, abs=1e-4)
-    assert bayes == pytest.approx(0.119 - 0.176, abs=0.006)
 
 
 def test_mean_pooling_takes_the_valid_slots_and_nothing_else() -> None:

@@ -13,6 +13,7 @@ from envs.ad_auction.values import (
     best_response,
     expected_auction,
     full_information,
+    is_exact,
 )
 
 JOURNEY = PRESETS["journey"]
@@ -50,7 +51,7 @@ def test_truth_is_the_best_response_in_second_price_and_the_shadow_price_shades_
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("policy", ["random", "memoryless", "bayes"])
-def test_regret_is_profit_against_full_information_with_little_luck(preset, policy):
+def test_regret_is_profit_against_full_information_without_its_luck(preset, policy):
     """Its mean is the profit minus a constant that no policy can change: nothing else is best."""
     world = PRESETS[preset]
     make = {
@@ -64,13 +65,36 @@ def test_regret_is_profit_against_full_information_with_little_luck(preset, poli
         simulator = AuctionSimulator(config)
         play(simulator, make(), seed=1)
         totals[reward] = simulator.take_rewards(np.arange(USERS))
-    best = full_information(world).value
-    luck = totals["expected"] - totals["regret"]
-    assert luck.mean() == pytest.approx(best, abs=4 * luck.std() / np.sqrt(USERS))
-    # Where more than stage and channel counts the potential takes out less of it.
-    assert (
-        totals["regret"].std() < (0.6 if preset == "journey" else 0.95) * totals["expected"].std()
-    )
+    if is_exact(world):
+        best = full_information(world).value
+        luck = totals["expected"] - totals["regret"]
+        assert luck.mean() == pytest.approx(best, abs=4 * luck.std() / np.sqrt(USERS))
+    assert totals["regret"].std() < 0.65 * totals["expected"].std()
+
+
+def test_where_effects_wear_out_regrets_still_rank_policies_as_profit_does():
+    world, earned = PRESETS["display"], {}
+    for reward in ("expected", "regret"):
+        memoryless = SignalBids("memoryless", best_memoryless(world).bids)
+        for bidder in (RandomBids(), memoryless, BayesBids(), FullInformationBids()):
+            config = AuctionConfig("display", num_users=USERS, reward=reward, overspend=True)
+            simulator = AuctionSimulator(config)
+            play(simulator, bidder, seed=1)
+            earned[reward, bidder.name] = simulator.take_campaign_rewards()[0]
+    names = [name for reward, name in earned if reward == "expected"]
+    ranks = [sorted(names, key=lambda name: earned[kind, name]) for kind in ("expected", "regret")]
+    assert ranks[0] == ranks[1]
+    assert earned["regret", "full_information"] == pytest.approx(0, abs=1e-9)
+
+
+def test_whether_a_user_comes_back_is_no_luck_of_a_bid():
+    """What a bid of one half gives away against the best differs little with who comes back."""
+    regret, rng = Regret(PRESETS["display"]), np.random.default_rng(0)
+    segment, request, stage, channel = (rng.integers(n, size=999) for n in (2, 20, 4, 3))
+    at = (np.full(999, 0.05), segment, request, stage, channel)
+    spread = np.std(regret(*at, np.ones(999, bool)) - regret(*at, np.zeros(999, bool)))
+    comes_back = np.std(full_information(PRESETS["display"]).potential[segment, request + 1, stage])
+    assert spread < 0.35 * comes_back
 
 
 def test_the_full_information_policy_regrets_nothing_and_no_other_bid_is_better():

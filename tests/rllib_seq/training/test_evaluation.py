@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from envs.ad_auction import AuctionConfig
+from envs.ad_auction import AuctionConfig, AuctionSimulator, play
 from envs.ad_auction.baselines import RandomBids
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from rllib_seq.training.evaluation import evaluate, references, rows, summarize
+from rllib_seq.training.evaluation import (
+    evaluate,
+    expected_profit,
+    references,
+    rows,
+    summarize,
+)
 
 WORLD = AuctionConfig(num_users=200)
 
@@ -70,3 +76,17 @@ def test_a_budget_grows_with_the_users_and_is_reported():
     table = rows(evaluate(references(preset), world, [1], 1))
     assert all(row["budget"] == pytest.approx(100 * preset.budget_per_user) for row in table)
     assert all(row["spend"] <= row["budget"] for row in table)
+
+
+@pytest.mark.parametrize("preset", ["journey", "display"])
+def test_expected_profit_is_what_is_earned_in_the_mean(preset):
+    """Whatever training pays, and whether or not its bids may overspend."""
+    world = AuctionConfig(preset, num_users=4000, reward="regret", reward_scale=9, overspend=True)
+    bidder = references(world.build_preset())[1]
+    seeds = [np.random.SeedSequence(seed) for seed in range(4)]
+    simulator = AuctionSimulator(world.judged())
+    shadow_price = simulator.preset.shadow_price
+    earned = [play(simulator, bidder, seed).profit(shadow_price) / 4000 for seed in seeds]
+    exact = expected_profit(bidder, world, seeds)
+    assert exact == pytest.approx(np.mean(earned), abs=3 * np.std(earned, ddof=1) / 2)
+    assert exact > 0
