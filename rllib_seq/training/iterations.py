@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from ray.rllib.utils.metrics import ALL_MODULES
 from envs.ad_auction.oracles import BayesBids
 from envs.ad_auction.presets import AuctionConfig
 from envs.ad_auction.simulator import AuctionSimulator, play
-from envs.ad_auction.values import full_information
+from envs.ad_auction.values import full_information, is_exact
 from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, heed_workers
 from rllib_seq.training.run_folder import Row
 
-__all__ = ["COLUMNS", "START", "Iterations", "bayes_profit"]
+__all__ = ["COLUMNS", "START", "Iterations"]
 
 START: Row = {"iteration": 0, "steps": 0, "seconds": 0.0}
 """Where a run stands before its first iteration."""
@@ -41,6 +42,7 @@ COLUMNS = (
 )
 """What a row of progress holds."""
 
+_BAYES_USERS = 8192
 _PAUSE_SECONDS = 0.05  # for the workers' sake, where an iteration brought nothing
 
 
@@ -58,8 +60,8 @@ class Iterations:
     """
 
     def __init__(self, algorithm: Algorithm, row: Row, world: AuctionConfig | None) -> None:
-        self._algorithm, self._world = algorithm, world
-        self._bayes = None if world is None else bayes_profit(world)
+        self._algorithm = algorithm
+        self._earnings = None if world is None else _Earnings(world)
         self._learned: dict[str, Any] = {}
         self._watch, self._told = WorkerWatch(algorithm), Faults()
         self.row, self.waited = row, 0.0
@@ -86,17 +88,37 @@ class Iterations:
             self.waited += time.monotonic() - began
             return None
         seconds = self.waited + time.monotonic() - began
-        self.row = _row(result, self._learned, self.row, steps, seconds, self._world, self._bayes)
+        self.row = _row(result, self._learned, self.row, steps, seconds, self._earnings)
         self.waited, self._learned = 0.0, {}
         return self.row
 
 
-def bayes_profit(world: AuctionConfig) -> float:
-    """Profit per user of the Bayes policy on campaigns that no training or evaluation plays."""
-    users = 8192
-    simulator = AuctionSimulator(world.with_users(users).judged())
-    ledger = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
-    return ledger.profit(simulator.preset.shadow_price) / users
+class _Earnings:
+    """Returns of episodes as profit per user, and that in % of what Bayes' bids earn.
+
+    Bayes plays a campaign that no training or evaluation plays.
+    """
+
+    def __init__(self, world: AuctionConfig) -> None:
+        self._per_user = world.num_users * world.reward_scale
+        preset, judged = world.build_preset(), world.with_users(_BAYES_USERS).judged()
+        seed = np.random.SeedSequence(0, spawn_key=(1,))
+        bayes = play(AuctionSimulator(judged), BayesBids(), seed).profit(preset.shadow_price)
+        self._bayes = bayes / _BAYES_USERS
+        self._no_regret = 0.0
+        """What a regret of 0 earns; 0 for rewards that are profit."""
+        if world.reward == "regret" and is_exact(preset):
+            self._no_regret = full_information(preset).value
+        elif world.reward == "regret":
+            simulator = AuctionSimulator(replace(judged, reward="regret", reward_scale=1.0))
+            play(simulator, BayesBids(), seed)
+            regret = simulator.take_campaign_rewards()[0] / _BAYES_USERS
+            self._no_regret = self._bayes - regret
+
+    def of(self, episode_return: float) -> tuple[float, float | None]:
+        """Profit per user in currency units, and in % of Bayes if that earns anything."""
+        profit = episode_return / self._per_user + self._no_regret
+        return profit, 100 * profit / self._bayes if self._bayes else None
 
 
 def _steps(result: dict[str, Any]) -> int | None:
@@ -123,16 +145,13 @@ def _row(
     before: Row,
     steps: int,
     seconds: float,
-    world: AuctionConfig | None,
-    bayes: float | None,
+    earnings: _Earnings | None,
 ) -> Row:
     """One row of progress from RLlib's result; None where there is nothing to say yet."""
     episode_return = _finite(result["env_runners"].get("episode_return_mean"))
-    per_user = None
-    if world is not None and episode_return is not None:
-        per_user = episode_return / world.num_users / world.reward_scale
-        if world.reward == "regret":
-            per_user += full_information(world.build_preset()).value
+    profit, share = None, None
+    if earnings is not None and episode_return is not None:
+        profit, share = earnings.of(episode_return)
 
     def stat(*names: str) -> float | None:
         """What algorithms and API stacks call by these names."""
@@ -144,8 +163,8 @@ def _row(
         "seconds": round(float(before["seconds"] or 0) + seconds, 3),
         "steps_per_second": round((steps - int(before["steps"] or 0)) / seconds, 1),
         "episode_return": episode_return,
-        "profit_per_user": per_user,
-        "pct_of_bayes": None if per_user is None or not bayes else 100 * per_user / bayes,
+        "profit_per_user": profit,
+        "pct_of_bayes": share,
         "entropy": stat("entropy"),
         "policy_loss": stat("policy_loss", "mean_pi_loss"),
         "value_loss": stat("vf_loss", "qf_loss"),

@@ -188,10 +188,9 @@ def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
 
 
 def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
-    config, settings = rainbow(), {**SEQUENCE, **contender.sequence}
+    config = rainbow()
     if preset == "display":
         config.environment(env_config=load_config(METHODS[preset]).env_config)
-        settings["prev_action"] = False
     if preset == "log":
         # One stream: a pause in the middle of an episode costs nothing, so fragments are short.
         plain = DQNConfig()
@@ -202,4 +201,4 @@ def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
         config.training(gamma=0.0, n_step=1)
     config.env_runners(env_runner_cls=telling_worker(config) if preset == "log" else ArrayEnvRunner)
     config.training(lr=[[0, LR[0]], [steps, LR[1]]])
-    return use_sequence_q_learning(config, EpsilonLadder(), **settings)
+    return use_sequence_q_learning(config, EpsilonLadder(), **{**SEQUENCE, **contender.sequence})

@@ -38,7 +38,7 @@ from rllib_seq.training.evaluation import evaluate, rows
 from rllib_seq.training.evaluation import references as simulated
 from rllib_seq.training.files import read_json, write_json
 
-STEPS = {"journey": 800_000, "display": 400_000, "log": 100_000}
+STEPS = {"journey": 800_000, "display": 150_000, "log": 100_000}
 SHORT_STEPS = 60_000
 FIRST_SEED = 1
 
