@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: train test lint format clean
 
 train: $(READY)
-	$(BIN)/rllib-seq train tune_configs.ppo --stop-time-s 300
+	$(BIN)/rllib-seq train tune_configs.ppo_long_memory --stop-time-s 300
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

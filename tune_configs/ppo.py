@@ -1,4 +1,4 @@
-"""PPO with the LSTM + Transformer model in the multi-user ad auction; what `make train` runs.
+"""PPO with the LSTM + Transformer model in the multi-user ad auction.
 
 Every user is an agent; all share one policy, whose recurrent state is the user's own window.
 """

@@ -1,4 +1,4 @@
-"""`tune_configs.ppo` with a memory of the whole journey: the causal encoder.
+"""`tune_configs.ppo` with a memory of the whole journey, the causal encoder: what `make train` runs.
 
 The window of `tune_configs.ppo` holds the last 12 of a user's 24 requests. Here attention reaches
 all 24, and every request is read once. docs/learning.md says what it earns, docs/encoders.md what
@@ -7,7 +7,7 @@ it costs.
 
 from tune_configs.ppo import config
 
-REQUESTS = 600_000
+REQUESTS = 1_000_000
 """Some five minutes. Longer runs: stretch the schedules, they do not go below their ends."""
 
 config = config.copy(copy_frozen=False)
@@ -17,6 +17,8 @@ settings = {
     # Attention sees the whole journey; in streams that go on, the LSTM remembers beyond.
     "window_length": 24,
 }
+# The same batch from more campaigns: a tick costs hardly more when more users act in it.
+config.env_runners(num_envs_per_env_runner=8, rollout_fragment_length=384)
 config.training(
     model={
         **config.model,

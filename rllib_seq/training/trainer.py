@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import pickle
 import signal
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from tensorboardX import SummaryWriter
@@ -35,6 +37,7 @@ __all__ = [
     "resumed_config",
     "save_algorithm",
     "seed_again",
+    "take_threads",
     "train",
 ]
 
@@ -95,11 +98,22 @@ def build_algorithm(config: AlgorithmConfig) -> Algorithm:
         UserError: a worker met data that only the user can mend.
     """
     forget_errors()
+    take_threads()
     algorithm = heed_workers(config.build_algo)
     with contextlib.suppress(OSError):  # not empty: somebody uses it
         # RLlib makes a folder for it in ~/ray_results.
         Path(algorithm.logdir).rmdir()
     return algorithm
+
+
+def take_threads() -> None:
+    """One thread for this process's learner, unless `OMP_NUM_THREADS` is set.
+
+    Ray gives its workers one each. torch would take a thread per core here, and matrices of this
+    size then take twice as long (docs/speed.md).
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def train(

@@ -4,7 +4,10 @@ import csv
 import math
 
 import pytest
+import torch
 
+from envs.ad_auction import AuctionConfig, AuctionSimulator, play
+from envs.ad_auction.oracles import BayesBids
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import STEPS_SAMPLED, worker
 from rllib_seq.training import iterations, trainer
@@ -105,3 +108,29 @@ def test_other_errors_stay_what_they_are(run):
 def test_numbers_that_are_none_are_empty(run):
     train(Scripted(sampled(10, math.nan)), run, Limits(steps=5), lambda row: None, print, None)
     assert rows(run)[0]["episode_return"] == ""
+
+
+def test_the_learner_takes_one_thread_unless_told_otherwise(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        trainer.take_threads()
+        assert torch.get_num_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        trainer.take_threads()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("preset", ["journey", "display"])
+@pytest.mark.parametrize(("reward", "luck"), [("expected", 25), ("regret", 8)])
+def test_progress_tells_what_is_earned_whatever_the_reward(run, preset, reward, luck):
+    """Bayes' own campaigns stand at about 100 % of Bayes."""
+    world = AuctionConfig(preset, num_users=8192, reward=reward, reward_scale=3.0)
+    simulator = AuctionSimulator(world)
+    play(simulator, BayesBids(), seed=5)
+    told = sampled(1, float(simulator.take_campaign_rewards()[0]))
+    assert not train(Scripted(told), run, Limits(steps=1), lambda row: None, print, world)
+    assert float(rows(run)[0]["pct_of_bayes"]) == pytest.approx(100, abs=luck)
