@@ -1,4 +1,4 @@
-"""`tune_configs.ppo` with a memory of the whole journey, the causal encoder: what `make train` runs.
+"""`tune_configs.ppo` with a memory of the whole journey: what `make train` runs.
 
 The window of `tune_configs.ppo` holds the last 12 of a user's 24 requests. Here attention reaches
 all 24, and every request is read once. docs/learning.md says what it earns, docs/encoders.md what

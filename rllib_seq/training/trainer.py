@@ -14,7 +14,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ def build_algorithm(config: AlgorithmConfig) -> Algorithm:
     forget_errors()
     take_threads()
     algorithm = heed_workers(config.build_algo)
+    fuse_optimizers(algorithm)
     with contextlib.suppress(OSError):  # not empty: somebody uses it
         # RLlib makes a folder for it in ~/ray_results.
         Path(algorithm.logdir).rmdir()
@@ -114,6 +115,30 @@ def take_threads() -> None:
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+
+
+def fuse_optimizers(algorithm: Algorithm) -> None:
+    """Lets Adam change all weights in one call of torch, of either API stack.
+
+    It takes the same steps; one by one, a hundred small tensors cost a tenth of learning.
+    """
+    if algorithm.config.enable_rl_module_and_learner:
+        algorithm.learner_group.foreach_learner(_fuse_learner)
+        return
+    for policy in algorithm.env_runner.policy_map.values():
+        _fuse(getattr(policy, "_optimizers", []))
+
+
+def _fuse_learner(learner: Any) -> None:
+    for module in learner.module.keys():
+        _fuse(optimizer for _, optimizer in learner.get_optimizers_for_module(module))
+
+
+def _fuse(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    for optimizer in optimizers:
+        if type(optimizer) is torch.optim.Adam:
+            for group in optimizer.param_groups:
+                group["fused"] = True
 
 
 def train(

@@ -2,15 +2,19 @@
 
 import csv
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import tree
 
 from envs.ad_auction import AuctionConfig, AuctionSimulator, play
 from envs.ad_auction.oracles import BayesBids
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import STEPS_SAMPLED, worker
 from rllib_seq.training import iterations, trainer
+from rllib_seq.training.experiment import Options, load_config, prepare
 from rllib_seq.training.run_folder import RunFolder
 from rllib_seq.training.trainer import Limits, train
 
@@ -134,3 +138,32 @@ def test_progress_tells_what_is_earned_whatever_the_reward(run, preset, reward, 
     told = sampled(1, float(simulator.take_campaign_rewards()[0]))
     assert not train(Scripted(told), run, Limits(steps=1), lambda row: None, print, world)
     assert float(rows(run)[0]["pct_of_bayes"]) == pytest.approx(100, abs=luck)
+
+
+@pytest.mark.parametrize("module", ["tiny", "tiny_new_stack"])
+def test_adam_is_fused_and_takes_the_same_steps(ray_session, module, monkeypatch):
+    """Of either API stack, from the same samples."""
+    path = str(Path(__file__).with_name(f"{module}.py"))
+    config = prepare(load_config(path), Options(seed=3, num_env_runners=0))
+    weights = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr(trainer, "fuse_optimizers", lambda algorithm: None)
+        algorithm = trainer.build_algorithm(config.copy(copy_frozen=False))
+        before = [np.array(part) for part in tree.flatten(algorithm.get_weights())]  # copies
+        algorithm.train()
+        assert [group["fused"] or False for group in _adam(algorithm).param_groups] == [fused]
+        after = tree.flatten(algorithm.get_weights())
+        weights.append([new - old for old, new in zip(before, after, strict=True)])
+        algorithm.stop()
+    assert max(abs(change).max() for change in weights[0]) > 1e-4
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def _adam(algorithm):
+    if algorithm.config.enable_rl_module_and_learner:
+        ((_, adam),) = algorithm.learner_group._learner.get_optimizers_for_module("bidder")
+    else:
+        (adam,) = algorithm.get_policy("bidder")._optimizers
+    return adam
