@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import bench_learning
+import bench_stale
 import learning_cells
 import learning_runs
 import learning_statistics
@@ -17,7 +18,7 @@ from learning_summary import show_summary, summarize, write_page
 from rich.console import Console
 
 from rllib_seq.errors import UserError
-from rllib_seq.nn import SequenceEncoder
+from rllib_seq.nn import SequenceEncoder, SequentialPolicyNetwork
 from rllib_seq.rollouts.faults import leave_error
 from rllib_seq.training.trainer import seed_again
 
@@ -195,3 +196,17 @@ def test_every_contender_has_a_config_that_training_accepts() -> None:
     assert sequences["no_lstm"] == {**sequences["window"], "lstm_layers": 0}
     assert configs["reward_sampled"].gamma == 1.0
     assert configs["window"].gamma == 0.0
+
+
+@pytest.mark.parametrize(("encoder", "stale"), [("causal", True), ("window", False)])
+def test_a_state_of_other_weights_is_stale_and_a_window_never_is(encoder: str, stale: bool) -> None:
+    torch.manual_seed(0)
+    settings = {"encoder": encoder, "window_length": 4, "d_model": 8, "num_heads": 2}
+    weights = [SequentialPolicyNetwork(5, 3, **settings).eval() for _ in range(2)]
+    for network in weights:  # heads begin near zero, where all bids are alike
+        torch.nn.init.normal_(network.head.weight)
+    says = bench_stale.causal_says if encoder == "causal" else bench_stale.window_says
+    inputs = torch.randn(6, bench_stale.REQUESTS, 5)
+    same, changed = bench_stale.compare(encoder, [(0, weights[0]), (9, weights[1])], says, inputs)
+    assert same["apart_after_the_cut"] < 1e-5 and changed["requests_since"] == 9
+    assert (changed["apart_after_the_cut"] > 1e-3) == stale
