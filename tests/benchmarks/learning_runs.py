@@ -162,11 +162,13 @@ def _trained(plan: Plan, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str, Bas
                     word = "trained" if future.result() else "left to another process"
                 yield futures[future], word, error
         except BaseException:
+            # First, or the pool puts new processes with the next cells in the place of these.
+            pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
 
 
 @contextmanager
