@@ -30,6 +30,7 @@ from rllib_seq.rollouts import (
     TellingRolloutWorker,
 )
 from rllib_seq.training.console import make_console
+from rllib_seq.training.trainer import build_algorithm
 
 ROUNDS = 5
 USERS, WINDOW, WIDTH = 256, 8, 64
@@ -83,7 +84,7 @@ def algorithm(
     workers: int = 0,
     batch: int = BATCH,
 ) -> Algorithm:
-    """PPO in the ad auction.
+    """PPO in the ad auction, our model as `rllib-seq train` builds it, a rival as RLlib does.
 
     Args:
         model: fields of our model, or None for a rival.
@@ -109,7 +110,7 @@ def algorithm(
         config.env_runners(env_runner_cls=ArrayEnvRunner if arrays else TellingMultiAgentEnvRunner)
         if model is not None:
             use_sequence_module(config, **model)
-            return config.build_algo()
+            return build_algorithm(config)
         settings = RIVALS[rival or ""]
         config.rl_module(
             model_config=DefaultModelConfig(
@@ -133,7 +134,7 @@ def algorithm(
         env_runner_cls=ArrayRolloutWorker if arrays else TellingRolloutWorker,
         rollout_fragment_length=-(-batch // campaigns),
     )
-    return config.build_algo()
+    return config.build_algo() if model is None else build_algorithm(config)
 
 
 def sampled(sample: Any) -> int:
