@@ -231,10 +231,10 @@ class AuctionConfig:
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
     with less variance. "regret": what a bid earns less than that of the full-information policy
     would at the same request, see `values.Regret`. These two know the hidden stage: for training
-    only. "attributed": "sampled", redistributed by `credits`: every
-    impression is paid the credit of its channel in advance, and the journey's end is paid what the
-    conversion brings (if any) less what was advanced. Every journey's total stays the same, and so
-    does the best policy (potential-based shaping; Ng, Harada and Russell 1999). For training."""
+    only. "attributed": "sampled", redistributed by `credits`: every impression is paid the credit
+    of its channel in advance, and the journey's end is paid what the conversion brings (if any)
+    less what was advanced. Every journey's total stays the same, and so does the best policy
+    (potential-based shaping; Ng, Harada and Russell 1999). For training."""
     budget: float | None = None
     """Hard limit on a campaign's spend in currency units; None: as the preset says."""
     shadow_price: float | None = None

@@ -97,7 +97,7 @@ def train(
     your own `rllib-seq train --preset log --log auctions.parquet --budget-ratio 1/32`
     """
     from rllib_seq.training.console import make_console
-    from rllib_seq.training.experiment import Options
+    from rllib_seq.training.experiment import Options, default_module
     from rllib_seq.training.from_patterns import with_patterns
     from rllib_seq.training.run import resume_training, run_training
     from rllib_seq.training.trainer import Limits
@@ -125,12 +125,7 @@ def train(
             math.inf if stop_time_s is None else stop_time_s,
             math.inf if stop_steps is None else stop_steps,
         )
-    default = {
-        "log": "tune_configs.ppo_log",
-        "display": "tune_configs.ppo_display",
-    }.get(preset or "", "tune_configs.ppo")
-    if offline:
-        default = "tune_configs.dqn"
+    default = "tune_configs.dqn" if offline else default_module(preset)
     if resume is None:
         result = run_training(
             config if config is not None else default,

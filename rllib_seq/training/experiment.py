@@ -37,6 +37,7 @@ __all__ = [
     "Options",
     "change_model",
     "config_in",
+    "default_module",
     "load_config",
     "load_module",
     "prepare",
@@ -79,6 +80,12 @@ class Options:
     credits: tuple[float, ...] | None = None
     """Of the channels of the same log, see `AuctionConfig.credits`; taken by the reward that needs
     them."""
+
+
+def default_module(preset: str | None) -> str:
+    """The config that trains in a preset if none is named; None is as good as `journey`."""
+    special = {"display": "tune_configs.ppo_display", "log": "tune_configs.ppo_log"}
+    return special.get(preset or "", "tune_configs.ppo")
 
 
 def load_config(module: str) -> AlgorithmConfig:

@@ -101,19 +101,19 @@ class _Earnings:
 
     def __init__(self, world: AuctionConfig) -> None:
         self._per_user = world.num_users * world.reward_scale
-        preset, judged = world.build_preset(), world.with_users(_BAYES_USERS).judged()
-        seed = np.random.SeedSequence(0, spawn_key=(1,))
-        bayes = play(AuctionSimulator(judged), BayesBids(), seed).profit(preset.shadow_price)
-        self._bayes = bayes / _BAYES_USERS
         self._no_regret = 0.0
         """What a regret of 0 earns; 0 for rewards that are profit."""
-        if world.reward == "regret" and is_exact(preset):
-            self._no_regret = full_information(preset).value
+        preset, judged = world.build_preset(), world.with_users(_BAYES_USERS).judged()
+        about = world.reward == "regret" and not is_exact(preset)
+        if about:  # Bayes' regret is needed, too
+            judged = replace(judged, reward="regret", reward_scale=1.0)
+        simulator = AuctionSimulator(judged)
+        bayes = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
+        self._bayes = bayes.profit(preset.shadow_price) / _BAYES_USERS
+        if about:
+            self._no_regret = self._bayes - simulator.take_campaign_rewards()[0] / _BAYES_USERS
         elif world.reward == "regret":
-            simulator = AuctionSimulator(replace(judged, reward="regret", reward_scale=1.0))
-            play(simulator, BayesBids(), seed)
-            regret = simulator.take_campaign_rewards()[0] / _BAYES_USERS
-            self._no_regret = self._bayes - regret
+            self._no_regret = full_information(preset).value
 
     def of(self, episode_return: float) -> tuple[float, float | None]:
         """Profit per user in currency units, and in % of Bayes if that earns anything."""

@@ -37,7 +37,6 @@ __all__ = [
     "resumed_config",
     "save_algorithm",
     "seed_again",
-    "take_threads",
     "train",
 ]
 
@@ -98,16 +97,16 @@ def build_algorithm(config: AlgorithmConfig) -> Algorithm:
         UserError: a worker met data that only the user can mend.
     """
     forget_errors()
-    take_threads()
+    _take_threads()
     algorithm = heed_workers(config.build_algo)
-    fuse_optimizers(algorithm)
+    _fuse_optimizers(algorithm)
     with contextlib.suppress(OSError):  # not empty: somebody uses it
         # RLlib makes a folder for it in ~/ray_results.
         Path(algorithm.logdir).rmdir()
     return algorithm
 
 
-def take_threads() -> None:
+def _take_threads() -> None:
     """One thread for this process's learner, unless `OMP_NUM_THREADS` is set.
 
     Ray gives its workers one each. torch would take a thread per core here, and matrices of this
@@ -117,7 +116,7 @@ def take_threads() -> None:
         torch.set_num_threads(1)
 
 
-def fuse_optimizers(algorithm: Algorithm) -> None:
+def _fuse_optimizers(algorithm: Algorithm) -> None:
     """Lets Adam change all weights in one call of torch, of either API stack.
 
     It takes the same steps; one by one, a hundred small tensors cost a tenth of learning.

@@ -29,15 +29,10 @@ from rllib_seq.errors import UserError
 from rllib_seq.nn.encoder import Attention
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
 from rllib_seq.rollouts import ArrayEnvRunner, TellingRolloutWorker, telling_worker
-from rllib_seq.training.experiment import Options, load_config, prepare
+from rllib_seq.training.experiment import Options, default_module, load_config, prepare
 from tune_configs.dqn import SEQUENCE, rainbow
 
 PRESETS = ("journey", "display", "log")
-METHODS = {
-    "journey": "tune_configs.ppo",
-    "display": "tune_configs.ppo_display",
-    "log": "tune_configs.ppo_log",
-}
 LR = (1e-3, 2e-5)
 ENTROPY = {"journey": (0.6, 0.1), "display": (0.1, 0.01), "log": (0.003, 0.0)}
 """At the first step, and at the last."""
@@ -168,7 +163,7 @@ def config_of(
 
 
 def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
-    config = load_config(METHODS[preset])
+    config = load_config(default_module(preset))
     first, last = ENTROPY[preset]
     config.training(
         lr_schedule=[[0, LR[0]], [steps, LR[1]]],
@@ -190,7 +185,7 @@ def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
 def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
     config = rainbow()
     if preset == "display":
-        config.environment(env_config=load_config(METHODS[preset]).env_config)
+        config.environment(env_config=load_config(default_module(preset)).env_config)
     if preset == "log":
         # One stream: a pause in the middle of an episode costs nothing, so fragments are short.
         plain = DQNConfig()

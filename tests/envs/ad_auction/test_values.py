@@ -69,7 +69,8 @@ def test_regret_is_profit_against_full_information_without_its_luck(preset, poli
         best = full_information(world).value
         luck = totals["expected"] - totals["regret"]
         assert luck.mean() == pytest.approx(best, abs=4 * luck.std() / np.sqrt(USERS))
-    assert totals["regret"].std() < 0.65 * totals["expected"].std()
+    most = 0.65 if preset == "uniform" else 0.6
+    assert totals["regret"].std() < most * totals["expected"].std()
 
 
 def test_where_effects_wear_out_regrets_still_rank_policies_as_profit_does():
@@ -88,7 +89,7 @@ def test_where_effects_wear_out_regrets_still_rank_policies_as_profit_does():
 
 
 def test_whether_a_user_comes_back_is_no_luck_of_a_bid():
-    """What a bid of one half gives away against the best differs little with who comes back."""
+    """What a bid gives away against the best differs little with who comes back."""
     regret, rng = Regret(PRESETS["display"]), np.random.default_rng(0)
     segment, request, stage, channel = (rng.integers(n, size=999) for n in (2, 20, 4, 3))
     at = (np.full(999, 0.05), segment, request, stage, channel)

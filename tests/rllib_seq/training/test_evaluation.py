@@ -4,6 +4,8 @@ import pytest
 from envs.ad_auction import AuctionConfig, AuctionSimulator, play
 from envs.ad_auction.baselines import RandomBids
 from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from envs.ad_auction.oracles import BayesBids, FullInformationBids
+from envs.ad_auction.values import full_information
 from rllib_seq.training.evaluation import (
     evaluate,
     expected_profit,
@@ -90,3 +92,15 @@ def test_expected_profit_is_what_is_earned_in_the_mean(preset):
     exact = expected_profit(bidder, world, seeds)
     assert exact == pytest.approx(np.mean(earned), abs=3 * np.std(earned, ddof=1) / 2)
     assert exact > 0
+
+
+def test_expected_profit_ranks_as_money_does_without_its_luck():
+    """Full information gives nothing away; what Bayes does is his distance from it."""
+    world, seeds = AuctionConfig(num_users=1024), [np.random.SeedSequence(7)]
+    best = full_information(world.build_preset()).value
+    full, bayes = (
+        expected_profit(bidder, world, seeds) - best
+        for bidder in (FullInformationBids(), BayesBids())
+    )
+    assert full == pytest.approx(0, abs=1e-4)
+    assert bayes == pytest.approx(0.119 - 0.176, abs=0.006)

@@ -119,10 +119,10 @@ def test_the_learner_takes_one_thread_unless_told_otherwise(monkeypatch):
     try:
         torch.set_num_threads(2)
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        trainer.take_threads()
+        trainer._take_threads()
         assert torch.get_num_threads() == 2
         monkeypatch.delenv("OMP_NUM_THREADS")
-        trainer.take_threads()
+        trainer._take_threads()
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -148,7 +148,7 @@ def test_adam_is_fused_and_takes_the_same_steps(ray_session, module, monkeypatch
     weights = []
     for fused in (True, False):
         if not fused:
-            monkeypatch.setattr(trainer, "fuse_optimizers", lambda algorithm: None)
+            monkeypatch.setattr(trainer, "_fuse_optimizers", lambda algorithm: None)
         algorithm = trainer.build_algorithm(config.copy(copy_frozen=False))
         before = [np.array(part) for part in tree.flatten(algorithm.get_weights())]  # copies
         algorithm.train()

@@ -1,4 +1,4 @@
-"""The config of `make train`, small enough for a test."""
+"""`tune_configs.ppo`, small enough for a test."""
 
 from tune_configs.ppo import config
 
