@@ -138,8 +138,9 @@ class BandedAttention(nn.Module):
 # Measured on a CPU: smaller blocks, and any in shorter sequences, save less in keys than they cost.
 _LEAST_BLOCK = 16
 _SHORT = 48
-# Sequences of similar length that are read together: fewer would not fill the processor.
-_GROUP = 48
+# Slots of sequences of similar length that are read together: fewer do not fill the processor, with
+# more there is more padding, and what a layer makes of them leaves its cache.
+_GROUP = 2048
 # Leaving padding out, in all but attention, costs more than it saves if more steps are real.
 _DENSE = 0.8
 
@@ -307,12 +308,13 @@ class CausalEncoder(nn.Module):
         """
         self._check(state, inputs, seq_lens)
         steps = inputs.shape[1]
-        if seq_lens is None or len(inputs) <= _GROUP:
+        rows_at_once = max(1, _GROUP // steps)
+        if seq_lens is None or len(inputs) <= rows_at_once:
             look = _Look(state, seq_lens, inputs.shape)
             return self._read(state, inputs, look, carry=False)[0]
         order = seq_lens.argsort(descending=True)
         parts = []
-        for rows in order.split(_GROUP):
+        for rows in order.split(rows_at_once):
             lens = seq_lens[rows]
             longest = max(1, int(lens[0]))
             begun = CausalState(*(part[rows] for part in state))
