@@ -1,19 +1,10 @@
 """The second encoder: it reads a stream once, step after step, and carries what it knows.
 
-- `CausalEncoder`: one-directional LSTM, banded causal attention, heads: steps -> outputs
+- `CausalEncoder`: one-directional LSTM, banded attention, heads: steps -> outputs
 - `CausalState`: what it carries; all that a stream needs to go on
-- `age_bias`: how attention knows how long ago a step was
 
 A window is encoded anew at every step, L times the work. Here a step is encoded once: its token
-depends on the LSTM's state and on the last L tokens of the layer below, never on the future. With
-L = 3, and a cache of the two tokens before the sequence:
-
-    keys         cached    sequence            age that a query sees
-                 k  k      k  k  k  k
-    query 0      x  x      x  .  .  .          2 1 0
-    query 1      .  x      x  x  .  .            2 1 0
-    query 2      .  .      x  x  x  .              2 1 0
-    query 3      .  .      .  x  x  x                2 1 0
+depends on the LSTM's state and on the last L tokens of the layer below, never on the future.
 
 A step is a sequence of one (T = 1): there is no second code path, and a sequence may be cut into
 fragments anywhere. In depth the bands add up, and the LSTM remembers beyond all of them.
@@ -21,7 +12,6 @@ fragments anywhere. In depth the bands add up, and the LSTM remembers beyond all
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -30,6 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rllib_seq.config import SequenceConfig
+from rllib_seq.nn.banded_attention import BandedAttention
 from rllib_seq.nn.layers import check_size, check_windows, initialise, temporal_layers
 from rllib_seq.nn.windows import next_state
 
@@ -51,93 +42,6 @@ class CausalState(NamedTuple):
     """Filled slots of the cache, integers in 0..L-1, `[B]`."""
 
 
-def age_bias(bias: Tensor, before: int, steps: int) -> Tensor:
-    """Return what is added to the scores of `steps` queries in a row.
-
-    The keys are `before` tokens before the first query and the queries' own, so that key j has, for
-    query i, the age `i + before - j`. Outside 0..L-1 it is not seen.
-
-    Args:
-        bias: by age, `[heads, L]`.
-        before: P, any number of at least 0.
-        steps: T, at least 1.
-
-    Returns:
-        `[heads, T, P+T]`, minus infinity where a key is not seen.
-    """
-    length = bias.shape[1]
-    # Every row is the one above it, moved on by one: cut them all out of one long row, in which the
-    # oldest age that the last query can meet, P + T - 1, comes first.
-    line = bias.flip(1)[:, max(0, length - before - steps) :]
-    line = functional.pad(line, (max(0, before + steps - length), steps - 1), value=-math.inf)
-    return line.unfold(1, before + steps, 1).flip(1)
-
-
-class BandedAttention(nn.Module):
-    """Multi-head attention of every step to the last L tokens, itself included.
-
-    Position is age alone: a score is `query . key / sqrt(size) + bias[head, age]`. The biases are
-    learned and start as those of ALiBi (Press et al. 2022), each head with a reach of its own, so
-    that a token's code is the same wherever in the stream it stands.
-    """
-
-    def __init__(self, width: int, heads: int, window_length: int) -> None:
-        """Build projections for `heads` heads of `width // heads`, and biases for L ages."""
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, width)
-        reach = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)  # (heads)
-        self.bias = nn.Parameter(-reach[:, None] * torch.arange(window_length))  # (heads, L)
-
-    def forward(self, queries: Tensor, key_values: Tensor, empty: Tensor | None) -> Tensor:
-        """Let steps look back.
-
-        Long sequences are taken in blocks of C >= L queries, each with its own block of keys and
-        the one before it, so that the work grows with T * L and not with T * T.
-
-        Args:
-            queries: `[B, T, d_model]`, projected.
-            key_values: of P < L slots before the sequence and of the sequence,
-                `[B, P+T, 2 * d_model]`.
-            empty: bool `[B, P]`, True where nothing stands; None: all slots are filled.
-
-        Returns:
-            `[B, T, d_model]`, to be projected by `output`.
-        """
-        batch, steps, width = queries.shape
-        before = key_values.shape[1] - steps
-        block = max(self.bias.shape[1], _LEAST_BLOCK)
-        blocks = -(-steps // block)
-        if steps <= max(block, _SHORT):
-            blocks, block, reach = 1, steps, key_values
-        else:
-            extra = blocks * block - steps
-            queries = functional.pad(queries, (0, 0, 0, extra))
-            key_values = functional.pad(key_values, (0, 0, block - before, extra))
-            pieces = key_values.view(batch, blocks + 1, block, -1)
-            reach = torch.cat([pieces[:, :-1], pieces[:, 1:]], dim=2)
-            nothing = (
-                empty if empty is not None else queries.new_zeros(batch, before, dtype=torch.bool)
-            )
-            empty = functional.pad(nothing, (block - before, 0), value=True)
-            before = block
-        query = queries.view(batch, blocks, block, self.heads, -1).transpose(2, 3)
-        reach = reach.view(batch, blocks, before + block, 2 * self.heads, -1).transpose(2, 3)
-        key, value = reach.chunk(2, dim=2)  # (B, blocks, heads, P+C, size)
-        score = (query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)
-        score = score + age_bias(self.bias, before, block)  # (B, blocks, heads, C, P+C)
-        if empty is not None:  # which slots are, if any, stand before the first block
-            empty = functional.pad(empty, (0, block))[:, None, None]
-            score[:, 0].masked_fill_(empty, -math.inf)
-        mixed = torch.softmax(score, dim=-1) @ value
-        return mixed.transpose(2, 3).reshape(batch, blocks * block, width)[:, :steps]
-
-
-# Measured on a CPU: smaller blocks, and any in shorter sequences, save less in keys than they cost.
-_LEAST_BLOCK = 16
-_SHORT = 48
 # Slots of sequences of similar length that are read together: fewer do not fill the processor, with
 # more there is more padding, and what a layer makes of them leaves its cache.
 _GROUP = 2048
