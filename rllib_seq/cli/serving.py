@@ -86,6 +86,8 @@ def serve(
 
     if engine not in ("local", "ray"):
         raise UserError(f"--engine is {engine!r}; choose one of: local, ray")
+    if not what.exists():
+        raise UserError(f"{str(what)!r} does not exist; give an export, a run or a checkpoint")
     with tempfile.TemporaryDirectory(prefix="rllib-seq-export-") as aside:
         folder = what
         if not (what / SPEC).is_file():

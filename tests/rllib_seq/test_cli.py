@@ -47,6 +47,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--json", "no/where.json"], ["--json", "existing folder"]),
         (["train", ""], ["'' is not a module name"]),
         ([], ["Missing command", "--help"]),
+        (["serve", "nowhere"], ["'nowhere'", "an export, a run or a checkpoint"]),
         (["report", "nowhere"], ["'nowhere'", "run folder"]),
         (["train", "--preset", "log"], ["'log'", "give --log FILE"]),
         (["train", "--preset", "log", "--log", "nowhere"], ["nowhere'", "CSV or Parquet"]),
