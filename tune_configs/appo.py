@@ -10,19 +10,21 @@ from tune_configs.ppo import in_the_auction
 
 config = (
     in_the_auction(APPOConfig())
-    # Shorter than PPO's: what was sampled by old weights counts for less.
-    .env_runners(rollout_fragment_length=384)
+    # Shorter than PPO's: what was sampled by old weights counts for less. Every fragment, of 384
+    # requests in four campaigns, is a batch; RLlib counts ticks of the auction here, not requests.
+    .env_runners(rollout_fragment_length=96)
     .resources(num_gpus=0)  # RLlib's default asks for one
     .training(
-        train_batch_size=1536,
-        num_epochs=1,
-        lr=5e-4,
+        train_batch_size=16,
+        num_epochs=2,
+        minibatch_buffer_size=4,
+        lr=1e-3,
+        lr_schedule=[[0, 1e-3], [600_000, 1e-4], [2_000_000, 2e-5]],
         clip_param=0.2,
         use_kl_loss=False,
-        # As bold as PPO's: APPO does not scale advantages, and those of regrets are about .005.
-        entropy_coeff=3e-3,
-        entropy_coeff_schedule=[[0, 3e-3], [600_000, 5e-4], [2_000_000, 2.5e-4]],
-        vf_loss_coeff=5.0,
+        entropy_coeff=0.6,
+        entropy_coeff_schedule=[[0, 0.6], [600_000, 0.1], [2_000_000, 0.05]],
+        vf_loss_coeff=0.2,
         grad_clip=0.5,
     )
     .reporting(min_time_s_per_iteration=2)

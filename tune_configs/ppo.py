@@ -25,7 +25,14 @@ def in_the_auction(config: Config) -> Config:
             "multi_user_ad_auction",
             # What a bid gives away against full information: the same aim as profit, without its
             # luck.
-            env_config={"preset": "journey", "num_users": 128, "reward": "regret"},
+            env_config={
+                "preset": "journey",
+                "num_users": 128,
+                "reward": "regret",
+                # Regrets per request are about .003: values of that size would drown in the steps
+                # of the optimizer, and a critic that is noise makes advantages worse than none.
+                "reward_scale": 300.0,
+            },
         )
         .multi_agent(
             policies={"bidder"},
@@ -68,9 +75,6 @@ def in_the_auction(config: Config) -> Config:
 
 config = (
     in_the_auction(PPOConfig())
-    # Regrets per request are about .003: values of that size would drown in the steps of the
-    # optimizer, and a critic that is noise makes advantages worse than none.
-    .environment(env_config={"reward_scale": 300.0})
     # Requests per campaign and batch; where that cuts a journey, its value stands for the rest.
     .env_runners(rollout_fragment_length=768)
     .training(
