@@ -1,7 +1,7 @@
 """APPO with the LSTM + Transformer model in the multi-user ad auction.
 
 The same world, model and rollouts as `tune_configs.ppo`, but workers do not wait for the learner
-nor the learner for them: for many workers, of which some are slow. On two cores PPO learns more.
+nor the learner for them: for many workers, of which some are slow.
 """
 
 from ray.rllib.algorithms.appo import APPOConfig
@@ -18,13 +18,8 @@ config = (
         train_batch_size=16,
         num_epochs=2,
         minibatch_buffer_size=4,
-        lr=1e-3,
-        lr_schedule=[[0, 1e-3], [600_000, 1e-4], [2_000_000, 2e-5]],
         clip_param=0.2,
         use_kl_loss=False,
-        entropy_coeff=0.6,
-        entropy_coeff_schedule=[[0, 0.6], [600_000, 0.1], [2_000_000, 0.05]],
-        vf_loss_coeff=0.2,
         grad_clip=0.5,
     )
     .reporting(min_time_s_per_iteration=2)

@@ -15,7 +15,7 @@ Config = TypeVar("Config", bound=AlgorithmConfig)
 
 
 def in_the_auction(config: Config) -> Config:
-    """World, model and rollouts: what the algorithms of the old API stack share."""
+    """World, model, rollouts and boldness: what the algorithms of the old API stack share."""
     return (
         config
         # TorchModelV2 lives on the old API stack.
@@ -67,6 +67,14 @@ def in_the_auction(config: Config) -> Config:
             # A regret prices all that comes after the request, at its best: what later bids give
             # away is their own fault, and would be noise here. With `--reward`, others get 1.
             gamma=0.0,
+            # By bid requests seen: bold for the first minutes, careful in long runs.
+            lr=1e-3,
+            lr_schedule=[[0, 1e-3], [600_000, 1e-4], [2_000_000, 2e-5]],
+            # High: without it the policy settles, within minutes, on bids that ignore the past.
+            # Evaluation takes the likeliest bid, so what exploring costs is paid in training alone.
+            entropy_coeff=0.6,
+            entropy_coeff_schedule=[[0, 0.6], [600_000, 0.1], [2_000_000, 0.05]],
+            vf_loss_coeff=0.2,
         )
         # Eight iterations of PPO; the default of 100 campaigns would report the distant past.
         .reporting(metrics_num_episodes_for_smoothing=16)
@@ -81,17 +89,9 @@ config = (
         train_batch_size=6144,
         minibatch_size=512,
         num_epochs=2,
-        # By bid requests seen: bold for the first minutes, careful in long runs.
-        lr=1e-3,
-        lr_schedule=[[0, 1e-3], [600_000, 1e-4], [2_000_000, 2e-5]],
         lambda_=0.5,  # where gamma is not 0
         clip_param=0.2,
         use_kl_loss=False,
-        # High: without it the policy settles, within minutes, on bids that ignore the past.
-        # Evaluation takes the likeliest bid, so what exploring costs is paid in training alone.
-        entropy_coeff=0.6,
-        entropy_coeff_schedule=[[0, 0.6], [600_000, 0.1], [2_000_000, 0.05]],
-        vf_loss_coeff=0.2,
         vf_clip_param=float("inf"),
         grad_clip=0.5,
     )
