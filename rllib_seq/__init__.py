@@ -26,9 +26,9 @@ def register() -> None:
     from ray.rllib.models import ModelCatalog
     from ray.tune.registry import register_env
 
-    import envs.ad_auction  # noqa: F401, names its environments to Gymnasium
-    from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-    from envs.ad_auction.self_play_env import SharedMarketEnv
+    import rllib_seq.envs.ad_auction  # noqa: F401, names its environments to Gymnasium
+    from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+    from rllib_seq.envs.ad_auction.self_play_env import SharedMarketEnv
     from rllib_seq.models import LSTMTransformerModel
 
     ModelCatalog.register_custom_model("lstm_transformer", LSTMTransformerModel)
@@ -39,7 +39,7 @@ def register() -> None:
 
 def _auction_log(config: Any) -> Any:
     """Loads what reads logs only where a log is replayed."""
-    from rllib_seq.training.auction_logs import replay_env
+    from rllib_seq.training.config.auction_logs import replay_env
 
     return replay_env(config)
 

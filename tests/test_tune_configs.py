@@ -9,13 +9,14 @@ import pytest
 from ray import tune
 from ray.rllib.utils.metrics import NUM_AGENT_STEPS_TRAINED
 
-import tune_configs
-from rllib_seq.training.experiment import Options, load_config, prepare
-from rllib_seq.training.iterations import START, Iterations
-from rllib_seq.training.search_space import default_point
-from rllib_seq.training.sweep import SweepOptions, load_sweep
-from rllib_seq.training.trainer import build_algorithm
-from rllib_seq.training.trial import TrialSetup, trial_resources
+from rllib_seq import tune_configs
+from rllib_seq.training.config.experiment import Options, prepare
+from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.run.iterations import START, Iterations
+from rllib_seq.training.run.trainer import build_algorithm
+from rllib_seq.training.sweeps.search_space import default_point
+from rllib_seq.training.sweeps.sweep import SweepOptions, load_sweep
+from rllib_seq.training.sweeps.trial import TrialSetup, trial_resources
 
 MODULES = [f"tune_configs.{m.name}" for m in pkgutil.iter_modules(tune_configs.__path__)]
 # The preset log needs a file, see training/test_auction_logs.py.
@@ -25,7 +26,7 @@ SWEEPS = ["tune_configs.ppo_asha", "tune_configs.ppo_pbt", "tune_configs.ppo_opt
 
 @pytest.mark.parametrize("module", READY)
 def test_it_is_documented_and_valid(module):
-    assert importlib.import_module(module).__doc__
+    assert importlib.import_module(f"rllib_seq.{module}").__doc__
     prepare(load_config(module), Options(seed=1)).validate()
 
 

@@ -6,7 +6,7 @@ nor the learner for them: for many workers, of which some are slow.
 
 from ray.rllib.algorithms.appo import APPOConfig
 
-from tune_configs.ppo import in_the_auction
+from rllib_seq.tune_configs.ppo import in_the_auction
 
 config = (
     in_the_auction(APPOConfig())

@@ -6,7 +6,7 @@ of PPO's clipped one: the cheapest update, for the most workers.
 
 from ray.rllib.algorithms.impala import IMPALAConfig
 
-from tune_configs.ppo import in_the_auction
+from rllib_seq.tune_configs.ppo import in_the_auction
 
 config = (
     in_the_auction(IMPALAConfig())

@@ -9,7 +9,7 @@ that as many trials run side by side as there are cores; the same module runs on
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-import tune_configs.ppo as ppo
+import rllib_seq.tune_configs.ppo as ppo
 
 STEPS = 73_728  # 12 batches of `tune_configs.ppo`
 

@@ -3,7 +3,7 @@
 What they cost and bring is measured in docs/auxiliary-heads.md.
 """
 
-from tune_configs.ppo import config
+from rllib_seq.tune_configs.ppo import config
 
 config = config.copy(copy_frozen=False)
 settings = {

@@ -4,7 +4,7 @@ Policies are judged within the budget. While they explore it stops nothing (`ove
 random would spend it in the first fifth of a flight, and the rest would teach nothing.
 """
 
-from tune_configs.ppo import config
+from rllib_seq.tune_configs.ppo import config
 
 REQUESTS = 300_000
 """Some minutes. Longer runs: stretch the schedules, they do not go below their ends."""

@@ -5,7 +5,7 @@ all 24, and every request is read once. docs/learning.md says what it earns, doc
 it costs.
 """
 
-from tune_configs.ppo import config
+from rllib_seq.tune_configs.ppo import config
 
 REQUESTS = 1_200_000
 """Some five minutes. Longer runs: stretch the schedules, they do not go below their ends."""

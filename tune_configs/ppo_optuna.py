@@ -11,8 +11,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-import tune_configs.ppo_pbt as population
-from rllib_seq.training.search_space import default_point
+import rllib_seq.tune_configs.ppo_pbt as population
+from rllib_seq.training.sweeps.search_space import default_point
 
 STEPS = 73_728
 

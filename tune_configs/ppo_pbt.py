@@ -10,7 +10,7 @@ is `config` as it stands, and is left alone.
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
 
-import tune_configs.ppo as ppo
+import rllib_seq.tune_configs.ppo as ppo
 
 config = ppo.config.copy(copy_frozen=False)
 config.env_runners(num_env_runners=0)  # a trial is one process

@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.ad_auction.infos import campaign_infos
-from envs.ad_auction.presets import AuctionConfig
-from envs.ad_auction.render import RENDER_FPS, Window, draw
-from envs.ad_auction.simulator import AuctionSimulator
+from rllib_seq.envs.ad_auction.rendering.render import RENDER_FPS, Window, draw
+from rllib_seq.envs.ad_auction.simulator.infos import campaign_infos
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
 __all__ = ["AdAuctionEnv", "campaign_seed"]
 
@@ -31,7 +31,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
         **config: keys of `AuctionConfig`.
 
     Example:
-        >>> import gymnasium as gym, envs.ad_auction
+        >>> import gymnasium as gym, rllib_seq.envs.ad_auction
         >>> env = gym.make("AdAuction-v0", num_users=4)
         >>> observation, info = env.reset(seed=1)
         >>> observation.shape, int(env.action_space.n)

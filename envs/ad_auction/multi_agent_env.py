@@ -9,10 +9,10 @@ import numpy as np
 from gymnasium.utils import seeding
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-from envs.ad_auction.gym_env import campaign_seed
-from envs.ad_auction.infos import journey_infos
-from envs.ad_auction.presets import AuctionConfig
-from envs.ad_auction.simulator import AuctionSimulator
+from rllib_seq.envs.ad_auction.gym_env import campaign_seed
+from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
 __all__ = ["MultiUserAdAuctionEnv"]
 

@@ -19,8 +19,8 @@ import numpy as np
 from gymnasium.utils import seeding
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-from envs.ad_auction.checks import check_above_zero, check_choice, check_keys, check_whole
-from envs.ad_auction.market import AUCTIONS, minimum_to_win, sell
+from rllib_seq.envs.ad_auction.checks import check_above_zero, check_choice, check_keys, check_whole
+from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS, minimum_to_win, sell
 
 __all__ = ["FIELDS", "SelfPlayConfig", "SharedMarketEnv"]
 

@@ -11,10 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from envs.ad_auction.gym_env import AdAuctionEnv, campaign_seed
-from envs.ad_auction.infos import campaign_infos
-from envs.ad_auction.presets import AuctionConfig
-from envs.ad_auction.simulator import AuctionSimulator
+from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv, campaign_seed
+from rllib_seq.envs.ad_auction.simulator.infos import campaign_infos
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
 __all__ = ["AdAuctionVectorEnv"]
 
@@ -35,7 +35,7 @@ class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         **config: keys of `AuctionConfig`.
 
     Example:
-        >>> import gymnasium as gym, envs.ad_auction
+        >>> import gymnasium as gym, rllib_seq.envs.ad_auction
         >>> envs = gym.make_vec("AdAuction-v0", num_envs=3, num_users=4)
         >>> observations, _ = envs.reset(seed=1)
         >>> observations.shape

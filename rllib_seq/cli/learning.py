@@ -96,11 +96,12 @@ def train(
     Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`, or on a log of
     your own `rllib-seq train --preset log --log auctions.parquet --budget-ratio 1/32`
     """
-    from rllib_seq.training.console import make_console
-    from rllib_seq.training.experiment import Options, default_module
-    from rllib_seq.training.from_patterns import with_patterns
-    from rllib_seq.training.run import resume_training, run_training
-    from rllib_seq.training.trainer import Limits
+    from rllib_seq.training.config.experiment import Options
+    from rllib_seq.training.config.from_patterns import with_patterns
+    from rllib_seq.training.config.modules import default_module
+    from rllib_seq.training.run.console import make_console
+    from rllib_seq.training.run.trainer import Limits
+    from rllib_seq.training.train import resume_training, run_training
 
     options = Options(
         preset,
@@ -183,9 +184,9 @@ def tune(
 
     Example: `rllib-seq tune tune_configs.ppo_asha --num-samples 8 --storage sweeps`
     """
-    from rllib_seq.training.console import make_console
-    from rllib_seq.training.experiment import Options
-    from rllib_seq.training.sweep import SweepOptions, resume_sweep, run_sweep
+    from rllib_seq.training.config.experiment import Options
+    from rllib_seq.training.run.console import make_console
+    from rllib_seq.training.sweeps.sweep import SweepOptions, resume_sweep, run_sweep
 
     options = SweepOptions(
         num_samples=num_samples,
@@ -215,11 +216,11 @@ def evaluate(
 
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
-    from rllib_seq.training.comparison import Protocol, evaluate_checkpoint
-    from rllib_seq.training.console import make_console
-    from rllib_seq.training.files import write_json
-    from rllib_seq.training.run_folder import evaluation_path, find_checkpoint
-    from rllib_seq.training.storage import local_copy, send_back
+    from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
+    from rllib_seq.training.run.console import make_console
+    from rllib_seq.training.storage.files import write_json
+    from rllib_seq.training.storage.locations import local_copy, send_back
+    from rllib_seq.training.storage.run_folder import evaluation_path, find_checkpoint
 
     protocol = Protocol(seed=seed, episodes=episodes)
     console = make_console()
@@ -241,10 +242,10 @@ def report(
 
     Example: `rllib-seq report runs/ppo-journey-20260102-030405`
     """
-    from rllib_seq.training.report import write_report
-    from rllib_seq.training.run_folder import RunFolder
-    from rllib_seq.training.storage import local_copy, send_back
-    from rllib_seq.training.sweep_report import is_sweep, write_sweep_report
+    from rllib_seq.training.reports.run_report import write_report
+    from rllib_seq.training.storage.locations import local_copy, send_back
+    from rllib_seq.training.storage.run_folder import RunFolder
+    from rllib_seq.training.sweeps.report import is_sweep, write_sweep_report
 
     with local_copy(run) as place:
         if is_sweep(place):

@@ -24,7 +24,7 @@ def export(
     Example: `rllib-seq export runs/ppo-journey-20260102-030405 policy`
     """
     from rllib_seq.training.export import export_checkpoint
-    from rllib_seq.training.run_folder import find_checkpoint
+    from rllib_seq.training.storage.run_folder import find_checkpoint
 
     find_checkpoint(checkpoint)  # what is wrong with it is said before the work
     typer.echo("exporting (about ten seconds)")
@@ -139,8 +139,8 @@ def score(
     """
     from rllib_seq.serving.policy import load_policy
     from rllib_seq.serving.scoring import score as score_records
-    from rllib_seq.training.console import make_console
-    from rllib_seq.training.ray_session import ray_session
+    from rllib_seq.training.run.console import make_console
+    from rllib_seq.training.run.ray_session import ray_session
 
     load_policy(export_folder)  # what is wrong with it is said before Ray starts
     typer.echo("scoring")

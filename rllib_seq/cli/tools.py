@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rllib_seq.benchmarks import BENCHMARKS
 from rllib_seq.cli.options import Json, write
 from rllib_seq.errors import UserError
 
@@ -34,13 +34,13 @@ def discover(
     Example: `rllib-seq discover events.parquet --output patterns`
     """
     from rllib_seq.journeys.command import run_discovery
-    from rllib_seq.training.console import make_console
+    from rllib_seq.training.run.console import make_console
 
     write(json_file, run_discovery(events, strict, output, make_console()))
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: a file of tests/benchmarks.")],
+    name: Annotated[str, typer.Argument(help="What to measure; a wrong name lists all.")],
     only: Annotated[
         list[str] | None, typer.Argument(help="Parts of it, if it has any [default: all].")
     ] = None,
@@ -60,16 +60,11 @@ def bench(
 ) -> None:
     """Measure speed, or what is learned. Exit code 1: a limit was missed.
 
-    Needs the source checkout.
-
     Example: `rllib-seq bench discover`, `rllib-seq bench learning --short`
     """
-    benchmarks = Path(__file__).parents[2] / "tests" / "benchmarks"
-    known = sorted(path.stem.removeprefix("bench_") for path in benchmarks.glob("bench_*.py"))
-    if name not in known:
-        raise UserError(f"no benchmark {name!r}; choose one of: {', '.join(known) or 'none here'}")
-    sys.path.insert(0, str(benchmarks))
-    benchmark = importlib.import_module(f"bench_{name}")
+    if name not in BENCHMARKS:
+        raise UserError(f"no benchmark {name!r}; choose one of: {', '.join(BENCHMARKS)}")
+    benchmark = importlib.import_module(BENCHMARKS[name])
     given = {
         "only": only or None,
         "steps": steps,

@@ -27,7 +27,7 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_SAMPLED_LIFETIME,
 )
 
-from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import CausalRLModule
 from rllib_seq.models.episode_states import keep_states

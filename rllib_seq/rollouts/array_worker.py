@@ -19,9 +19,9 @@ from ray.rllib.offline import InputReader
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.replay_env import AuctionLogEnv
-from envs.ad_auction.replay_users_env import AuctionLogUsersEnv
+from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
+from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
+from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column

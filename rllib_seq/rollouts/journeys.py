@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.ad_auction.auction_log import ReplayWorld
-from envs.ad_auction.gym_env import campaign_seed
-from envs.ad_auction.infos import journey_infos
-from envs.ad_auction.presets import AuctionConfig
-from envs.ad_auction.replay import LEVELS, Replay
-from envs.ad_auction.replay_env import training_episode
-from envs.ad_auction.simulator import AuctionSimulator
+from rllib_seq.envs.ad_auction.gym_env import campaign_seed
+from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.gym_env import training_episode
+from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay
+from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 
 Array = NDArray[Any]
@@ -65,7 +65,7 @@ class Journeys(NamedTuple):
     ticks: int
     """Steps of all campaigns; in a step, all their users with a request act."""
     infos: dict[str, Array]
-    """`[N]` by name, if they are asked for: what the steps brought, see `envs.ad_auction.infos`,
+    """`[N]` by name, if they are asked for: what the steps brought, see `simulator.infos`,
     and how much of the journey was there before (`present`) and after (`presence`)."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.ad_auction.pacing import PID, OnlineDual, Pacing, Proportional, Report
+from rllib_seq.envs.ad_auction.market.pacing import PID, OnlineDual, Pacing, Proportional, Report
 from rllib_seq.errors import UserError
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.storage import Change, Hold, Storage

@@ -2,7 +2,7 @@
 
 - `Sessions`: windows, counts and signals of up to `capacity` users, and the counts of the campaign.
 
-The counts are the simulator's own (`envs.ad_auction.tracking`), and so is the builder of
+The counts are the simulator's own (`simulator.tracking`), and so is the builder of
 observations: what a policy was trained on is what it is served.
 """
 
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.ad_auction import features
-from envs.ad_auction.campaign import Groups
-from envs.ad_auction.signals import Signals
-from envs.ad_auction.state import Served
-from envs.ad_auction.tracking import Tracker, exposure_at, wear_out
-from envs.ad_auction.users import Reaction
+from rllib_seq.envs.ad_auction.journey import features
+from rllib_seq.envs.ad_auction.journey.signals import Signals
+from rllib_seq.envs.ad_auction.journey.users import Reaction
+from rllib_seq.envs.ad_auction.simulator.campaign import Groups
+from rllib_seq.envs.ad_auction.simulator.state import Served
+from rllib_seq.envs.ad_auction.simulator.tracking import Tracker, exposure_at, wear_out
 from rllib_seq.journeys.store import SequenceStore, Window
 from rllib_seq.serving.spec import Spec
 
@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _CAMPAIGN = np.zeros(1, np.int64)  # the key and the row of the only stream
-# Of a user, as `envs.ad_auction.state.UserState` has them, and as they are for a new one.
+# Of a user, as `simulator.state.UserState` has them, and as they are for a new one.
 _SEEN: dict[str, Any] = {
     "version": 0,
     "request": 0,

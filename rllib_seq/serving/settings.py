@@ -52,7 +52,7 @@ class Settings:
     charge: str = "win"
     """What spends: the first of "win" and "billing" notices, or "billing" alone."""
     pacing: str = "none"
-    """A rule of `envs.ad_auction.pacing` that scales the policy's bids; needs a budget."""
+    """A rule of `envs.ad_auction.market.pacing` that scales the policy's bids; needs a budget."""
     pacing_minutes: float = 30.0
     """How often it decides."""
     explore: float = 0.0

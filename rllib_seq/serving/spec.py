@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.ad_auction import features
-from envs.ad_auction.presets import AuctionConfig
+from rllib_seq.envs.ad_auction.journey import features
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 
 __all__ = ["ENCODERS", "FORMAT", "SPEC", "File", "Spec", "file_sha256", "world_facts"]

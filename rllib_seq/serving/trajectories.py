@@ -3,7 +3,7 @@
 - `TrajectoryWriter`: appends steps and rewards to Parquet files.
 - `SCHEMA`: the columns.
 
-A row is a step, or a reward that came later for one. `rllib_seq.training.offline` puts the rows of
+A row is a step, or a reward that came later for one. `training.run.offline` puts the rows of
 all files together: sorted by episode and step, the rewards of a step added up.
 """
 

@@ -23,8 +23,8 @@ import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import nn
 
-from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.causal_module import CausalRLModule
@@ -32,10 +32,10 @@ from rllib_seq.models.windowed import WindowedRLModule
 from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import TOLERANCE, load_policy
 from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
-from rllib_seq.training.checks import auction_config, plays_one_stream
-from rllib_seq.training.policies import load_actor
-from rllib_seq.training.run_folder import find_checkpoint
-from rllib_seq.training.trainer import resumed_config
+from rllib_seq.training.config.checks import auction_config, plays_one_stream
+from rllib_seq.training.evaluation.policies import load_actor
+from rllib_seq.training.run.trainer import resumed_config
+from rllib_seq.training.storage.run_folder import find_checkpoint
 
 __all__ = ["export_checkpoint", "export_network"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from rllib_seq.cli import main
 from rllib_seq.errors import UserError
-from rllib_seq.training.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import Protocol
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -85,7 +85,7 @@ def test_bad_input(arguments, words, monkeypatch, capsys, tmp_path):
 def test_unknown_model_key_in_a_users_config(monkeypatch, capsys, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from tune_configs.ppo import config\n"
+        "from rllib_seq.tune_configs.ppo import config\n"
         "config = config.copy(copy_frozen=False)\n"
         "config.training(model={**config.model, 'custom_model_config': {'layers': 3}})\n"
     )

@@ -23,7 +23,7 @@ def test_networks_and_simulator_work_without_ray():
 import sys
 sys.modules["ray"] = None  # as if it were not installed
 import torch
-from envs.ad_auction import AuctionConfig, AuctionSimulator
+from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.nn import SequentialQNetwork, SequentialValueNetwork
 states, valid = torch.zeros(2, 8, 5), torch.ones(2, 8, dtype=torch.bool)
 assert SequentialQNetwork(5, 3)(states, valid).shape == (2, 3)

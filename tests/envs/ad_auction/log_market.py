@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from envs.ad_auction.auction_log import AuctionLog, ReplayConfig, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig, ReplayWorld
 
 HOUR = 3_600_000_000
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.ad_auction.presets import AuctionConfig
-from envs.ad_auction.simulator import AuctionSimulator
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
 
 def totals(config, seed, campaigns, bid):

@@ -10,9 +10,9 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from envs.ad_auction import AuctionConfig, AuctionSimulator
-from envs.ad_auction.event_log import EVENTS
-from envs.ad_auction.traffic import load_week
+from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
+from rllib_seq.envs.ad_auction.journey.traffic import load_week
+from rllib_seq.envs.ad_auction.simulator.events import EVENTS
 
 USERS = 60_000
 CTR = 280 / 835_556  # iPinYou campaign 2259
@@ -61,7 +61,7 @@ def test_traffic_follows_the_curve_of_the_week(played):
 
 def test_prices_have_the_quantiles_of_the_landscape(played):
     table = json.loads(
-        resources.files("envs.ad_auction").joinpath("data/landscapes.json").read_text()
+        resources.files("rllib_seq.envs.ad_auction").joinpath("data/landscapes.json").read_text()
     )["campaigns"]["2259"]["quantiles"]
     paid = np.sort(played.paid)
     for percent, price in table.items():

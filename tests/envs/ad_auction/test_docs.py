@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from envs.ad_auction import AuctionConfig
-from envs.ad_auction.features import fields
+from rllib_seq.envs.ad_auction import AuctionConfig
+from rllib_seq.envs.ad_auction.journey.features import fields
 
 PAGE = Path(__file__).parents[3] / "docs" / "observation.md"
 

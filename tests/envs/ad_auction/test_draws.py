@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envs.ad_auction.draws import categorical, purpose_keys, uniforms
+from rllib_seq.envs.ad_auction.draws import categorical, purpose_keys, uniforms
 
 KEYS = purpose_keys(7, 4)[:, None]
 USERS = np.repeat(np.arange(500), 100)

@@ -9,8 +9,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-from envs.ad_auction import PRESETS, AdAuctionEnv
-from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.envs.ad_auction import PRESETS, AdAuctionEnv
+from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -26,10 +26,12 @@ def test_a_fresh_python_makes_them_by_module_and_name():
 import gymnasium as gym
 for name in ("AdAuction-v0", "AdCampaign-v0"):
     assert name not in gym.registry
-env = gym.make("envs.ad_auction:AdAuction-v0", num_users=2)
+env = gym.make("rllib_seq.envs.ad_auction:AdAuction-v0", num_users=2)
 print(env.reset(seed=1)[0].shape)
-print(gym.make_vec("envs.ad_auction:AdAuction-v0", num_envs=3, num_users=2).reset(seed=1)[0].shape)
-print(gym.make("envs.ad_auction:AdCampaign-v0", requests_per_tick=5).reset(seed=1)[0].shape)
+envs = gym.make_vec("rllib_seq.envs.ad_auction:AdAuction-v0", num_envs=3, num_users=2)
+print(envs.reset(seed=1)[0].shape)
+env = gym.make("rllib_seq.envs.ad_auction:AdCampaign-v0", requests_per_tick=5)
+print(env.reset(seed=1)[0].shape)
 print(gym.make("AdAuction-v0", num_users=2).reset(seed=1)[0].shape)  # from then on
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

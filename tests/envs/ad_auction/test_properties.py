@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator
-from envs.ad_auction.event_log import EVENTS
-from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.presets import COMPETITORS
+from rllib_seq.envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator
+from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.envs.ad_auction.simulator.events import EVENTS
+from rllib_seq.envs.ad_auction.worlds.presets import COMPETITORS
 
 WORLDS = st.sampled_from(list(PRESETS))
 RIVALS = st.sampled_from([None, *COMPETITORS])
@@ -89,7 +89,7 @@ def test_raising_only_one_users_bid_loses_no_win_and_changes_nobody_else(
 def test_a_seed_is_the_same_campaign_in_every_face(preset, rivals):
     config = {"preset": preset, "num_users": 20, "budget": 1e9, "competitors": rivals}
     level = 9
-    env = gym.make("envs.ad_auction:AdAuction-v0", **config).unwrapped
+    env = gym.make("rllib_seq.envs.ad_auction:AdAuction-v0", **config).unwrapped
     env.reset(seed=3)
     while not env.simulator.done:
         env.step(level)
@@ -111,7 +111,7 @@ def test_a_seed_is_the_same_campaign_in_every_face(preset, rivals):
 def test_a_seed_is_the_same_campaign_in_every_process():
     code = """
 import numpy as np
-from envs.ad_auction import AuctionConfig, AuctionSimulator
+from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 simulator = AuctionSimulator(AuctionConfig("display", num_users=50, competitors="rivalry"))
 simulator.reset(11)
 seen = []

@@ -6,9 +6,9 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 import rllib_seq
-from envs.ad_auction.equilibrium import best_response_play, first_price_regret
-from envs.ad_auction.market import AUCTIONS
-from envs.ad_auction.self_play_env import FIELDS, SharedMarketEnv
+from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
+from rllib_seq.envs.ad_auction.references.equilibrium import best_response_play, first_price_regret
+from rllib_seq.envs.ad_auction.self_play_env import FIELDS, SharedMarketEnv
 
 
 def play(env, seed, share_of):

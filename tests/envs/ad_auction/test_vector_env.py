@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
-from envs.ad_auction.baselines import SignalBids
-from envs.ad_auction.vector_env import AdAuctionVectorEnv
+from rllib_seq.envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
+from rllib_seq.envs.ad_auction.references.baselines import SignalBids
+from rllib_seq.envs.ad_auction.vector_env import AdAuctionVectorEnv
 
 
 def same(first, second):

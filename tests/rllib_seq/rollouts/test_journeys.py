@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ray.rllib.evaluation.postprocessing import compute_advantages
 from ray.rllib.policy.sample_batch import SampleBatch
 
-from envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from envs.ad_auction.presets import AuctionConfig
+from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.ad_auction.replay_env import AuctionLogEnv
-from envs.ad_auction.replay_users_env import AuctionLogUsersEnv
+from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
+from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
 from rllib_seq.rollouts.journeys import Acts, ReplaySampler
-from rllib_seq.training.auction_logs import replay_world
+from rllib_seq.training.config.auction_logs import replay_world
 
 ROWS = Path(__file__).parents[2] / "data/ipinyou_discover/rows.txt"
 
@@ -26,7 +26,8 @@ def _bidder(rows, new, observations, rewards):
 @pytest.fixture
 def world(monkeypatch, request):
     """All episodes begin at the same place."""
-    faces = "envs.ad_auction.replay_env", "envs.ad_auction.replay_users_env"
+    replay = "rllib_seq.envs.ad_auction.log_replay"
+    faces = f"{replay}.gym_env", f"{replay}.multi_agent_env"
     for module in (*faces, "rllib_seq.rollouts.journeys"):
         monkeypatch.setattr(f"{module}.training_episode", lambda *_: (slice(5, 35), 0.7))
     settings = {"log": [str(ROWS)], "episode_requests": 30, "stream": request.param}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium.spaces import Discrete
 
-from envs.ad_auction import AuctionConfig, AuctionSimulator
+from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.models import SequenceRLModule
 from rllib_seq.models.causal_module import CausalRLModule
 from rllib_seq.nn.causal_step import CausalStep

@@ -5,9 +5,9 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from envs.ad_auction import AuctionSimulator, play
+from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.serving.service import Ask
-from rllib_seq.training.policies import NewStackActor, TrainedBids
+from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
 
 CAMPAIGN = 5
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_parity import CAMPAIGN, Served
 
-from envs.ad_auction import AuctionSimulator, play
+from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.serving.scoring import score
-from rllib_seq.training.offline import read_trajectories
+from rllib_seq.training.run.offline import read_trajectories
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_seq.training import run
+from rllib_seq.training import train as run
 
 
 class Traces:

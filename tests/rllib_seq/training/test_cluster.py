@@ -16,16 +16,15 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from rllib_seq.training.run_folder import RunFolder
+from rllib_seq.training.storage.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[3]
 CLUSTER = ROOT / "tune_configs" / "cluster"
 TOKEN = "a-secret-of-this-test"
 STEPS = 2000
-OURS = ("rllib_seq", "envs", "tune_configs")
 
 CONFIG = """
-from tune_configs.ppo import config
+from rllib_seq.tune_configs.ppo import config
 
 config = config.copy(copy_frozen=False)
 config.environment(env_config={"num_users": 24, "reward": "regret"})
@@ -159,8 +158,8 @@ def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(
     cluster, wait_for, tmp_path
 ):
     checkout = tmp_path / "checkout"
-    for name in OURS:
-        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "rllib_seq", checkout / "rllib_seq", ignore=ignored)
     (checkout / "mine.py").write_text(CONFIG + GATE.replace("FOLDER", repr(str(tmp_path))))
     missing = subprocess.run(
         [cluster.ray[0], "-c", "import rllib_seq"],

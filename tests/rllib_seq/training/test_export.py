@@ -9,16 +9,17 @@ import pytest
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
-from envs.ad_auction.presets import AuctionConfig
 from rllib_seq.config import SequenceConfig
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.nn import SequentialQNetwork
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.spec import Spec, file_sha256, world_facts
-from rllib_seq.training.experiment import Options, load_config, prepare
+from rllib_seq.training.config.experiment import Options, prepare
+from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.evaluation.policies import load_actor
 from rllib_seq.training.export import export_checkpoint, export_network
-from rllib_seq.training.policies import load_actor
 
 TINY = Path(__file__).with_name("tiny.py")
 SMALL = {"window_length": 3, "d_model": 8, "num_heads": 2, "feedforward_dim": 8, "head_hidden": 8}

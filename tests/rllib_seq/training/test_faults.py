@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.comparison import Protocol
-from rllib_seq.training.experiment import Options
-from rllib_seq.training.run import resume_training, run_training
-from rllib_seq.training.run_folder import RunFolder
-from rllib_seq.training.trainer import Limits
+from rllib_seq.training.config.experiment import Options
+from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.run.trainer import Limits
+from rllib_seq.training.storage.run_folder import RunFolder
+from rllib_seq.training.train import resume_training, run_training
 
 HERE = Path(__file__).parent
 SMALL = Protocol(episodes=1, num_users=64)
@@ -47,7 +47,7 @@ def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tm
 TRAIN = """
 import sys
 from pathlib import Path
-from rllib_seq.training import trainer
+from rllib_seq.training.train import trainer
 
 trainer._CHECKPOINT_SECONDS = 0
 sys.argv = ["rllib-seq", "train", "{config}", "--storage", "{storage}", "--seed", "5",
@@ -120,10 +120,10 @@ CLEAN = """
 import os, sys
 from pathlib import Path
 from rich.console import Console
-from rllib_seq.training.experiment import Options
-from rllib_seq.training.comparison import Protocol
-from rllib_seq.training.run import run_training
-from rllib_seq.training.trainer import Limits
+from rllib_seq.training.config.experiment import Options
+from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.train import run_training
+from rllib_seq.training.run.trainer import Limits
 
 def train(module, options):
     return run_training(module, options, Limits(steps=300), Path({storage!r}), Console(),

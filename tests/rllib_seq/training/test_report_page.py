@@ -5,15 +5,15 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from envs.ad_auction.baselines import SignalBids
-from envs.ad_auction.oracles import best_memoryless
-from envs.ad_auction.presets import AuctionConfig
-from rllib_seq.training.evaluation import evaluate, references, rows, summarize
-from rllib_seq.training.files import write_json
-from rllib_seq.training.iterations import COLUMNS
-from rllib_seq.training.report import write_report
-from rllib_seq.training.run_folder import RunFolder
-from rllib_seq.training.showcase import record
+from rllib_seq.envs.ad_auction.references.baselines import SignalBids
+from rllib_seq.envs.ad_auction.references.oracles import best_memoryless
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
+from rllib_seq.training.evaluation.campaigns import evaluate, references, rows, summarize
+from rllib_seq.training.evaluation.showcase import record
+from rllib_seq.training.reports.run_report import write_report
+from rllib_seq.training.run.iterations import COLUMNS
+from rllib_seq.training.storage.files import write_json
+from rllib_seq.training.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.chromium
 

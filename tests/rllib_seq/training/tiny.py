@@ -1,6 +1,6 @@
 """`tune_configs.ppo`, small enough for a test."""
 
-from tune_configs.ppo import config
+from rllib_seq.tune_configs.ppo import config
 
 config = config.copy(copy_frozen=False)
 config.environment(env_config={"preset": "journey", "num_users": 24, "reward": "regret"})

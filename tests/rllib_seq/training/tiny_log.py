@@ -1,6 +1,6 @@
 """The config of `--preset log`, small enough for a test."""
 
-from tune_configs.ppo_log import config
+from rllib_seq.tune_configs.ppo_log import config
 
 config = config.copy(copy_frozen=False)
 config.env_runners(num_env_runners=0, num_envs_per_env_runner=4, rollout_fragment_length=32)

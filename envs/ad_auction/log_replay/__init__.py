@@ -1,0 +1,1 @@
+"""Replay of logged auctions: the log, its environments and its baselines."""

@@ -1,0 +1,1 @@
+"""Auctions, the competitors in them, and how budgets are paced."""

@@ -1,0 +1,1 @@
+"""Policies to compare with: baselines, oracles, equilibria and optima."""

@@ -1,0 +1,1 @@
+"""Pictures of a campaign, drawn with numpy alone."""

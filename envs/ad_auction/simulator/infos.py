@@ -1,0 +1,53 @@
+"""What an environment says of the requests it has served, beside observation and reward.
+
+- `journey_infos`: of the user whose request it was, whose journey is the stream
+- `campaign_infos`: of the campaign, if that is the stream
+
+Infos are for learning and looking, never for an observation: if nobody leaves (see
+`AuctionConfig.reward`), `converted` and `presence` know the hidden stage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rllib_seq.envs.ad_auction.simulator.step import Outcome
+from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
+
+__all__ = ["campaign_infos", "journey_infos"]
+
+
+def journey_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[Any]]:
+    """Returns what `n` requests brought, `[n]` each.
+
+    Args:
+        outcome: of the requests.
+        config: says whether anybody leaves.
+
+    Returns:
+        `won`, `clicked` and `converted` as bools; a conversion counts where it is caused, whenever
+        it happens. If nobody leaves, `converted` is its probability for a user who is still there,
+        and `presence` the probability that he is, after the request.
+    """
+    happened = {"won": outcome.won, "clicked": outcome.clicked, "converted": outcome.converted}
+    if config.reward in EVENTFUL:
+        return happened
+    return {
+        **happened,
+        "converted": outcome.conversion_probability,
+        "presence": outcome.presence * (1.0 - outcome.departure_probability),
+    }
+
+
+def campaign_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[Any]]:
+    """Likewise, and `paid`; the campaign goes on whoever leaves it, so nothing has a presence.
+
+    If nobody leaves, `converted` is the probability that the user is there and converts.
+    """
+    brought = journey_infos(outcome, config)
+    if "presence" in brought:
+        del brought["presence"]
+        brought["converted"] = outcome.presence * outcome.conversion_probability
+    return {"paid": outcome.paid, **brought}

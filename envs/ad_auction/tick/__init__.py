@@ -1,0 +1,1 @@
+"""Campaign mode: 48 ticks a day, thousands of requests per step."""

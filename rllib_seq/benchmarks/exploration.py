@@ -1,0 +1,108 @@
+"""How DQN should explore journeys: per-step epsilon, a ladder of epsilons, or noise per journey.
+
+    rllib-seq bench exploration
+
+Three runs of `tune_configs.dqn` for each, alike in all but how they explore, then greedy bids on
+campaigns that none of them played, beside the best memoryless bidder and the Bayes filter. With the
+ladder, which `tune_configs.dqn` has, every run must earn more than the memoryless bidder on every
+evaluation seed. Twenty minutes on two
+idle cores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from rllib_seq.envs.ad_auction.references.baselines import SignalBids
+from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_memoryless
+from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
+from rllib_seq.training.config.checks import auction_config
+from rllib_seq.training.evaluation.campaigns import evaluate
+from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
+from rllib_seq.training.run.ray_session import ray_session
+from rllib_seq.tune_configs.dqn import SEQUENCE, rainbow
+
+REQUESTS = 100_000
+TRAINING_SEEDS = (0, 1, 2)
+EVALUATION_SEEDS = (1000, 1001, 1002)
+CAMPAIGNS, USERS = 4, 2048
+EXPLORATIONS: dict[str, dict[str, Any]] = {
+    "epsilon per step": {},
+    "ladder per journey": {"ladder": EpsilonLadder()},
+    "noise per journey": {"noisy": True},
+}
+
+
+def train(
+    requests: int, seed: int, ladder: EpsilonLadder | None = None, noisy: bool = False
+) -> Any:
+    """Returns the trained bidder and the requests that it really saw."""
+    config = rainbow().training(noisy=noisy).debugging(seed=seed)
+    algorithm = use_sequence_q_learning(config, ladder, **SEQUENCE).build_algo()
+    try:
+        steps = 0
+        while steps < requests:
+            result = algorithm.train()
+            steps = sum(result["env_runners"]["num_agent_steps_sampled_lifetime"].values())
+        module = algorithm.learner_group._learner.module["bidder"]
+        module.eval()
+        return TrainedBids(NewStackActor(module)), steps
+    finally:
+        algorithm.stop()
+
+
+def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEEDS) -> Any:
+    """Trains, evaluates, prints the table."""
+    console = Console(width=100)
+    world = auction_config(rainbow())
+    assert world is not None
+    world = world.with_users(USERS).judged()
+    bidders: list[Any] = [SignalBids("memoryless", best_memoryless(world.build_preset()).bids)]
+    bidders.append(BayesBids())
+    runs = []
+    with ray_session(1, console):
+        for name, settings in EXPLORATIONS.items():
+            for seed in training_seeds:
+                bidder, steps = train(requests, seed, **settings)
+                bidder.name = f"{name}, seed {seed}"
+                bidders.append(bidder)
+                runs.append({"exploration": name, "seed": seed, "requests": steps})
+                console.print(f"trained: {bidder.name}, {steps:,} requests")
+    campaigns = evaluate(bidders, world, EVALUATION_SEEDS, CAMPAIGNS)
+    by_seed = campaigns.profit.mean(axis=2)  # (bidders, seeds)
+    memoryless, bayes = by_seed[0], by_seed[1]
+    for row, profit in zip(runs, by_seed[2:], strict=True):
+        row["profit_per_user"] = profit.round(4).tolist()
+        row["pct_of_bayes"] = round(float(100 * profit.mean() / bayes.mean()), 1)
+        row["seeds_above_memoryless"] = int((profit > memoryless).sum())
+    table = Table(title=f"journey, {requests:,} requests, greedy bids")
+    for column in ("exploration", "profit / user, by training seed", "mean", "% of Bayes"):
+        table.add_column(column, justify="left" if column == "exploration" else "right")
+    for name in EXPLORATIONS:
+        profits = np.array([row["profit_per_user"] for row in runs if row["exploration"] == name])
+        each = " ".join(f"{profit:.4f}" for profit in profits.mean(axis=1))
+        mean = profits.mean()
+        table.add_row(name, each, f"{mean:.4f}", f"{100 * mean / bayes.mean():.1f}")
+    for name, profit in (("best memoryless", memoryless), ("Bayes", bayes)):
+        share = 100 * profit.mean() / bayes.mean()
+        table.add_row(name, "", f"{profit.mean():.4f}", f"{share:.1f}")
+    console.print(table)
+    return {
+        "evaluation_seeds": EVALUATION_SEEDS,
+        "memoryless": memoryless.round(4).tolist(),
+        "bayes": bayes.round(4).tolist(),
+        "runs": runs,
+        "passed": all(
+            row["seeds_above_memoryless"] == len(EVALUATION_SEEDS)
+            for row in runs
+            if row["exploration"] == "ladder per journey"
+        ),
+    }
+
+
+if __name__ == "__main__":
+    print(run())

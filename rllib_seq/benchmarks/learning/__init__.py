@@ -1,0 +1,1 @@
+"""How much memory is worth, at equal steps."""

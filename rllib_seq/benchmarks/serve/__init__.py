@@ -1,0 +1,1 @@
+"""The bid server beside an echo."""

@@ -1,0 +1,182 @@
+"""What a stored state is worth after the weights that made it have changed.
+
+    rllib-seq bench stale --json stale.json
+
+A replay memory may keep the state in which a sequence began. Of an LSTM or a Transformer with a
+cache that is an activation, and learning makes it stale; of a window it is what was observed.
+R2D2 (Kapturowski et al. 2019) compares what a network says from a stored state with what it says
+after it has read the whole sequence anew, under the same weights. So does this, for the causal
+encoder while PPO trains it on `journey`: weights are kept along the way, journeys are cut in the
+middle, the first halves are read by older weights, the second halves by newer ones. A window of raw
+steps is cut the same way, as the proof that nothing is lost in it.
+
+It says by age of the state, in requests that training saw since: how far the bids are apart (total
+variation) and how often the likeliest bid is another, right after the cut and at the journey's end.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from rllib_seq.benchmarks.learning.actors import actor_of
+from rllib_seq.benchmarks.learning.contenders import CONTENDERS, config_of
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
+from rllib_seq.errors import UserError
+from rllib_seq.nn.windows import next_state, sequence_windows
+from rllib_seq.training.evaluation.campaigns import campaign_seed
+from rllib_seq.training.evaluation.policies import TrainedBids
+from rllib_seq.training.run.console import make_console
+from rllib_seq.training.run.iterations import START, Iterations
+from rllib_seq.training.run.ray_session import ray_session
+from rllib_seq.training.run.trainer import build_algorithm
+
+STEPS, SEED, CAMPAIGN = 150_000, 1, 610
+USERS, REQUESTS, CUT = 512, 24, 12
+SNAPSHOTS = 12
+"""Of the weights, equally far apart."""
+
+
+def run(steps: int = STEPS) -> dict[str, Any]:
+    """Trains both encoders and compares.
+
+    Raises:
+        UserError: there is nothing to train.
+    """
+    if steps < 1:
+        raise UserError(f"steps is {steps}; give a whole number of at least 1")
+    torch.set_num_threads(1)
+    console = make_console()
+    rows = []
+    with ray_session(1, console):
+        for name, says in (("causal", causal_says), ("window", window_says)):
+            algorithm = build_algorithm(config_of(CONTENDERS[name], "journey", steps, SEED))
+            model = algorithm.get_policy("bidder").model
+            iterations = Iterations(algorithm, START, None)
+            kept: list[tuple[int, Any]] = []
+            while iterations.row["steps"] < steps:
+                iterations.advance()
+                if iterations.row["steps"] * SNAPSHOTS >= steps * (len(kept) + 1):
+                    kept.append((iterations.row["steps"], copy.deepcopy(model.policy).eval()))
+                    console.print(f"{name}: {iterations.row['steps']:,} of {steps:,} requests")
+            inputs = journeys(TrainedBids(actor_of(algorithm)), model)
+            rows += compare(name, kept, says, inputs)
+            algorithm.stop()
+    return {"steps": steps, "cut": CUT, "users": USERS, "rows": rows, "passed": _exact(rows)}
+
+
+def _exact(rows: list[dict[str, Any]]) -> bool:
+    return all(
+        max(row["apart_after_the_cut"], row["apart_at_the_end"]) < 1e-5
+        for row in rows
+        if row["encoder"] == "window"
+    )
+
+
+def journeys(bidder: TrainedBids, model: Any) -> Tensor:
+    """Raw step inputs of whole journeys that a policy plays, `[USERS, REQUESTS, input_dim]`."""
+    # Nobody leaves: all journeys are as long.
+    simulator = AuctionSimulator(AuctionConfig("journey", num_users=USERS, reward="expected"))
+    simulator.reset(campaign_seed(CAMPAIGN, 0))
+    bidder.start(simulator)
+    levels = simulator.preset.bid_levels
+    inputs = torch.zeros(USERS, REQUESTS, model.input_dim)
+    previous = np.zeros(USERS, np.int64)
+    while not simulator.done:
+        users = simulator.pending
+        request, seen = simulator.request[users].copy(), simulator.observe(users)
+        inputs[users, request] = model.step_inputs.join(
+            torch.from_numpy(seen),
+            torch.from_numpy(previous[users]),
+            None,
+            torch.from_numpy(request == 0),
+        )
+        bids = bidder.bids(users)
+        previous[users] = np.abs(bids[:, None] - levels).argmin(axis=1)
+        simulator.step(bids)
+    return inputs
+
+
+def causal_says(old: Any, new: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Bids `[U, T, A]` after the cut: from the state that `old` made, and from none."""
+    reader, encoder = old.encoder.causal, new.encoder.causal
+    none = encoder.initial_state(len(inputs))
+    stored = reader.sequence(none, inputs[:, :CUT])[1]
+    stale = encoder.sequence(stored, inputs[:, CUT:])[0]
+    fresh = encoder.sequence(none, inputs)[0][:, CUT:]
+    return new.head(stale), new.head(fresh)
+
+
+def window_says(old: Any, new: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of windows, whose state `old` does not touch."""
+    slots, nothing = new.encoder.config.window_length, torch.zeros(len(inputs), dtype=torch.long)
+    past = inputs.new_zeros(len(inputs), slots - 1, inputs.shape[2])
+    state, length = next_state(past, nothing, inputs[:, :CUT], None)
+    heads = []
+    for windows, valid in (
+        sequence_windows(state, length, inputs[:, CUT:]),
+        [part[:, CUT:] for part in sequence_windows(past, nothing, inputs)],
+    ):
+        features = new.encoder(windows.flatten(0, 1), valid.flatten(0, 1))
+        heads.append(new.head(features).view(len(inputs), -1, new.head.out_features))
+    return heads[0], heads[1]
+
+
+def compare(
+    encoder: str,
+    kept: list[tuple[int, Any]],
+    says: Callable[[Any, Any, Tensor], tuple[Tensor, Tensor]],
+    inputs: Tensor,
+) -> list[dict[str, Any]]:
+    """One row per age of the state, over all pairs of weights that are so far apart."""
+    rows = []
+    with torch.inference_mode():
+        for apart in range(len(kept)):
+            found = []
+            for (begun, old), (now, new) in zip(kept, kept[apart:], strict=False):
+                stale, fresh = says(old, new, inputs)
+                distance = (stale.softmax(2) - fresh.softmax(2)).abs().sum(2) / 2  # (U, T)
+                other = (stale.argmax(2) != fresh.argmax(2)).float()
+                found.append(
+                    [now - begun]
+                    + [part[:, at].mean().item() for part in (distance, other) for at in (0, -1)]
+                )
+            age, first, last, first_other, last_other = np.mean(found, axis=0).tolist()
+            rows.append(
+                {
+                    "encoder": encoder,
+                    "requests_since": round(age),
+                    "apart_after_the_cut": first,
+                    "apart_at_the_end": last,
+                    "other_bid_after_the_cut": first_other,
+                    "other_bid_at_the_end": last_other,
+                }
+            )
+    return rows
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the table."""
+    table = Table(title=f"a state stored after {result['cut']} of {REQUESTS} requests")
+    columns = list(result["rows"][0])
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in result["rows"]:
+        cells = [row[name] for name in columns]
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else f"{cell}" for cell in cells))
+    make_console().print(table)
+
+
+if __name__ == "__main__":
+    show(run())

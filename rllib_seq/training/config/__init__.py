@@ -1,0 +1,1 @@
+"""From a module and options to a checked AlgorithmConfig."""

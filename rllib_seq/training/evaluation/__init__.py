@@ -1,0 +1,1 @@
+"""Trained policies beside the references."""

@@ -1,0 +1,172 @@
+"""A trained policy beside the references: what `rllib-seq evaluate` and the end of a run do.
+
+- `Protocol`: how to evaluate, the same for every policy
+- `evaluate_checkpoint`: a checkpoint where it was trained, be it a simulated world or a log
+- `run_evaluation`: a checkpoint in a simulated world
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
+from rllib_seq.errors import UserError
+from rllib_seq.training.config.auction_logs import replay_config, replay_world
+from rllib_seq.training.config.checks import REPLAY_ENV, auction_config, plays_one_stream
+from rllib_seq.training.evaluation.campaigns import evaluate, over, references, rows, summarize
+from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
+from rllib_seq.training.evaluation.policies import TrainedBids
+from rllib_seq.training.evaluation.replay_evaluation import evaluate_replay
+from rllib_seq.training.evaluation.showcase import record
+from rllib_seq.training.reports.calibration_view import calibration_table
+from rllib_seq.training.run.console import comparison_table, counting
+from rllib_seq.training.run.trainer import resumed_config
+from rllib_seq.training.storage.files import check_seal
+from rllib_seq.training.storage.run_folder import find_checkpoint
+
+__all__ = ["Protocol", "evaluate_checkpoint", "run_evaluation"]
+
+_USERS_SHOWN = 512  # of the campaign that the report draws
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to evaluate: the same for every policy."""
+
+    seed: int = 1000
+    """First of the evaluation seeds."""
+    num_seeds: int = 3
+    episodes: int = 4
+    """Campaigns per seed."""
+    num_users: int = 2048
+    """Users of one campaign; a budget grows with them. A policy whose stream is the whole campaign
+    plays the users that it was trained with: with more, its window would reach less far."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a bad value."""
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed is {self.seed}; give a whole number from 0 to 2147483647")
+        if self.episodes < 1:
+            raise UserError(f"episodes is {self.episodes}; give a whole number of at least 1")
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    preset: str | None,
+    protocol: Protocol,
+    console: Console,
+    others: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Plays a checkpoint where it was trained, or in another preset, and prints the table.
+
+    Args:
+        checkpoint: a checkpoint folder.
+        preset: None: that of the training.
+        protocol: seeds and numbers, of simulated campaigns.
+        console: where progress and the table go.
+        others: see `run_evaluation`.
+
+    Returns:
+        The content of `evaluation.json`.
+
+    Raises:
+        UserError: the preset is unknown or another kind of environment, or the log is gone.
+    """
+    config = resumed_config(checkpoint)
+    if config.env == REPLAY_ENV:
+        if preset not in (None, "log"):
+            raise UserError(
+                f"{str(checkpoint)!r} was trained on a log, whose observations preset {preset!r} "
+                "does not have; leave --preset out"
+            )
+        check_seal(checkpoint)
+        paths, _ = replay_config(config.env_config)
+        return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
+    world = _world(checkpoint, preset)
+    return run_evaluation(checkpoint, world, protocol, console, others)
+
+
+def run_evaluation(
+    checkpoint: Path,
+    world: AuctionConfig,
+    protocol: Protocol,
+    console: Console,
+    others: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Plays a checkpoint and the references on fresh campaigns and prints the table.
+
+    Args:
+        checkpoint: a checkpoint or run folder.
+        world: whose users, market and budget.
+        protocol: seeds and numbers.
+        console: where progress and the table go.
+        others: more checkpoints of the same environment that play, by the names of their policies.
+
+    Returns:
+        The content of `evaluation.json`.
+    """
+    checkpoint = find_checkpoint(checkpoint)
+    check_seal(checkpoint)
+    config = resumed_config(checkpoint)
+    one_stream, trained_in = plays_one_stream(config), auction_config(config)
+    num_users = trained_in.num_users if one_stream and trained_in else protocol.num_users
+    world = world.with_users(num_users)
+    bidder = TrainedBids.from_checkpoint(checkpoint, one_stream)
+    recorded = RecordedBids(bidder) if bidder.heads else None
+    rivals = [_named(name, path, one_stream) for name, path in (others or {}).items()]
+    policies = [recorded or bidder, *rivals, *references(world.build_preset())]
+    seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
+    total = len(policies) * len(seeds) * protocol.episodes
+    with counting(console, "evaluating", total) as count:
+        campaigns = evaluate(policies, world, seeds, protocol.episodes, count)
+    evaluation: dict[str, Any] = {
+        "preset": world.preset,
+        "checkpoint": str(checkpoint),
+        "seeds": seeds,
+        "episodes": protocol.episodes,
+        "num_users": world.num_users,
+        "policies": rows(campaigns),
+        "summary": summarize(campaigns),
+    }
+    if others:
+        trained = recorded or bidder
+        evaluation["over_others"] = {
+            name: over(campaigns, trained.name, name)._asdict() for name in others
+        }
+    console.print(comparison_table(evaluation))
+    shown = min(num_users, _USERS_SHOWN)
+    evaluation["campaign"] = record(bidder, world if one_stream else world.with_users(shown))
+    if recorded is not None:
+        with counting(console, "calibrating", futures_in_all(recorded, seeds)) as count:
+            evaluation["calibration"] = calibrate(recorded, world, seeds, count)
+        console.print(calibration_table(evaluation["calibration"]))
+    return evaluation
+
+
+def _world(checkpoint: Path, preset: str | None) -> AuctionConfig:
+    """The world that a checkpoint was trained in, or another preset as it stands.
+
+    Raises:
+        UserError: the preset is unknown, or the checkpoint is not of the ad auction.
+    """
+    world = auction_config(resumed_config(find_checkpoint(checkpoint)))
+    if preset is None and world is None:
+        raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; name a --preset")
+    if preset is None or (world is not None and world.preset == preset):
+        assert world is not None
+        return world
+    try:
+        return AuctionConfig(preset=preset)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _named(name: str, checkpoint: Path, one_stream: bool) -> TrainedBids:
+    bidder = TrainedBids.from_checkpoint(checkpoint, one_stream)
+    bidder.name = name
+    return bidder

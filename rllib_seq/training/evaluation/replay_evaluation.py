@@ -1,0 +1,195 @@
+"""A trained policy and its references on the held-out days of a log.
+
+- `TrainedReplayBids`: a checkpoint's policy as a bidder in the replay.
+- `evaluate_replay`: plays them all and prints the table; nothing is drawn, so there are no seeds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy import stats
+
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.baselines import (
+    HindsightBids,
+    LinearBids,
+    PacedBids,
+    ReplayPolicy,
+    ReplayResult,
+    play_replay,
+)
+from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observation_space
+from rllib_seq.errors import UserError
+from rllib_seq.training.evaluation.policies import Actor, load_actor
+from rllib_seq.training.reports.replay_view import replay_table
+from rllib_seq.training.run.console import counting
+
+__all__ = ["TrainedReplayBids", "evaluate_replay"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_FEW_CLICKS = 30  # logged on the held-out days: below, chance alone decides who gets more of them
+
+
+class TrainedReplayBids:
+    """A trained policy in the replay, greedy; see `replay_baselines.ReplayPolicy`.
+
+    Args:
+        actor: for the observations and levels of the replay.
+    """
+
+    name = "trained"
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    def start(self, replay: Replay, episodes: list[slice]) -> None:
+        """See `ReplayPolicy.start`.
+
+        Raises:
+            UserError: the policy was trained on other spaces.
+        """
+        wanted = observation_space(replay.world).shape
+        shape = self._actor.observation_space.shape
+        if shape != wanted or getattr(self._actor.action_space, "n", None) != len(LEVELS):
+            raise UserError(
+                f"the checkpoint was trained on observations {shape} and actions "
+                f"{self._actor.action_space}; this log has {wanted} and Discrete({len(LEVELS)})"
+            )
+        self._replay = replay
+        self._actor.start(len(episodes) * replay.slots)
+
+    def bids(self, rows: Ints) -> Floats:
+        """See `ReplayPolicy.bids`."""
+        replay = self._replay
+        levels = self._actor.act(rows, replay.observe(rows), replay.take_rewards(rows))
+        return LEVELS[levels] * replay.linear_bids(rows)
+
+
+def evaluate_replay(
+    checkpoint: Path, world: ReplayWorld, paths: tuple[str, ...], console: Console
+) -> dict[str, Any]:
+    """Plays a checkpoint and the references on the held-out days and prints the table.
+
+    Args:
+        checkpoint: a checkpoint folder.
+        world: the log.
+        paths: of the log, for the record.
+        console: where progress and the table go.
+
+    Returns:
+        The content of `evaluation.json`.
+    """
+    episodes = world.held_out_episodes()
+    policies: list[ReplayPolicy] = [
+        LinearBids(),
+        PacedBids(),
+        TrainedReplayBids(load_actor(checkpoint)),
+        HindsightBids(),
+        HindsightBids(knows_clicks=True),
+    ]
+    results = {}
+    with counting(console, "evaluating", len(policies) * len(episodes)) as count:
+        for policy in policies:
+            results[policy.name] = play_replay(world, world.held_out, episodes, policy)
+            for _ in episodes:
+                count()
+    best = results["hindsight"].expected_clicks.sum()
+    linear = results["linear"].expected_clicks
+    evaluation: dict[str, Any] = {
+        "preset": "log",
+        "checkpoint": str(checkpoint),
+        "seeds": [None],
+        "episodes": len(episodes),
+        "log": _facts(world, paths),
+        "policies": [_row(name, result, best) for name, result in results.items()],
+        "summary": [
+            {"policy": name, "over_linear": _interval(result.expected_clicks - linear)}
+            for name, result in results.items()
+        ],
+        "notes": _notes(world, len(episodes)),
+    }
+    console.print(replay_table(evaluation))
+    for note in evaluation["notes"]:
+        console.print(note, markup=False, highlight=False)
+    return evaluation
+
+
+def _row(name: str, result: ReplayResult, best: float) -> dict[str, Any]:
+    """One policy, as `evaluation.json` holds it; None where a log does not tell."""
+    requests, wins, clicks = (
+        int(part.sum()) for part in (result.requests, result.wins, result.clicks)
+    )
+    expected, spend = float(result.expected_clicks.sum()), float(result.spend.sum())
+    return {
+        "policy": name,
+        "seed": None,
+        "profit": None,
+        "spend": spend,
+        "budget": float(result.budget.sum()),
+        "requests": requests,
+        "wins": wins,
+        "win_rate": wins / requests,
+        "clicks": clicks,
+        "expected_clicks": expected,
+        "conversions": None,
+        "cpa": None,
+        "cpc": spend / clicks if clicks else None,
+        "expected_cpc": spend / expected if expected else None,
+        "roas": None,
+        "pct_of_bayes": None,
+        "pct_of_full_information": 100 * expected / best if best else None,
+    }
+
+
+def _interval(difference: Floats) -> dict[str, float | None]:
+    """Mean per episode of a paired difference and its 95 % interval (Student's t)."""
+    count, half_width = len(difference), None
+    if count > 1:
+        error = float(difference.std(ddof=1)) / count**0.5
+        half_width = float(stats.t.ppf(0.975, count - 1)) * error
+    return {"mean": float(difference.mean()), "half_width": half_width}
+
+
+def _facts(world: ReplayWorld, paths: tuple[str, ...]) -> dict[str, Any]:
+    config, market = world.config, world.market
+    return {
+        "files": list(paths),
+        "train": _days(world.train),
+        "held_out": _days(world.held_out),
+        "budget_ratio": config.budget_ratio,
+        "episode_requests": world.episode_requests,
+        "auction": config.auction,
+        "stream": config.stream,
+        "mean_price": market.mean_price,
+        "mean_click_probability": market.mean_probability,
+        "linear_base": world.base,
+    }
+
+
+def _days(log: AuctionLog) -> dict[str, Any]:
+    days = [str(np.datetime64(int(day), "D")) for day in log.days]
+    return {"days": days, "requests": len(log), "clicks": int(log.clicked.sum())}
+
+
+def _notes(world: ReplayWorld, episodes: int) -> list[str]:
+    """What a reader has to know before he believes the table."""
+    learned, held = int(world.train.clicked.sum()), int(world.held_out.clicked.sum())
+    notes = []
+    if held < _FEW_CLICKS:
+        notes.append(
+            f"{held} clicks were logged on the held-out days: who gets them is chance. Expected "
+            f"clicks are steadier, as good as a click model of {learned} clicks can be."
+        )
+    if episodes < 5:
+        notes.append(
+            f"Few held-out episodes ({episodes}): intervals are wide or missing. A longer log or a "
+            "smaller --episode-requests gives more."
+        )
+    return notes

@@ -1,0 +1,135 @@
+"""What a run shows: live progress, and the comparison table; with or without a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from rllib_seq.training.run.trainer import Limits
+from rllib_seq.training.storage.run_folder import Row
+
+__all__ = ["TrainingDisplay", "comparison_table", "counting"]
+
+_LINE_SECONDS = 15.0  # between lines when there is no terminal
+
+
+class TrainingDisplay:
+    """Progress of training: a live bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, limits: Limits) -> None:
+        self._console = console
+        self._limits = limits
+        self._printed = 0.0
+        self._first: tuple[float, float] | None = None
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("train", total=1.0, state="starting ...")
+
+    def __enter__(self) -> TrainingDisplay:
+        """Starts the live bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends it."""
+        self._progress.stop()
+
+    def show(self, row: Row) -> None:
+        """Shows a new row of progress."""
+        done = self._limits.done(row)
+        self._first = self._first or (time.monotonic(), done)
+        state = _state(row) + f" | {self._time_left(done)} left"
+        self._progress.update(self._task, completed=done, state=state)
+        due = time.monotonic() - self._printed > _LINE_SECONDS or done >= 1.0
+        if not self._console.is_terminal and due:
+            self._printed = time.monotonic()
+            self._console.print(f"{100 * done:3.0f}% | {state}", highlight=False)
+
+    def warn(self, fault: str) -> None:
+        """Shows what went wrong while training goes on."""
+        self._progress.console.print(f"went on after: {fault}", markup=False, soft_wrap=True)
+
+    def _time_left(self, done: float) -> str:
+        assert self._first is not None
+        began, at = self._first
+        if done <= at:
+            return "?"
+        seconds = (1.0 - done) * (time.monotonic() - began) / (done - at)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _state(row: Row) -> str:
+    parts = [f"{row['steps']:,} steps", f"{row['steps_per_second']:,.0f} steps/s"]
+    if row["episode_return"] is not None:
+        parts.append(f"return {row['episode_return']:.2f}")
+    if row["pct_of_bayes"] is not None:
+        parts.append(f"{row['pct_of_bayes']:.0f}% of Bayes while exploring")
+    return " | ".join(parts)
+
+
+@contextmanager
+def counting(console: Console, what: str, total: int) -> Iterator[Any]:
+    """A bar over `total` steps; yields the function that counts one."""
+    with Progress(
+        TextColumn(what),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        if not console.is_terminal:
+            console.print(f"{what}: {total} campaigns ...")
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def comparison_table(evaluation: dict[str, Any]) -> Table:
+    """The summary in `evaluation.json` as a table."""
+    seeds = evaluation["seeds"]
+    table = Table(
+        title=f"{evaluation['preset']}, seeds {', '.join(map(str, seeds))}, "
+        f"{evaluation['episodes']} x {evaluation['num_users']} users each; mean ± 95 % interval",
+        title_justify="left",
+    )
+    table.add_column("policy")
+    for name in ("profit / user", "% of Bayes", "over memoryless", "beats it on"):
+        table.add_column(name, justify="right")
+    for row in evaluation["summary"]:
+        profit, over = row["profit_per_user"], row["over_memoryless"]
+        share = row["pct_of_bayes"]
+        table.add_row(
+            row["policy"],
+            f"{profit['mean']:.4f} ± {profit['half_width']:.4f}",
+            "-" if share is None else f"{share:.1f}",
+            f"{over['mean']:+.4f} ± {over['half_width']:.4f}",
+            f"{row['beats_memoryless_on_seeds']} of {len(seeds)} seeds",
+            style="bold" if row["policy"] == "trained" else None,
+        )
+    return table
+
+
+def make_console() -> Console:
+    """Where progress goes: a terminal as wide as it is, else lines that do not break tables."""
+    return Console(width=None if sys.stdout.isatty() else 110)

@@ -1,0 +1,1 @@
+"""Run folders, files that are never half there, and remote storage."""

@@ -1,0 +1,280 @@
+"""Runs: what `rllib-seq train` calls.
+
+- `run_training`, `resume_training`: from options, or from a checkpoint, to the report
+- `finish_run`: the evaluation and the report, for the best trial of a sweep too
+- `description`, `short_name`, `validate`: what sweeps share with runs
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from rich.console import Console
+
+from rllib_seq.errors import Interrupted, UserError
+from rllib_seq.training.config.checks import REPLAY_ENV, auction_config, model_settings
+from rllib_seq.training.config.experiment import Options, prepare
+from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
+from rllib_seq.training.reports.run_report import write_report
+from rllib_seq.training.run.console import TrainingDisplay
+from rllib_seq.training.run.offline import learn_offline
+from rllib_seq.training.run.ray_session import cpus_of, ray_session
+from rllib_seq.training.run.trainer import (
+    Limits,
+    build_algorithm,
+    resumed_config,
+    seed_again,
+    train,
+)
+from rllib_seq.training.storage.files import check_seal, read_json, write_json
+from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint, split_checkpoint
+
+__all__ = [
+    "description",
+    "finish_run",
+    "resume_training",
+    "run_training",
+    "short_name",
+    "validate",
+]
+
+
+def run_training(
+    module: str,
+    options: Options,
+    limits: Limits,
+    storage: Path | str,
+    console: Console,
+    protocol: Protocol | None = None,
+    offline: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Trains a config from the start and evaluates it.
+
+    Args:
+        module: see `experiment.load_config`.
+        options: what to change in it.
+        limits: when to stop.
+        storage: the run folder is made in here; a folder, or the URI of one.
+        console: where progress and the table go.
+        protocol: of the evaluation at the end.
+        offline: learn from these records (see `offline`) instead of playing.
+
+    Returns:
+        `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
+
+    Raises:
+        UserError: something that the user can mend.
+        Interrupted: a signal came; a checkpoint was written before.
+    """
+    config = load_config(module)
+    if offline:
+        learn_offline(config, offline)
+    config = prepare(config, options)
+    world = auction_config(config)
+    validate(config)
+    name = short_name(module)
+    run = RunFolder.create(
+        storage,
+        name if world is None else f"{name}-{world.preset}",
+        description(module, options, limits, config, offline),
+    )
+    return _session(config, run, limits, None, console, protocol or Protocol())
+
+
+def description(
+    module: str,
+    options: Options,
+    limits: Limits,
+    config: AlgorithmConfig,
+    offline: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """What is run, with versions: the content of `config.json`."""
+    return {
+        "module": str(Path(module).resolve()) if module.endswith(".py") else module,
+        "options": dataclasses.asdict(options),
+        "offline": [str(path) for path in offline],
+        "stop": _finite_limits(limits),
+        "algorithm": config.algo_class.__name__,
+        "env": str(config.env),
+        "env_config": dict(config.env_config),
+        "model": _model(config),
+        "num_env_runners": config.num_env_runners,
+        "seed": config.seed,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("rllib-seq", "ray", "torch", "numpy")},
+        },
+    }
+
+
+def resume_training(
+    place: Path | str, limits: Limits | None, console: Console, protocol: Protocol | None = None
+) -> dict[str, Any]:
+    """Goes on with a run from its newest checkpoint, or from the checkpoint that is given.
+
+    Optimizer, step count, schedules, and what the algorithm else keeps come from the checkpoint.
+    Campaigns and exploration are drawn anew, from the run's seed and the iteration: a resumed run
+    plays no campaign twice, and resuming twice from the same checkpoint gives the same twice.
+
+    Args:
+        place: the run folder or the URI of one; or one of its checkpoints, whose successors are
+            removed.
+        limits: over all sessions of the run; None: those that it was started with.
+        console: where progress and the table go.
+        protocol: of the evaluation at the end.
+
+    Returns:
+        See `run_training`; raises the same.
+    """
+    place, chosen = split_checkpoint(place)
+    run = RunFolder.open(place)
+    settings = run.config
+    try:
+        module, seed = settings["module"], settings["seed"]
+        limits = limits or Limits(**settings["stop"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{str(place)!r} has a config.json that misses {error}") from error
+    load_config(module)  # for the environments and models that it registers
+    checkpoint = find_checkpoint(run.path if chosen is None else run.path / chosen)
+    check_seal(checkpoint)
+    standing = read_json(checkpoint / "progress.json")
+    config = resumed_config(checkpoint)
+    if seed is not None:
+        config.debugging(seed=seed_again(seed, standing["iteration"]))
+    for later in run.checkpoints():
+        if later > checkpoint:
+            run.remove_checkpoint(later)
+            console.print(f"{later.name} is removed: the run goes on from {checkpoint.name}")
+    run.rewind_progress(standing["iteration"])
+    return _session(config, run, limits, checkpoint, console, protocol or Protocol())
+
+
+def _session(
+    config: AlgorithmConfig,
+    run: RunFolder,
+    limits: Limits,
+    checkpoint: Path | None,
+    console: Console,
+    protocol: Protocol,
+) -> dict[str, Any]:
+    console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
+    try:
+        with ray_session(cpus_of(config), console, logs=run.path / "ray_logs"):
+            stopped = _train(config, run, limits, checkpoint, console)
+            if stopped and not run.checkpoints():
+                raise Interrupted(
+                    "stopped before the first steps came in; there is nothing to go on with"
+                )
+            newest = find_checkpoint(run.path)
+            if stopped:
+                raise Interrupted(
+                    f"stopped; {newest.name} is written. Go on with: rllib-seq train --resume "
+                    f"{run.place}"
+                )
+            # RLlib knows our models as long as Ray is there.
+            try:
+                return finish_run(run, newest, config, protocol, console)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"stopped; {newest.name} is written. Evaluate it with: rllib-seq evaluate "
+                    f"{run.place}"
+                ) from None
+    finally:
+        run.publish()
+        run.close()
+
+
+def _train(
+    config: AlgorithmConfig,
+    run: RunFolder,
+    limits: Limits,
+    checkpoint: Path | None,
+    console: Console,
+) -> bool:
+    """Builds, restores, trains; whether a signal stopped it before its limits."""
+    algorithm = build_algorithm(config)
+    try:
+        if checkpoint is not None:
+            algorithm.restore(str(checkpoint))
+            console.print(f"resumed from {checkpoint.name}")
+        with TrainingDisplay(console, limits) as display:
+            world = auction_config(config)
+            return train(algorithm, run, limits, display.show, display.warn, world)
+    finally:
+        algorithm.stop()
+
+
+def validate(config: AlgorithmConfig) -> None:
+    """RLlib's own checks of a config.
+
+    Raises:
+        UserError: settings do not fit each other.
+    """
+    try:
+        config.validate()
+    except ValueError as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def finish_run(
+    run: RunFolder,
+    checkpoint: Path,
+    config: AlgorithmConfig,
+    protocol: Protocol,
+    console: Console,
+    others: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Evaluates a run in the ad auction, writes its report and says where all is.
+
+    Args:
+        run: its folder.
+        checkpoint: in it.
+        config: that it was trained with.
+        protocol: of the evaluation.
+        console: where the table goes.
+        others: see `comparison.run_evaluation`.
+
+    Returns:
+        See `run_training`.
+    """
+    evaluation = None
+    if auction_config(config) is not None or config.env == REPLAY_ENV:
+        evaluation = evaluate_checkpoint(checkpoint, None, protocol, console, others)
+        write_json(run.path / "evaluation.json", evaluation)
+    report = write_report(run)
+    run.publish()
+    for what, name in (("checkpoint", checkpoint.name), ("report", report.name)):
+        console.print(f"{what}: {run.place_of(name)}", soft_wrap=True, markup=False)
+    console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
+    return {
+        "run": run.place,
+        "checkpoint": run.place_of(checkpoint.name),
+        "evaluation": evaluation,
+    }
+
+
+def short_name(module: str) -> str:
+    """A module or file as the beginning of a folder's name: `ppo` of `tune_configs.ppo`."""
+    return module.removesuffix(".py").replace("/", ".").rsplit(".", 1)[-1]
+
+
+def _finite_limits(limits: Limits) -> dict[str, float]:
+    return {k: v for k, v in dataclasses.asdict(limits).items() if v != float("inf")}
+
+
+def _model(config: AlgorithmConfig) -> dict[str, Any]:
+    """Only what an experiment sets: RLlib's model config has a hundred defaults."""
+    new_stack = config.enable_rl_module_and_learner
+    settings = model_settings(config)
+    if new_stack and settings is not None:
+        return {"sequence_config": dataclasses.asdict(settings)}
+    model = config.model_config if new_stack else config.model
+    keys = ("custom_model", "custom_model_config", "max_seq_len", "fcnet_hiddens", "use_lstm")
+    return {key: model[key] for key in keys if key in model}

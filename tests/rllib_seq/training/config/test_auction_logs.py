@@ -1,0 +1,172 @@
+"""Logs as auctions; and from a log to the table, as users do it."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rllib_seq.envs.ad_auction.log_replay.baselines import LinearBids, play_replay
+from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS
+from rllib_seq.errors import UserError
+from rllib_seq.journeys.event_log import load_events
+from rllib_seq.journeys.patterns import discover
+from rllib_seq.training.config.auction_logs import read_auctions, replay_world
+from rllib_seq.training.config.experiment import Options, prepare
+from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
+from rllib_seq.training.evaluation.replay_evaluation import TrainedReplayBids
+from rllib_seq.training.run.trainer import Limits
+from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint
+from rllib_seq.training.train import run_training
+
+DATA = Path(__file__).parents[3] / "data"
+ROWS = DATA / "ipinyou_discover/rows.txt"
+TINY_LOG = str(Path(__file__).parents[1].joinpath("tiny_log.py"))
+TINY = str(Path(__file__).parents[1].joinpath("tiny.py"))
+
+
+def test_ipinyou_rows_are_auctions():
+    auctions = read_auctions([ROWS])
+    lines = [line.split("\t") for line in ROWS.read_text().splitlines()]
+    assert len(auctions) == len(lines)
+    assert auctions.clicked.sum() == sum(line[0] == "1" for line in lines) == 5
+    assert (np.diff(auctions.time) >= 0).all()
+    prices = [max(float(line[23]), float(line[20])) for line in lines]  # price, floor
+    assert sorted(auctions.price) == sorted(prices)
+    both = read_auctions([ROWS, ROWS])
+    assert len(both) == 2 * len(auctions) and len(np.unique(both.user)) > len(lines)
+
+
+def test_a_click_belongs_to_the_impression_before_it(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text(
+        "timestamp,user_id,event,channel,market_price,floor\n"
+        "2026-01-01T10:00:00,ann,impression,web,3,1\n"
+        "2026-01-01T10:00:05,ann,click,web,,\n"
+        "2026-01-01T11:00:00,ann,impression,app,2,5\n"
+        "2026-01-01T11:00:00,bob,impression,web,4,\n"
+        "2026-01-01T11:00:01,bob,impression,web,,\n"  # no price: cannot be replayed
+        "2026-01-01T11:00:02,bob,click,web,,\n"
+        "2026-01-01T09:00:00,cid,click,web,,\n"  # of nothing that was logged
+        "2026-01-02T11:00:00,cid,impression,web,1,\n"
+    )
+    auctions = read_auctions([path])
+    assert auctions.price.tolist() == [3.0, 5.0, 4.0, 1.0]
+    assert auctions.clicked.tolist() == [True, False, False, False]
+    assert [auctions.words["channel"][i] for i in auctions.codes["channel"]] == [
+        *("web", "app", "web", "web")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "log"}, "there is none; give --log FILE"),
+        ({"log": ("none.csv",)}, "no event file 'none.csv'"),
+        ({"log": (str(DATA / "mta/journeys.csv.gz"),)}, "no impression has a market_price"),
+        ({"log": (str(ROWS),), "episode_requests": 900}, "training days have"),
+        ({"log": (str(ROWS),), "budget": 3.0}, "budget can be set for simulated presets only"),
+        ({"log": (str(ROWS),), "stream": "users"}, "unknown stream 'users'"),
+        ({"log": (str(ROWS),), "reward": "attributed"}, "unknown reward 'attributed'"),
+    ],
+)
+def test_errors_are_one_line(options, words):
+    with pytest.raises(UserError, match=words) as caught:
+        prepare(load_config("tune_configs.ppo_log"), Options(**options))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "log"}, "give tune_configs.ppo_log"),
+        ({"log": (str(ROWS),)}, "log can be set for preset log only"),
+        ({"reward": "attributed"}, "needs credits"),
+    ],
+)
+def test_simulated_worlds_refuse_what_they_do_not_have(options, words):
+    with pytest.raises(UserError, match=words):
+        prepare(load_config("tune_configs.ppo"), Options(**options))
+
+
+class LevelOne:
+    """An actor that always bids linearly."""
+
+    def __init__(self, world):
+        from gymnasium.spaces import Discrete
+
+        from rllib_seq.envs.ad_auction.log_replay.replay import observation_space
+
+        self.observation_space, self.action_space = observation_space(world), Discrete(len(LEVELS))
+
+    def start(self, streams):
+        self.streams = streams
+
+    def act(self, streams, observations, rewards):
+        assert streams.max() < self.streams and len(np.unique(streams)) == len(streams)
+        return np.full(len(streams), int(np.flatnonzero(LEVELS == 1.0)[0]))
+
+
+@pytest.mark.parametrize("stream", ["campaign", "user"])
+def test_linear_bidding_is_a_policy(stream):
+    world = replay_world({"log": [str(ROWS)], "stream": stream})
+    episodes = world.held_out_episodes()
+    linear, trained = (
+        play_replay(world, world.held_out, episodes, policy)
+        for policy in (LinearBids(), TrainedReplayBids(LevelOne(world)))
+    )
+    assert all((ours == theirs).all() for ours, theirs in zip(trained, linear, strict=True))
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=120)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("stream", ["campaign", "user"])
+def test_from_log_to_table(stream, tmp_path):
+    console = quiet()
+    options = Options("log", log=(str(ROWS),), budget_ratio=1 / 8, stream=stream, seed=1)
+    result = run_training(TINY_LOG, options, Limits(steps=256), tmp_path, console)
+    run = Path(result["run"])
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    rows = {row["policy"]: row for row in evaluation["policies"]}
+    assert set(rows) == {"trained", "linear", "paced", "hindsight", "hindsight_clicks"}
+    facts = evaluation["log"]
+    assert not set(facts["train"]["days"]) & set(facts["held_out"]["days"])
+    for row in rows.values():
+        assert row["requests"] == facts["held_out"]["requests"]
+        assert 0 <= row["spend"] <= row["budget"]
+        assert row["win_rate"] == row["wins"] / row["requests"]
+    printed = console.file.getvalue()
+    assert "who gets them is chance" in printed and "hindsight" in printed
+    assert "hindsight" in (run / "report.html").read_text()
+    again = evaluate_checkpoint(find_checkpoint(run), None, Protocol(), quiet())
+    assert again == evaluation
+    with pytest.raises(UserError, match="leave --preset out"):
+        evaluate_checkpoint(find_checkpoint(run), "journey", Protocol(), quiet())
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("source", "reward"),
+    [("mta/journeys.csv.gz", "attributed"), ("ipinyou_discover/rows.txt", None)],
+)
+def test_from_patterns_to_table(source, reward, tmp_path):
+    from rllib_seq.training.config.from_patterns import with_patterns
+
+    path = tmp_path / "patterns.json"
+    patterns = discover(load_events(DATA / source))
+    patterns.write(path)
+    options, told = with_patterns(Options(num_env_runners=0, seed=1, reward=reward), path)
+    assert "channels" in told
+    small = Protocol(episodes=1, num_seeds=1, num_users=64)
+    result = run_training(TINY, options, Limits(steps=200), tmp_path, quiet(), small)
+    run = RunFolder.open(Path(result["run"]))
+    channels = run.config["env_config"]["observed"]["channels"]
+    assert channels == {name: float(n) for name, n in patterns.mix["channel"].items()}
+    again = evaluate_checkpoint(find_checkpoint(run.path), None, small, quiet())
+    assert again["policies"] == result["evaluation"]["policies"]

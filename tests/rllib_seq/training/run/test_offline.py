@@ -1,0 +1,159 @@
+"""What was served is what is learned from: records, streams, DQN."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from rich.console import Console
+
+from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
+from rllib_seq.errors import UserError
+from rllib_seq.serving.trajectories import TrajectoryWriter
+from rllib_seq.training.config.experiment import Options
+from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.run.offline import learn_offline, read_trajectories
+from rllib_seq.training.run.trainer import Limits
+from rllib_seq.training.train import run_training
+
+CONFIG = """
+from ray.rllib.algorithms.dqn import DQNConfig
+from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
+
+config = (
+    DQNConfig()
+    .environment("multi_user_ad_auction", env_config={"num_users": 8})
+    .multi_agent(
+        policies={"bidder"},
+        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+        count_steps_by="agent_steps",
+    )
+    .training(
+        train_batch_size=32,
+        num_steps_sampled_before_learning_starts=50,
+        replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": 5000},
+    )
+    .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=1)
+    .debugging(seed=0)
+)
+use_sequence_q_learning(
+    config, EpsilonLadder(), window_length=4, d_model=8, num_heads=2, feedforward_dim=8,
+    head_hidden=8, lstm_layers=1, transformer_layers=1, dropout=0.0,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """A campaign with random bids, written as a server writes it; and what happened."""
+    folder = tmp_path_factory.mktemp("records")
+    writer = TrajectoryWriter(str(folder))
+    simulator = AuctionSimulator(AuctionConfig(num_users=30))
+    simulator.reset(3)
+    random = np.random.default_rng(0)
+    happened = {}
+    last = np.full(30, -1)
+    while not simulator.done:
+        users = simulator.pending
+        for user, reward in enumerate(simulator.take_rewards(np.arange(30))):
+            if reward:
+                writer.reward(user, int(last[user]), simulator.hour, float(reward))
+                happened[user][-1][2] += reward
+        observation = simulator.observe(users)
+        actions = random.integers(17, size=len(users))
+        last[users] += 1
+        writer.steps(users, last[users], simulator.hour, observation, actions)
+        for user, row, action in zip(users, observation, actions, strict=True):
+            happened.setdefault(int(user), []).append([row, int(action), 0.0])
+        simulator.step(simulator.preset.bid_levels[actions])
+    for user, reward in enumerate(simulator.take_rewards(np.arange(30))):
+        if reward:
+            writer.reward(user, int(last[user]), simulator.hour, float(reward))
+            happened[user][-1][2] += reward
+    # A day later somebody else comes: whoever was there before has ended.
+    for hour in (48.0, 49.0):
+        writer.steps(
+            np.array([99]), np.array([hour - 48.0], np.int64), simulator.hour + hour,
+            observation[:1], np.zeros(1, np.int64),
+        )  # fmt: skip
+    writer.close()
+    assert len(list(folder.glob("*.parquet"))) == 1
+    return folder, happened
+
+
+def test_streams_are_what_happened(records):
+    folder, happened = records
+    streams = read_trajectories([folder])
+    assert len(streams) == len(happened) + 1
+    assert [stream.ended for stream in streams] == [True] * len(happened) + [False]
+    for user, stream in zip(sorted(happened), streams, strict=False):
+        steps = happened[user]
+        np.testing.assert_array_equal(stream.observations[:-1], [row for row, _, _ in steps])
+        assert stream.actions.tolist() == [action for _, action, _ in steps]
+        np.testing.assert_allclose(stream.rewards, [reward for _, _, reward in steps])
+    assert sum(stream.rewards.sum() for stream in streams) != 0
+
+
+def test_a_gap_parts_a_stream(tmp_path):
+    writer = TrajectoryWriter(str(tmp_path))
+    for step in (0, 1, 2, 5, 6):  # 3 and 4 were lost in a crash
+        writer.steps(np.array([7]), np.array([step]), 1.0, np.full((1, 2), step), np.array([step]))
+    writer.close()
+    streams = read_trajectories([tmp_path])
+    assert [stream.actions.tolist() for stream in streams] == [[0, 1], [5]]
+    assert [stream.observations[:, 0].tolist() for stream in streams] == [[0, 1, 2], [5, 6]]
+    assert not any(stream.ended for stream in streams)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no \\*.parquet"), (b"text", "cannot read trajectories")],
+)
+def test_bad_records(content, words, tmp_path):
+    if content is not None:
+        (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_trajectories([tmp_path])
+
+
+def test_algorithms_that_learn_from_themselves_are_refused(records):
+    with pytest.raises(UserError, match="PPO does not .*tune_configs.dqn"):
+        learn_offline(load_config("tune_configs.ppo"), [records[0]])
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_dqn_learns_from_them_and_is_evaluated(records, tmp_path, monkeypatch):
+    folder, happened = records
+    (tmp_path / "config.py").write_text(CONFIG)
+    seen = []
+    from rllib_seq.q_learning.replay import SequenceEpisodeReplayBuffer
+
+    add = SequenceEpisodeReplayBuffer.add
+
+    def added(self, episodes, weight=None):
+        seen.extend(episodes)
+        return add(self, episodes, weight)
+
+    monkeypatch.setattr(SequenceEpisodeReplayBuffer, "add", added)
+    result = run_training(
+        str(tmp_path / "config.py"),
+        Options(seed=0),
+        Limits(steps=sum(map(len, happened.values())) + 1),  # each once, at least
+        tmp_path / "runs",
+        Console(quiet=True),
+        Protocol(num_seeds=1, episodes=1, num_users=32),
+        offline=[folder],
+    )
+    recorded = {tuple(action for _, action, _ in steps) for steps in happened.values()}
+    recorded.add((0,))  # of the one who came a day later
+    assert all(isinstance(episode, MultiAgentEpisode) for episode in seen)
+    learned = {
+        tuple(int(a) for a in part.get_actions())
+        for episode in seen
+        for part in episode.agent_episodes.values()
+    }
+    assert learned == recorded  # nothing else, and all of it
+    assert {row["policy"] for row in result["evaluation"]["policies"]} > {"trained"}
+    progress = (Path(result["run"]) / "progress.csv").read_text()
+    assert "policy_loss" in progress
