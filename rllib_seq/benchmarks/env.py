@@ -113,7 +113,8 @@ def million() -> dict[str, Any]:
     """Lets a million users pass through the memory of some thousands."""
     world = AuctionSimulator(MILLION)
     world.reset(0)
-    began, resident, step = time.process_time(), [], (MILLION.arrival_hours or 0.0) / 12
+    resident: list[float] = []
+    began, step = time.process_time(), (MILLION.arrival_hours or 0.0) / 12
     while not world.done:
         rows = world.pending
         world.observe(rows)

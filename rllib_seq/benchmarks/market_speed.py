@@ -29,10 +29,14 @@ BATCH = 2000
 TICKS = 48
 MARKETS: dict[str, list[Pacing]] = {
     "truthful": [Constant()] * 8,
-    "paced": [Constant(), Constant(0.8), Constant(), PID(), PID(), OnlineDual()]
-    + [OnlineDual(), Proportional()],
-    "learning": [Constant(), Constant(0.8), Hedge(), PID(), PID(), OnlineDual()]
-    + [OnlineDual(), Proportional()],
+    "paced": [
+        *(Constant(), Constant(0.8), Constant(), PID(), PID()),
+        *(OnlineDual(), OnlineDual(), Proportional()),
+    ],
+    "learning": [
+        *(Constant(), Constant(0.8), Hedge(), PID(), PID()),
+        *(OnlineDual(), OnlineDual(), Proportional()),
+    ],
 }
 
 

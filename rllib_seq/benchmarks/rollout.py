@@ -91,7 +91,7 @@ def _contenders() -> dict[str, Any]:
     for campaigns in (1, SIDE_BY_SIDE):
         for new_stack in (False, True):
             stack = "new" if new_stack else "old"
-            settings = {"new_stack": new_stack, "campaigns": campaigns}
+            settings: dict[str, Any] = {"new_stack": new_stack, "campaigns": campaigns}
             algorithms = {
                 ARRAYS: algorithm(ours(), **settings),
                 STOCK: algorithm(ours(), arrays=False, **settings),

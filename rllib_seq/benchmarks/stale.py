@@ -65,11 +65,11 @@ def run(steps: int = STEPS) -> dict[str, Any]:
             model = algorithm.get_policy("bidder").model
             iterations = Iterations(algorithm, START, None)
             kept: list[tuple[int, Any]] = []
-            while iterations.row["steps"] < steps:
+            while iterations.steps < steps:
                 iterations.advance()
-                if iterations.row["steps"] * SNAPSHOTS >= steps * (len(kept) + 1):
-                    kept.append((iterations.row["steps"], copy.deepcopy(model.policy).eval()))
-                    console.print(f"{name}: {iterations.row['steps']:,} of {steps:,} requests")
+                if iterations.steps * SNAPSHOTS >= steps * (len(kept) + 1):
+                    kept.append((iterations.steps, copy.deepcopy(model.policy).eval()))
+                    console.print(f"{name}: {iterations.steps:,} of {steps:,} requests")
             inputs = journeys(TrainedBids(actor_of(algorithm)), model)
             rows += compare(name, kept, says, inputs)
             algorithm.stop()

@@ -114,12 +114,12 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
         judge = _Judge(cell, config)
         every = cell.steps / POINTS[cell.preset]
         saved = time.monotonic()
-        while iterations.row["steps"] < cell.steps:
-            before, busy = iterations.row["steps"], time.process_time()
+        while iterations.steps < cell.steps:
+            before, busy = iterations.steps, time.process_time()
             iterations.advance()
             state["cpu_seconds"] += time.process_time() - busy
-            row = state["row"] = iterations.row
-            if row["steps"] // every > before // every:
+            state["row"] = iterations.row
+            if iterations.steps // every > before // every:
                 state["curve"].append(_point(state, judge.profit(algorithm)))
                 console.print(_line(cell, state["curve"][-1]), highlight=False, markup=False)
             if time.monotonic() - saved > SAVE_SECONDS:
@@ -184,7 +184,7 @@ class _Judge:
         world = auction_config(config)
         self._world = None if world is None else world.judged()
         if self._world is not None:
-            self._bayes = {
+            self._bayes: dict[tuple[int, ...], float] = {
                 seeds: self._earned(BayesBids(), seeds, users)
                 for seeds, users in ((CURVE_SEEDS, CURVE_USERS), (EVALUATION_SEEDS, USERS))
             }

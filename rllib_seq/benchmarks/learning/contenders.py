@@ -81,7 +81,10 @@ def _mean(attention: Attention, query: Tensor, tokens: Tensor, bias: Tensor | No
     return (weight[..., None] * tokens).sum(1)
 
 
-_NOT_OURS = {"custom_model": None, "custom_model_config": {}}  # RLlib keeps what is not replaced
+_NOT_OURS: dict[str, Any] = {
+    "custom_model": None,
+    "custom_model_config": {},
+}  # RLlib keeps what is not replaced
 _LSTM = {"use_lstm": True, "lstm_cell_size": 2 * WIDTH, "fcnet_hiddens": [2 * WIDTH]}
 _GTRXL = {
     "use_attention": True,

@@ -29,7 +29,12 @@ from rllib_seq.benchmarks.learning.cells import (
     train_cell,
 )
 from rllib_seq.benchmarks.learning.contenders import BUDGET_RATIO
-from rllib_seq.envs.ad_auction.log_replay.baselines import HindsightBids, LinearBids, PacedBids
+from rllib_seq.envs.ad_auction.log_replay.baselines import (
+    HindsightBids,
+    LinearBids,
+    PacedBids,
+    ReplayPolicy,
+)
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.auction_logs import replay_world
@@ -214,7 +219,12 @@ def references(preset: str, folder: Path, log: tuple[str, ...]) -> list[dict[str
 def _references(preset: str, log: tuple[str, ...], console: Console) -> list[dict[str, Any]]:
     if preset == "log":
         world = replay_world({"log": list(log), "budget_ratio": BUDGET_RATIO})
-        bidders = [LinearBids(), PacedBids(), HindsightBids(), HindsightBids(knows_clicks=True)]
+        bidders: list[ReplayPolicy] = [
+            LinearBids(),
+            PacedBids(),
+            HindsightBids(),
+            HindsightBids(knows_clicks=True),
+        ]
         return [replay_row(world, bidder) for bidder in bidders]
     config = replace(AuctionConfig(preset=preset, reward="sampled"), num_users=USERS)
     policies = simulated(config.build_preset())

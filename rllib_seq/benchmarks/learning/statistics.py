@@ -18,9 +18,9 @@ from scipy import stats
 
 __all__ = ["improvement_interval", "interval", "iqm", "probability_of_improvement"]
 
-Scores = Sequence[Sequence[float]]
 """By task, the scores of its runs."""
 Floats = NDArray[np.float64]
+Scores = Sequence[Sequence[float] | Floats]
 
 DRAWS = 2000
 

@@ -63,10 +63,10 @@ def _panel(name: str, task: dict[str, Any], runs: list[dict[str, Any]]) -> Itera
         colour = COLOURS.get(contender, OTHER_COLOUR)
         curves = [run["curve"] for run in runs if run["contender"] == contender]
         # Seeds are looked at a few steps apart.
-        at = np.linspace(curves[0][0]["steps"], curves[0][-1]["steps"], len(curves[0]))
-        greedy = np.array([np.interp(at, *_columns(curve, "steps", "greedy")) for curve in curves])
+        steps_at = np.linspace(curves[0][0]["steps"], curves[0][-1]["steps"], len(curves[0]))
+        greedy = np.array([np.interp(steps_at, *_columns(curve)) for curve in curves])
         mean, bottom, top = (
-            [f"{x(step):.1f} {y(value):.1f}" for step, value in zip(at, line, strict=True)]
+            [f"{x(step):.1f} {y(value):.1f}" for step, value in zip(steps_at, line, strict=True)]
             for line in (greedy.mean(0), greedy.min(0), greedy.max(0))
         )
         yield f'<path d="M{"L".join(bottom + top[::-1])}Z" fill="{colour}" opacity=".18"/>'
@@ -77,8 +77,8 @@ def _panel(name: str, task: dict[str, Any], runs: list[dict[str, Any]]) -> Itera
         yield f'<text x="{left + 15}" y="{line}">{html.escape(contender)}</text>'
 
 
-def _columns(curve: list[dict[str, float]], *names: str) -> list[list[float]]:
-    return [[point[name] for point in curve] for name in names]
+def _columns(curve: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+    return [point["steps"] for point in curve], [point["greedy"] for point in curve]
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -94,7 +94,7 @@ def make_env(name: str) -> gym.Env:
         units = np.array(TASKS[name].units, np.float32)
         box = gym.spaces.Box(-np.inf, np.inf, units.shape, np.float32)
         env = TransformObservation(env, lambda seen: seen / units, box)
-    return TransformReward(env, lambda reward: reward * TASKS[name].reward_scale)
+    return TransformReward(env, lambda reward: float(reward) * TASKS[name].reward_scale)
 
 
 def _ppo(steps: int, **settings: float) -> dict[str, Any]:

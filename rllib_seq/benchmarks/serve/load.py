@@ -10,6 +10,8 @@ It runs in a process of its own, so that it does not share the server's interpre
 requests before it starts: what it takes of a core is small, and is reported.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 import multiprocessing
@@ -76,7 +78,7 @@ async def _send(load: Load) -> Result:
         # Each run begins elsewhere, or it would meet the same users in the same order.
         start = time.time_ns() // 1_000_000 % len(own)
         connection = _Connection(load, own[start:] + own[:start], np.random.default_rng(i))
-        await loop.create_connection(lambda made=connection: made, "127.0.0.1", load.port)
+        await loop.create_connection(connection.itself, "127.0.0.1", load.port)
         connections.append(connection)
     began, took = time.perf_counter(), time.process_time()
     for connection in connections:
@@ -90,7 +92,9 @@ async def _send(load: Load) -> Result:
         len(latencies) / seconds,
         {name: round(float(q), 3) for name, q in zip(names, quantiles, strict=True)},
         len(latencies),
-        *(sum(getattr(each, name) for each in connections) for name in ("bids", "late", "errors")),
+        sum(connection.bids for connection in connections),
+        sum(connection.late for connection in connections),
+        sum(connection.errors for connection in connections),
         round(took / seconds, 3),
     )
 
@@ -98,21 +102,27 @@ async def _send(load: Load) -> Result:
 class _Connection(asyncio.Protocol):
     """Sends a request when the last is answered, until time is up."""
 
-    def __init__(self, load, requests, random):
+    def __init__(self, load: Load, requests: list[bytes], random: np.random.Generator) -> None:
         self._load, self._requests, self._random = load, requests, random
         self._sent = 0
         self._telling = False  # whether what is under way is a notice
-        self.latencies, self.bids, self.late, self.errors = [], 0, 0, 0
-        self.done = asyncio.get_running_loop().create_future()
+        self.latencies: list[float] = []
+        self.bids, self.late, self.errors = 0, 0, 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport):
+    def itself(self) -> _Connection:
+        """The factory that asyncio wants."""
+        return self
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def begin(self, stop):
+    def begin(self, stop: float) -> None:
         self._stop = stop
         self._next()
 
-    def _next(self):
+    def _next(self) -> None:
         if time.perf_counter() >= self._stop:
             self._transport.close()
             self.done.set_result(None)
@@ -122,23 +132,23 @@ class _Connection(asyncio.Protocol):
         else:
             self._send()
 
-    def _send(self):
+    def _send(self) -> None:
         request = self._requests[self._sent % len(self._requests)]
         self._sent += 1
         self._write(request)
 
-    def _write(self, request):
+    def _write(self, request: bytes) -> None:
         self._parser, self._content = httptools.HttpResponseParser(self), b""
         self._began = time.perf_counter()
         self._transport.write(request)
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
 
-    def on_body(self, content):
+    def on_body(self, content: bytes) -> None:
         self._content += content
 
-    def on_message_complete(self):
+    def on_message_complete(self) -> None:
         if self._telling:
             self._telling = False
             self._next()
@@ -157,13 +167,13 @@ class _Connection(asyncio.Protocol):
             self.errors += 1
         self._next()
 
-    def connection_lost(self, error):
+    def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():  # the server hung up
             self.errors += 1
             self.done.set_result(None)
 
 
-def _request(path, number, user):
+def _request(path: str, number: int, user: int) -> bytes:
     imp = {"id": "1", "banner": {"w": 300, "h": 250}, "ext": {"channel": _CHANNELS[number % 3]}}
     request = {
         "id": str(number),
@@ -181,7 +191,7 @@ def _request(path, number, user):
     ).encode()
 
 
-def _notice(content):
+def _notice(content: bytes) -> bytes:
     bid = json.loads(content)["seatbid"][0]["bid"][0]
     path = "/" + bid["nurl"].split("/", 3)[3].replace("${AUCTION_PRICE}", str(bid["price"] / 2))
     return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()

@@ -66,6 +66,11 @@ class Iterations:
         self._watch, self._told = WorkerWatch(algorithm), Faults()
         self.row, self.waited = row, 0.0
 
+    @property
+    def steps(self) -> int:
+        """Steps sampled so far."""
+        return int(self.row["steps"] or 0)
+
     def take_faults(self) -> list[str]:
         """What happened since the last call, after which training goes on; a line for each."""
         return [*self._watch.check(), *self._told.new()]
