@@ -33,7 +33,7 @@ from rllib_seq.training.run.trainer import (
     seed_again,
     train,
 )
-from rllib_seq.training.storage.files import check_seal, read_json, write_json
+from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint, split_checkpoint
 
 __all__ = [
@@ -143,9 +143,8 @@ def resume_training(
         raise UserError(f"{str(place)!r} has a config.json that misses {error}") from error
     load_config(module)  # for the environments and models that it registers
     checkpoint = find_checkpoint(run.path if chosen is None else run.path / chosen)
-    check_seal(checkpoint)
-    standing = read_json(checkpoint / "progress.json")
     config = resumed_config(checkpoint)
+    standing = read_json(checkpoint / "progress.json")
     if seed is not None:
         config.debugging(seed=seed_again(seed, standing["iteration"]))
     for later in run.checkpoints():

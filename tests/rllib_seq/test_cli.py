@@ -1,6 +1,7 @@
 """Bad input: exit code 2, one line on stderr that names the value and the mend."""
 
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from rllib_seq.cli import main
 from rllib_seq.errors import UserError
 from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.storage.files import seal
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -183,6 +185,46 @@ def test_damaged_files_are_named(command, file, content, monkeypatch, capsys, tm
     assert code == 2
     assert printed.err.count("\n") == 1
     assert str(tmp_path) in printed.err
+
+
+class _Traps:
+    """What runs as soon as it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "serve", "train --resume"])
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("policies/bidder", "algorithm_state.pkl"),
+        ("policies/bidder", "policies/bidder/policy_state.pkl"),
+        ("learner_group/learner/rl_module/bidder", "class_and_ctor_args.pkl"),
+    ],
+)
+def test_nothing_of_a_damaged_checkpoint_is_unpickled(
+    command, part, name, monkeypatch, capsys, tmp_path
+):
+    checkpoint = tmp_path / "checkpoint_000001"
+    (checkpoint / part).mkdir(parents=True)
+    stop = {"seconds": 1.0, "steps": 1.0}
+    module = {"module": "rllib_seq.tune_configs.ppo", "seed": 1, "stop": stop}
+    (tmp_path / "config.json").write_text(json.dumps(module))
+    (checkpoint / name).write_bytes(b"as it was written")
+    (checkpoint / "progress.json").write_text('{"iteration": 1}')
+    seal(checkpoint)
+    marker = tmp_path / "ran"
+    (checkpoint / name).write_bytes(pickle.dumps(_Traps(marker)))
+    more = [tmp_path / "policy"] if command == "export" else []
+    code, printed = run(monkeypatch, capsys, *command.split(), tmp_path, *more)
+    assert code == 2
+    assert f"is damaged: {name} is not what was written" in printed.err
+    assert printed.err.count("\n") == 1
+    assert not marker.exists()
 
 
 def test_evaluation_protocol_is_checked(monkeypatch, capsys):

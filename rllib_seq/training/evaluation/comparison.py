@@ -26,7 +26,6 @@ from rllib_seq.training.evaluation.showcase import record
 from rllib_seq.training.reports.calibration_view import calibration_table
 from rllib_seq.training.run.console import comparison_table, counting
 from rllib_seq.training.run.trainer import resumed_config
-from rllib_seq.training.storage.files import check_seal
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
 __all__ = ["Protocol", "evaluate_checkpoint", "run_evaluation"]
@@ -84,7 +83,6 @@ def evaluate_checkpoint(
                 f"{str(checkpoint)!r} was trained on a log, whose observations preset {preset!r} "
                 "does not have; leave --preset out"
             )
-        check_seal(checkpoint)
         paths, _ = replay_config(config.env_config)
         return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
     world = _world(checkpoint, preset)
@@ -111,7 +109,6 @@ def run_evaluation(
         The content of `evaluation.json`.
     """
     checkpoint = find_checkpoint(checkpoint)
-    check_seal(checkpoint)
     config = resumed_config(checkpoint)
     one_stream, trained_in = plays_one_stream(config), auction_config(config)
     num_users = trained_in.num_users if one_stream and trained_in else protocol.num_users

@@ -28,6 +28,7 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
 from rllib_seq.errors import UserError
 from rllib_seq.models.stream_windows import StreamWindows
 from rllib_seq.models.windowed import module_windows
+from rllib_seq.training.storage.files import check_seal
 from rllib_seq.training.storage.run_folder import UNREADABLE_PICKLE, modules_folder
 
 __all__ = ["Actor", "NewStackActor", "OldStackActor", "TrainedBids", "load_actor"]
@@ -194,9 +195,10 @@ def load_actor(checkpoint: Path) -> Actor:
         checkpoint: a checkpoint folder, of either API stack.
 
     Raises:
-        UserError: it cannot be read, or it holds several policies.
+        UserError: it is damaged, it cannot be read, or it holds several policies.
     """
     folder = modules_folder(checkpoint)
+    check_seal(checkpoint)
     names = sorted(child.name for child in folder.iterdir() if child.is_dir())
     if len(names) != 1:
         raise UserError(

@@ -29,6 +29,7 @@ from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import forget_errors, heed_workers
 from rllib_seq.training.run.iterations import START, Iterations
+from rllib_seq.training.storage.files import check_seal
 from rllib_seq.training.storage.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
 __all__ = [
@@ -72,8 +73,9 @@ def resumed_config(checkpoint: Path) -> AlgorithmConfig:
         checkpoint: a checkpoint folder of a run.
 
     Raises:
-        UserError: the checkpoint cannot be read.
+        UserError: the checkpoint is damaged, or cannot be read.
     """
+    check_seal(checkpoint)
     made_by = checkpoint / Algorithm.CLASS_AND_CTOR_ARGS_FILE_NAME
     try:
         if made_by.is_file():  # the new API stack keeps there what an algorithm is built from

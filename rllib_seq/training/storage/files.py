@@ -52,8 +52,12 @@ def seal(folder: Path) -> None:
 def check_seal(checkpoint: Path) -> None:
     """Compares the files of a checkpoint with what was written; an unsealed folder passes.
 
+    It is called before anything of a checkpoint is unpickled. The seal finds damage; it does not
+    prove who wrote a checkpoint, and a checkpoint is code: load those that you trust.
+
     Raises:
-        UserError: one is damaged or missing; names the newest checkpoint before that is whole.
+        UserError: one is damaged, missing, or a pickle that was not there when the checkpoint was
+            written; names the newest checkpoint before that is whole.
     """
     damage = _damage(checkpoint)
     if damage is None:
@@ -76,6 +80,9 @@ def _damage(folder: Path) -> str | None:
             return f"{name} is missing"
         if _sums(folder / name) != sums:
             return f"{name} is not what was written"
+    for path in sorted(folder.rglob("*.pkl")):
+        if str(path.relative_to(folder)) not in written:
+            return f"{path.relative_to(folder)} was added after it was written"
     return None
 
 

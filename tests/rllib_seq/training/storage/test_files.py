@@ -49,6 +49,15 @@ def test_damage_is_found_and_the_newest_whole_checkpoint_is_offered(harm, words,
         check_seal(third)
 
 
+def test_a_pickle_that_was_added_is_damage(run):
+    checkpoint = save(run, 1)
+    (checkpoint / "policies" / "note.txt").write_text("x")
+    check_seal(checkpoint)
+    (checkpoint / "policies" / "more.pkl").write_bytes(b"x")
+    with pytest.raises(UserError, match="policies/more.pkl was added after it was written"):
+        check_seal(checkpoint)
+
+
 def test_checkpoints_of_rllib_itself_pass(tmp_path):
     (tmp_path / "state").write_text("x")
     check_seal(tmp_path)
