@@ -115,7 +115,7 @@ def serve(
             user_secret=os.environ.get("RLLIB_SEQ_USER_SECRET"),
         )
         if engine == "local":
-            from rllib_seq.serving.engine_local import serve_local
+            from rllib_seq.serving.http.engine_local import serve_local
 
             totals = serve_local(settings, host, port)
         else:

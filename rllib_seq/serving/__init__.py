@@ -1,8 +1,10 @@
 """A bid server that remembers every user.
 
 - `spec`, `policy`: an exported policy; `rllib-seq export` writes it.
-- `sessions`, `service`, `batching`: from bid requests to bids, no HTTP.
-- `storage`, `sqlite_storage`, `redis_storage`: what must survive.
-- `openrtb`, `app`, `live_page`: OpenRTB 2.6 over HTTP.
-- `engine_local`, `engine_ray`: one process, or a Ray Serve fleet; `engine_ray` alone imports Ray.
+- `sessions`, `service`, `notices`: from bid requests to bids and from notices to books, no HTTP.
+- `openrtb`: what OpenRTB 2.6 says, and the ids of bids.
+- `state`: what must survive, in a file or in Redis.
+- `http`: the application and `engine_local`, one process; `engine_ray` is a Ray Serve fleet.
+
+`engine_ray` and `scoring` alone import Ray.
 """

@@ -20,8 +20,8 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions, RequestRouterConfig
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.access import check_exposure
-from rllib_seq.serving.app import create_app, open_service
+from rllib_seq.serving.http.access import check_exposure
+from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.settings import Settings
 
 __all__ = ["bid_deployment", "serve_ray", "user_router"]

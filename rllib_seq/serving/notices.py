@@ -10,10 +10,10 @@ from collections import Counter
 
 import numpy as np
 
-from rllib_seq.serving.bid_ids import Bid, BidSigner
-from rllib_seq.serving.memory import CampaignClock, Memory
+from rllib_seq.serving.openrtb.bid_ids import Bid, BidSigner
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.storage import Conflict, Storage
+from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache
+from rllib_seq.serving.state.storage import Conflict, Storage
 from rllib_seq.serving.trajectories import TrajectoryWriter
 
 __all__ = ["ATTEMPTS", "NOTICES", "Notices"]
@@ -40,7 +40,7 @@ class Notices:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: SessionCache,
         storage: Storage,
         signer: BidSigner,
         settings: Settings,
@@ -125,7 +125,7 @@ class Notices:
         # A loss is soon of no interest, and most bids lose.
         until = now + (_HOUR if kind == "loss" else self._kept_seconds)
         if not self._memory.write(rows, [key], now, totals, (name, until), release):
-            return False  # and what was changed here is read anew, see `Memory.claim`
+            return False  # and what was changed here is read anew, see `SessionCache.claim`
         if self._record is not None and reward:
             self._record.reward(key, sessions.last_request(row), hour, reward)
         return True

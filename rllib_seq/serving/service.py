@@ -1,8 +1,7 @@
 """From bid requests to bids, and from notices to books; no HTTP, no Ray.
 
 - `BidService`: policy, sessions, budget and storage put together.
-- `Ask`, `Answer`: one request and what is said to it.
-- `user_key`: what stands for a user.
+- `BidQuery`, `BidDecision`: one request and what is said to it.
 
 Nothing here waits: a call does its work and returns. Calls come one after the other; that, and that
 no call asks twice for one user, keeps the requests of a user in order.
@@ -10,7 +9,6 @@ no call asks twice for one user, keeps the requests of a user in order.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import secrets
 import time
@@ -23,17 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.bid_ids import Bid, BidSigner
-from rllib_seq.serving.memory import CampaignClock, Memory
-from rllib_seq.serving.money import Money
 from rllib_seq.serving.notices import ATTEMPTS, Notices
+from rllib_seq.serving.openrtb.bid_ids import Bid, BidSigner
 from rllib_seq.serving.policy import Policy, split_parts
 from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.storage import Change, Conflict, Hold, Storage
+from rllib_seq.serving.state.money import Money
+from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache
+from rllib_seq.serving.state.storage import Change, Conflict, Hold, Storage
 from rllib_seq.serving.trajectories import TrajectoryWriter
 
-__all__ = ["Answer", "Ask", "BidService", "user_key"]
+__all__ = ["BidDecision", "BidQuery", "BidService"]
 
 Ints = NDArray[np.int64]
 
@@ -41,11 +39,11 @@ _HOUR = 3600.0
 _63_BITS = np.int64(2**63 - 1)
 
 
-class Ask(NamedTuple):
+class BidQuery(NamedTuple):
     """A bid request, as far as it matters here."""
 
     user: int
-    """See `user_key`."""
+    """See `openrtb.identity.user_key`."""
     channel: int
     segment: int
     device: int
@@ -53,7 +51,7 @@ class Ask(NamedTuple):
     """Currency units per impression."""
 
 
-class Answer(NamedTuple):
+class BidDecision(NamedTuple):
     """What is said to a request."""
 
     bid: Bid | None
@@ -110,7 +108,9 @@ class BidService:
             settings,
         )
         self.sessions = Sessions(spec, settings.max_users, settings.session_hours, settings.cap)
-        self.memory = Memory(self.sessions, storage, self.money, settings.session_hours * _HOUR)
+        self.memory = SessionCache(
+            self.sessions, storage, self.money, settings.session_hours * _HOUR
+        )
         self._signer = BidSigner(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
         self._record = TrajectoryWriter(settings.record) if settings.record else None
@@ -142,7 +142,7 @@ class BidService:
         """Whether all requests are steps of one stream."""
         return self._policy.spec.stream == "campaign"
 
-    def answer(self, asks: Sequence[Ask]) -> list[Answer]:
+    def answer(self, queries: Sequence[BidQuery]) -> list[BidDecision]:
         """Answers requests of different users.
 
         Raises:
@@ -152,7 +152,7 @@ class BidService:
         self.memory.prune(now)
         for attempt in range(ATTEMPTS):
             try:
-                answers = self._answer(asks, now)
+                answers = self._answer(queries, now)
                 break
             except Conflict:
                 if attempt == ATTEMPTS - 1:
@@ -161,10 +161,10 @@ class BidService:
             self.counts[answer.why] += 1
         return answers
 
-    def _answer(self, asks: Sequence[Ask], now: float) -> list[Answer]:
-        columns = [np.array(column) for column in zip(*asks, strict=True)]
-        asked = SimpleNamespace(**dict(zip(Ask._fields, columns, strict=True)))
-        hour, n = self.clock.hour(), len(asks)
+    def _answer(self, queries: Sequence[BidQuery], now: float) -> list[BidDecision]:
+        columns = [np.array(column) for column in zip(*queries, strict=True)]
+        asked = SimpleNamespace(**dict(zip(BidQuery._fields, columns, strict=True)))
+        hour, n = self.clock.hour(), len(queries)
         keys = asked.user
         rows = self.memory.claim(keys, hour)
         self.money.pace(hour)
@@ -199,7 +199,7 @@ class BidService:
             raise
         if self._record is not None:
             self._record.steps(keys, requests, hour, observation, actions)
-        return [Answer(bids.get(place), reason) for place, reason in enumerate(why)]
+        return [BidDecision(bids.get(place), reason) for place, reason in enumerate(why)]
 
     def _explored(self, actions: Ints) -> Ints:
         if self.settings.explore == 0:
@@ -285,17 +285,3 @@ class BidService:
         if self._record is not None:
             self._record.close()
         self._storage.close()
-
-
-def user_key(name: str, secret: str | None) -> int:
-    """What stands for a user id, 64 bits: a keyed hash, from which nobody gets the id back.
-
-    Two of a million users share a key with a chance of 3e-8.
-
-    Args:
-        name: the id.
-        secret: the key, any length; None: everybody who guesses an id can check the guess.
-    """
-    key = b"" if secret is None else hashlib.blake2b(secret.encode()).digest()
-    digest = hashlib.blake2b(name.encode(), key=key, digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)

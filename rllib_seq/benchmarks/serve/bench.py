@@ -25,10 +25,10 @@ from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
 from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.service import Ask, BidService
+from rllib_seq.serving.service import BidQuery, BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.spec import world_facts
-from rllib_seq.serving.storage import open_storage
+from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.training.export import export_network
 
 PARTS = ("local", "ray", "users", "day", "abuse")
@@ -157,10 +157,12 @@ def _users(export, folder):
     total, batch = 1_000_000, 64
     for start in range(0, total, batch):
         clock.now += 0.01
-        service.answer([Ask(user, user % 3, 0, 0, 0.0) for user in range(start, start + batch)])
+        service.answer(
+            [BidQuery(user, user % 3, 0, 0, 0.0) for user in range(start, start + batch)]
+        )
     seconds = time.perf_counter() - started
     # Who came first has long made room; his memory comes back from the file.
-    service.answer([Ask(0, 0, 0, 0, 0.0)])
+    service.answer([BidQuery(0, 0, 0, 0, 0.0)])
     back = service.sessions.last_request(service.sessions.find(0)) == 1
     in_memory, nbytes = len(service.sessions), service.sessions.nbytes
     service.close()
@@ -185,7 +187,7 @@ def _day(export, folder):
         for _ in range(300):
             clock.now += 12.0
             users = np.unique((random.zipf(1.2, 40) - 1) % 1_000_000)
-            answers = service.answer([Ask(int(u), int(u) % 3, 0, 0, 0.0) for u in users])
+            answers = service.answer([BidQuery(int(u), int(u) % 3, 0, 0, 0.0) for u in users])
             for answer in answers:
                 if answer.bid is not None:
                     name = service.sign(answer.bid)

@@ -11,8 +11,8 @@ import sys
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from rllib_seq.serving.engine_local import run_uvicorn
-from rllib_seq.serving.openrtb import BidRequest
+from rllib_seq.serving.http.engine_local import run_uvicorn
+from rllib_seq.serving.openrtb.request import BidRequest
 
 
 def echo_app():

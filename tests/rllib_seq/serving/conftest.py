@@ -15,7 +15,7 @@ from rllib_seq.nn.causal_step import CausalStep
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.storage import open_storage
+from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.training.export import export_network
 
 sys.path.insert(0, str(Path(__file__).parent))  # the tests import what stands beside them

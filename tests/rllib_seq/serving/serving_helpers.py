@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
-from rllib_seq.serving.app import create_app, open_service
-from rllib_seq.serving.service import Ask
+from rllib_seq.serving.http.app import create_app, open_service
+from rllib_seq.serving.service import BidQuery
 
 HOUR = 3600.0
 LEAN = Path(__file__).with_name("serving_lean.py")
@@ -111,7 +111,7 @@ def wait_for(condition, seconds=60):
 
 
 def ask(user, floor=0.0):
-    return Ask(user, 0, 0, 0, floor)
+    return BidQuery(user, 0, 0, 0, floor)
 
 
 def past_of(service, user):

@@ -11,7 +11,7 @@ import urllib.parse
 import pytest
 from serving_helpers import Client, process, request_of, running, wait_for
 
-from rllib_seq.serving.service import user_key
+from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings
 
 TOKEN = "a token of sufficient length"

@@ -12,9 +12,9 @@ from test_app import path_of
 from test_redis import redis_url  # noqa: F401, a fixture
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.app import open_service
 from rllib_seq.serving.engine_ray import bid_deployment
-from rllib_seq.serving.service import user_key
+from rllib_seq.serving.http.app import open_service
+from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings
 
 pytestmark = pytest.mark.redis

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_seq.envs.ad_auction import AuctionSimulator, play
-from rllib_seq.serving.service import Ask
+from rllib_seq.serving.service import BidQuery
 from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
 
 CAMPAIGN = 5
@@ -68,7 +68,9 @@ class Served:
         state = self.simulator.state
         expected = self.simulator.observe(users)
         asks = [
-            Ask(int(u), int(state.channel[u]), int(state.segment[u]), int(state.device[u]), 0.0)
+            BidQuery(
+                int(u), int(state.channel[u]), int(state.segment[u]), int(state.device[u]), 0.0
+            )
             for u in users
         ]
         answers = self.service.answer(asks)

@@ -10,7 +10,8 @@ import pytest
 from serving_helpers import HOUR, always, ask, free_port, listening, past_of, wait_for
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.storage import Change, Conflict, Hold, open_storage
+from rllib_seq.serving.state.opening import open_storage
+from rllib_seq.serving.state.storage import Change, Conflict, Hold
 
 pytestmark = pytest.mark.redis
 

@@ -9,9 +9,9 @@ import pytest
 from serving_helpers import HOUR, always, ask, past_of
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.batching import FAILED, LATE, Batcher
-from rllib_seq.serving.bid_ids import Bid, BidSigner
-from rllib_seq.serving.service import user_key
+from rllib_seq.serving.http.batching import FAILED, LATE, Batcher
+from rllib_seq.serving.openrtb.bid_ids import Bid, BidSigner
+from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings
 
 
@@ -173,11 +173,11 @@ class Slow:
         self.batches, self.seconds, self.withdrawn = [], seconds, []
 
     def answer(self, asks):
-        from rllib_seq.serving.service import Answer
+        from rllib_seq.serving.service import BidDecision
 
         self.batches.append([each.user for each in asks])
         time.sleep(self.seconds)
-        return [Answer(Bid(each.user, each.user, 0, 0, 0, 1.0, 0.0), "bid") for each in asks]
+        return [BidDecision(Bid(each.user, each.user, 0, 0, 0, 1.0, 0.0), "bid") for each in asks]
 
     def withdraw(self, bid):
         self.withdrawn.append(bid.user)
@@ -187,7 +187,7 @@ def asked(service, users, seconds=10.0):
     async def run():
         batcher = Batcher(service)
         deadline = time.monotonic() + seconds
-        return await asyncio.gather(*(batcher.ask(ask(user), deadline) for user in users))
+        return await asyncio.gather(*(batcher.answer(ask(user), deadline) for user in users))
 
     return asyncio.run(run())
 

@@ -16,10 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from rllib_seq.serving.batching import Batcher
-from rllib_seq.serving.metrics import Metrics
-from rllib_seq.serving.openrtb import NO_BID, Bid, BidRequest, BidResponse, SeatBid, asks_of
-from rllib_seq.serving.service import Answer, BidService
+from rllib_seq.serving.http.batching import Batcher
+from rllib_seq.serving.http.metrics import Metrics
+from rllib_seq.serving.http.queries import queries_of
+from rllib_seq.serving.openrtb.request import BidRequest
+from rllib_seq.serving.openrtb.response import NO_BID, Bid, BidResponse, SeatBid
+from rllib_seq.serving.service import BidDecision, BidService
 
 __all__ = ["BID_PATH", "BidEndpoint", "first_problem", "problem"]
 
@@ -51,7 +53,7 @@ class BidEndpoint:
     def __init__(self, service: BidService, batcher: Batcher, metrics: Metrics) -> None:
         self._service, self._settings = service, service.settings
         self._public_url = service.settings.public_url.rstrip("/")
-        self._ask, self._observe = batcher.ask, metrics.latency.observe
+        self._decide, self._observe = batcher.answer, metrics.latency.observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -74,20 +76,20 @@ class BidEndpoint:
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise _Refused(400, first_problem(errors)) from None
-        asks, why = asks_of(request, service)
-        if not asks:
+        queries, why = queries_of(request, service)
+        if not queries:
             service.counts[why] += 1
             return _no_bid(request.id, why)
         tmax = min(request.tmax or settings.tmax_ms, settings.tmax_ms)
         deadline = started + (tmax - settings.margin_ms) / 1000.0
-        if len(asks) == 1:
-            answers = [await self._ask(asks[0][1], deadline)]
+        if len(queries) == 1:
+            answers = [await self._decide(queries[0][1], deadline)]
         else:  # in order: they are requests of one user
-            answers = await asyncio.gather(*(self._ask(ask, deadline) for _, ask in asks))
+            answers = await asyncio.gather(*(self._decide(query, deadline) for _, query in queries))
         self._observe(time.monotonic() - started)
         bids = [
             self._bid(impression, answer, scope)
-            for (impression, _), answer in zip(asks, answers, strict=True)
+            for (impression, _), answer in zip(queries, answers, strict=True)
             if answer.bid is not None
         ]
         if not bids:
@@ -100,7 +102,7 @@ class BidEndpoint:
         )
         return 200, response.model_dump_json(exclude_none=True).encode()
 
-    def _bid(self, impression: str, answer: Answer, scope: Scope) -> Bid:
+    def _bid(self, impression: str, answer: BidDecision, scope: Scope) -> Bid:
         assert answer.bid is not None
         name = self._service.sign(answer.bid)
         notice = f"{self._public_url or _base(scope)}/notice/"

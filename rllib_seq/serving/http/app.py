@@ -25,17 +25,19 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.access import authorised
-from rllib_seq.serving.batching import Batcher
-from rllib_seq.serving.bid_endpoint import BID_PATH, BidEndpoint, first_problem, problem
-from rllib_seq.serving.live_page import PAGE
-from rllib_seq.serving.metrics import Metrics
-from rllib_seq.serving.openrtb import BidRequest, BidResponse
+from rllib_seq.serving.http.access import authorised
+from rllib_seq.serving.http.batching import Batcher
+from rllib_seq.serving.http.bid_endpoint import BID_PATH, BidEndpoint, first_problem, problem
+from rllib_seq.serving.http.live_page import PAGE
+from rllib_seq.serving.http.metrics import Metrics
+from rllib_seq.serving.openrtb.identity import user_key
+from rllib_seq.serving.openrtb.request import BidRequest
+from rllib_seq.serving.openrtb.response import BidResponse
 from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.service import BidService, user_key
+from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.spec import SPEC
-from rllib_seq.serving.storage import open_storage
+from rllib_seq.serving.state.opening import open_storage
 
 __all__ = ["create_app", "open_service"]
 

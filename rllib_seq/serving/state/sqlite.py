@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.storage import TOTALS, Change, Hold
+from rllib_seq.serving.state.storage import TOTALS, Change, Hold
 
 __all__ = ["SQLiteStorage"]
 

@@ -20,22 +20,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from rllib_seq.serving.service import Answer, Ask, BidService
+from rllib_seq.serving.service import BidDecision, BidQuery, BidService
 
 __all__ = ["FAILED", "LATE", "Batcher"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-LATE = Answer(None, "late")
-FAILED = Answer(None, "error")
+LATE = BidDecision(None, "late")
+FAILED = BidDecision(None, "error")
 _MOST_WAITING = 10_000
 
 
 class _Waiting(NamedTuple):
-    ask: Ask
+    query: BidQuery
     deadline: float
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[BidDecision]
 
 
 class Batcher:
@@ -51,17 +51,17 @@ class Batcher:
         self._busy = False
         self._thread = ThreadPoolExecutor(1, "bid-service")
 
-    async def ask(self, ask: Ask, deadline: float) -> Answer:
+    async def answer(self, query: BidQuery, deadline: float) -> BidDecision:
         """The answer to a request; no bid rather than a late one.
 
         Args:
-            ask: the request.
+            query: the request.
             deadline: on the clock of `time.monotonic`.
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= _MOST_WAITING:
             return LATE
-        waiting = _Waiting(ask, deadline, loop.create_future())
+        waiting = _Waiting(query, deadline, loop.create_future())
         self._waiting.append(waiting)
         if not self._busy:
             self._busy = True
@@ -103,13 +103,13 @@ class Batcher:
         if self._busy:
             self._start(loop)
 
-    def _finish(self, batch: list[_Waiting], answers: list[Answer]) -> None:
+    def _finish(self, batch: list[_Waiting], answers: list[BidDecision]) -> None:
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
 
-    def _answers(self, batch: list[_Waiting]) -> list[Answer]:
-        answers = self._service.answer([waiting.ask for waiting in batch]) if batch else []
+    def _answers(self, batch: list[_Waiting]) -> list[BidDecision]:
+        answers = self._service.answer([waiting.query for waiting in batch]) if batch else []
         now = time.monotonic()
         for place, (waiting, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.bid is not None and now > waiting.deadline:
@@ -128,15 +128,15 @@ class Batcher:
             waiting = self._waiting.popleft()
             if now > waiting.deadline:
                 late.append(waiting)
-            elif waiting.ask.user in batch:
+            elif waiting.query.user in batch:
                 left.append(waiting)
             else:
-                batch[waiting.ask.user] = waiting
+                batch[waiting.query.user] = waiting
         self._waiting.extendleft(reversed(left))
         self._service.counts["late"] += len(late)
         return list(batch.values()), late
 
-    def _withdraw(self, answer: Answer) -> None:
+    def _withdraw(self, answer: BidDecision) -> None:
         assert answer.bid is not None
         try:
             self._service.withdraw(answer.bid)

@@ -4,7 +4,7 @@
 - `BidSigner`: bids to ids and back.
 
 The server keeps no table of its bids: whatever a notice is about comes back with it, however late,
-and nobody else can make such an id. It names no user but by a key, see `service.user_key`.
+and nobody else can make such an id. It names no user but by a key, see `identity.user_key`.
 """
 
 from __future__ import annotations

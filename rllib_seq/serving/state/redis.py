@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.storage import TOTALS, Change, Conflict, Hold
+from rllib_seq.serving.state.storage import TOTALS, Change, Conflict, Hold
 
 __all__ = ["RedisStorage"]
 

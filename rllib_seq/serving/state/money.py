@@ -14,7 +14,7 @@ import numpy as np
 from rllib_seq.envs.ad_auction.market.pacing import PID, OnlineDual, Pacing, Proportional, Report
 from rllib_seq.errors import UserError
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.storage import Change, Hold, Storage
+from rllib_seq.serving.state.storage import Change, Hold, Storage
 
 __all__ = ["Money"]
 

@@ -1,6 +1,6 @@
 """What must survive a crash, and what several servers share.
 
-- `Storage`: the interface; `open_storage` finds the implementation.
+- `Storage`: the interface; `opening.open_storage` finds the implementation.
 - `Hold`: budget that is set aside for a bid until it is known what became of it.
 - `Change`: what one step of the server writes, all of it or nothing.
 
@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from rllib_seq.errors import UserError
-
-__all__ = ["TOTALS", "Change", "Conflict", "Hold", "Storage", "open_storage"]
+__all__ = ["TOTALS", "Change", "Conflict", "Hold", "Storage"]
 
 TOTALS = (
     *("requests", "bids", "wins", "losses", "clicks", "visits", "conversions"),
@@ -114,34 +112,3 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Lets go."""
-
-
-def open_storage(url: str, fingerprint: str, ttl_seconds: float) -> Storage:
-    """Opens the state of a server.
-
-    Args:
-        url: `redis://HOST:PORT/DB`, the path of an SQLite file, or `:memory:`.
-        fingerprint: of the spaces; a state of another kind is refused.
-        ttl_seconds: how long a user is remembered.
-
-    Raises:
-        UserError: it cannot be opened, or another server or policy has it.
-    """
-    storage: Storage
-    if url.startswith(("redis://", "rediss://")):
-        from rllib_seq.serving.redis_storage import RedisStorage
-
-        storage = RedisStorage(url, ttl_seconds)
-    elif "://" in url:
-        raise UserError(f"state {url!r} is neither redis:// nor a file; give one of them")
-    else:
-        from rllib_seq.serving.sqlite_storage import SQLiteStorage
-
-        storage = SQLiteStorage(url)
-    found = storage.constant("fingerprint", fingerprint.encode()).decode()
-    if found != fingerprint:
-        storage.close()
-        raise UserError(
-            f"state {url!r} belongs to a policy with other spaces; give another --state"
-        )
-    return storage

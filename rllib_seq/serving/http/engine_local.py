@@ -11,8 +11,8 @@ import sys
 import uvicorn
 from starlette.types import ASGIApp
 
-from rllib_seq.serving.access import check_exposure
-from rllib_seq.serving.app import create_app, open_service
+from rllib_seq.serving.http.access import check_exposure
+from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.settings import Settings
 
 __all__ = ["run_uvicorn", "serve_local"]

@@ -1,8 +1,8 @@
 """Sessions in memory and in the storage, kept the same.
 
-- `Memory`: users come from the storage when they are needed, and every change is written at once.
-  Of a user whom this server has written last it needs nothing: should another server have written
-  since, the storage refuses the next change, and the user is read again.
+- `SessionCache`: users come from the storage when they are needed, and every change is written at
+  once. Of a user whom this server has written last it needs nothing: should another server have
+  written since, the storage refuses the next change, and the user is read again.
 - `CampaignClock`: hours as the simulator counts them.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.serving.money import Money
 from rllib_seq.serving.sessions import Sessions
-from rllib_seq.serving.storage import Change, Storage
+from rllib_seq.serving.state.money import Money
+from rllib_seq.serving.state.storage import Change, Storage
 
-__all__ = ["CampaignClock", "Memory"]
+__all__ = ["CampaignClock", "SessionCache"]
 
 Ints = NDArray[np.int64]
 
@@ -47,7 +47,7 @@ class CampaignClock:
         return (self.now() - self._monday) / _HOUR
 
 
-class Memory:
+class SessionCache:
     """What the server remembers.
 
     Args:

@@ -1,0 +1,1 @@
+"""What a server keeps: storages, money, and sessions in memory."""
