@@ -38,6 +38,29 @@ def ratio(text: str | None) -> float | None:
         ) from None
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+def duration(option: str, text: str) -> float | None:
+    """Seconds of a span such as 30m, 12h, 30d or 4w; None for "none".
+
+    Raises:
+        UserError: it is none of these, or not above 0.
+    """
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    if text.strip() == "none":
+        return None
+    try:
+        seconds = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(
+            f"{option} is {text!r}; give a number above 0 and a unit (s, m, h, d, w), such as 30d"
+        )
+    return seconds
+
+
 def write(path: Path | None, result: Any) -> None:
     """Writes what `--json FILE` asked for."""
     if path is not None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rllib_seq.benchmarks import BENCHMARKS
-from rllib_seq.cli.options import Json, write
+from rllib_seq.cli.options import Json, duration, write
 from rllib_seq.errors import UserError
 
 
@@ -25,6 +25,20 @@ def discover(
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="Where patterns.json and discover.html go.")
     ] = Path("."),
+    gap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPAN", help="Silence that ends a journey, such as 30m [default: found]."
+        ),
+    ] = None,
+    lookback: Annotated[
+        str,
+        typer.Option(
+            metavar="SPAN",
+            help="Touchpoints this long before a conversion are credited, across journeys; or none "
+            "for no limit.",
+        ),
+    ] = "30d",
     json_file: Json = None,
 ) -> None:
     """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
@@ -36,7 +50,15 @@ def discover(
     from rllib_seq.journeys.command import run_discovery
     from rllib_seq.training.run.console import make_console
 
-    write(json_file, run_discovery(events, strict, output, make_console()))
+    result = run_discovery(
+        events,
+        strict,
+        output,
+        make_console(),
+        gap_seconds=None if gap is None else duration("--gap", gap),
+        lookback_seconds=duration("--lookback", lookback),
+    )
+    write(json_file, result)
 
 
 def bench(

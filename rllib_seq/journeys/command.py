@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import load_events
-from rllib_seq.journeys.patterns import STAGES, Patterns, discover
+from rllib_seq.journeys.patterns import LOOKBACK, STAGES, Patterns, discover
 from rllib_seq.journeys.report import write_report
 from rllib_seq.journeys.tables import Rows, credit_rows, journey_rows, peak_rows, window_rows
 
@@ -20,7 +20,14 @@ __all__ = ["run_discovery"]
 _READING = 0.6  # share of the time
 
 
-def run_discovery(events: Path, strict: bool, output: Path, console: Console) -> dict[str, Any]:
+def run_discovery(
+    events: Path,
+    strict: bool,
+    output: Path,
+    console: Console,
+    gap_seconds: float | None = None,
+    lookback_seconds: float | None = LOOKBACK,
+) -> dict[str, Any]:
     """Finds the patterns of an event file and writes `patterns.json` and `discover.html`.
 
     Args:
@@ -28,16 +35,19 @@ def run_discovery(events: Path, strict: bool, output: Path, console: Console) ->
         strict: stop at the first bad row.
         output: folder for the two files; is made if need be.
         console: where progress and tables go.
+        gap_seconds: see `discover`.
+        lookback_seconds: see `discover`.
 
     Returns:
-        `{"patterns", "report", "window_length", "gap_seconds", "journeys", "attribution"}`.
+        `{"patterns", "report", "window_length", "gap_seconds", "lookback_seconds", "journeys",
+        "attribution"}`.
 
     Raises:
         UserError: something that the user can mend.
     """
     with _Steps(console) as steps:
         log = load_events(events, strict, steps.read)
-        patterns = discover(log, steps.next)
+        patterns = discover(log, steps.next, gap_seconds, lookback_seconds)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,6 +62,7 @@ def run_discovery(events: Path, strict: bool, output: Path, console: Console) ->
         "report": str(output / "discover.html"),
         "window_length": patterns.window.length,
         "gap_seconds": patterns.gap.seconds,
+        "lookback_seconds": patterns.lookback_seconds,
         "journeys": patterns.journeys,
         "attribution": patterns.attribution,
     }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rllib_seq.journeys.attribution import named_channels
 from rllib_seq.journeys.event_log import EventLog
 from rllib_seq.journeys.split import TOUCHPOINTS, Journeys
 from rllib_seq.journeys.statistics import quantile_interval, wilson
@@ -44,8 +45,13 @@ class Delay:
     """Share within "hour", "day" and "week"."""
 
 
-def journey_summary(log: EventLog, journeys: Journeys) -> dict[str, Any]:
+def journey_summary(log: EventLog, journeys: Journeys, unattributed: float) -> dict[str, Any]:
     """Numbers of journeys, their conversion rate and their lengths.
+
+    Args:
+        log: sorted events.
+        journeys: of the log.
+        unattributed: see `attribution.Paths.unattributed`.
 
     Returns:
         `{"journeys", "per_user", "converted", "conversion_rate", "low", "high", "value",
@@ -63,8 +69,8 @@ def journey_summary(log: EventLog, journeys: Journeys) -> dict[str, Any]:
         "low": low,
         "high": high,
         "value": float(journeys.value.sum()),
-        # Of conversions before which nothing was logged.
-        "unattributed_value": float(journeys.value[journeys.touchpoints == 0].sum()),
+        # Of conversions without a touchpoint that could be credited.
+        "unattributed_value": unattributed,
         "step": " or ".join(journeys.step_kinds),
         "steps": _summary(journeys.steps),
         "comes_back": _comes_back(journeys.steps[~journeys.converted]),
@@ -97,10 +103,12 @@ def mix(log: EventLog, journeys: Journeys) -> dict[str, dict[str, int]]:
 
     Returns:
         `{"channel", "segment", "touchpoints"}`: steps by channel, journeys by the segment of their
-        first event (the ten most frequent, the others together), and touchpoints by channel.
+        first event (the ten most frequent, the others together), and touchpoints by channel; a
+        missing channel does not count.
     """
-    steps = log.channel[log.is_event(*journeys.step_kinds)]
-    touched = log.channel[log.is_event(*TOUCHPOINTS)]
+    named = named_channels(log)[log.channel]
+    steps = log.channel[log.is_event(*journeys.step_kinds) & named]
+    touched = log.channel[log.is_event(*TOUCHPOINTS) & named]
     segments = _most_frequent(log.segment[journeys.first], log.names["segment"], _SEGMENTS)
     counted = {
         "channel": (steps, log.names["channel"]),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
-from rllib_seq.journeys.attribution import Paths, attribute, transition_counts
+from rllib_seq.journeys.attribution import Paths, attribute, named_channels, transition_counts
 from rllib_seq.journeys.event_log import EventLog
 from rllib_seq.journeys.journey_patterns import (
     Delay,
@@ -33,15 +33,17 @@ from rllib_seq.journeys.journey_patterns import (
 from rllib_seq.journeys.split import Gap, find_gap, split
 from rllib_seq.journeys.time_patterns import Curve, drift, hour_curve, trends, weekday_curve
 
-__all__ = ["STAGES", "Patterns", "Window", "choose_window", "discover"]
+__all__ = ["LOOKBACK", "STAGES", "Patterns", "Window", "choose_window", "discover"]
 
-_VERSION = 2
+_VERSION = 3
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _COVERAGE = 0.9  # of the steps that must see their whole journey
 _LONGEST = 128  # what an encoder with attention over the window still trains at
 
 STAGES = 5
-"""How often `discover` tells its progress."""
+"""How often `discover` calls its progress."""
+LOOKBACK = 30 * 86_400.0
+"""Seconds: the usual 30 days."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ class Patterns:
     trends: list[dict[str, Any]]
     drift: list[dict[str, Any]]
     attribution: dict[str, dict[str, float]]
-    """Model to channel to value."""
+    """Model to channel to value; what no channel is credited with is in
+    `journeys["unattributed_value"]`."""
+    lookback_seconds: float | None = None
+    """A touchpoint this long before a conversion, or less, is credited; None: every one."""
     version: int = _VERSION
 
     def write(self, path: Path) -> None:
@@ -130,26 +135,38 @@ class Patterns:
         return cls(**content)
 
 
-def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) -> Patterns:
+def discover(
+    log: EventLog,
+    progress: Callable[[str], None] = lambda _: None,
+    gap_seconds: float | None = None,
+    lookback_seconds: float | None = LOOKBACK,
+) -> Patterns:
     """Finds the patterns of a log.
 
     Args:
         log: sorted events, at least one.
-        progress: is told what comes next, `STAGES` times.
+        progress: is called with what comes next, `STAGES` times.
+        gap_seconds: the silence that ends a journey; None: found from the log. It has no part in
+            the credits.
+        lookback_seconds: how long before a conversion a touchpoint may be and still be credited;
+            None: no limit.
     """
     progress("journeys")
-    gap = find_gap(log)
+    gap = find_gap(log) if gap_seconds is None else Gap(gap_seconds, "as given")
     journeys = split(log, gap.seconds)
     window = choose_window(journeys.steps)
     groups = journey_groups(log, journeys)
     names = mix(log, journeys)
     progress("attribution")
-    paths = Paths.from_log(log, journeys)
-    credits = attribute(paths)
-    counts = transition_counts(paths)
+    paths = Paths.from_log(log, lookback_seconds)
+    named = named_channels(log)
+    channels = [name for name, kept in zip(log.names["channel"], named, strict=True) if kept]
+    credits = {model: credit[named] for model, credit in attribute(paths).items()}
+    states = np.append(named, [True, True, True])
+    counts = transition_counts(paths)[np.ix_(states, states)]
+    unattributed = paths.unattributed
     del paths  # large, like the log
     progress("positions and rates")
-    channels = log.names["channel"]
     by_position = positions(log, journeys)
     by_name = rates(log)
     progress("hours and days")
@@ -162,7 +179,7 @@ def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) ->
     return Patterns(
         source=_source(log),
         gap=gap,
-        journeys=journey_summary(log, journeys),
+        journeys=journey_summary(log, journeys, unattributed),
         mix=names,
         groups=groups,
         window=window,
@@ -178,6 +195,7 @@ def discover(log: EventLog, progress: Callable[[str], None] = lambda _: None) ->
             model: dict(zip(channels, credit.tolist(), strict=True))
             for model, credit in credits.items()
         },
+        lookback_seconds=lookback_seconds if log.timed else None,
     )
 
 

@@ -120,23 +120,35 @@ def group_rows(patterns: Patterns) -> Rows:
 
 
 def credit_rows(patterns: Patterns) -> Rows:
-    """Value of every channel by every model, largest first; no rows without any value."""
+    """Value of every channel by every model, largest first; no rows without any value.
+
+    What no channel is credited with has a row of its own, so that the sum is the log's value.
+    """
     models = list(patterns.attribution)
     columns = ["channel", *models]
     credits = patterns.attribution[models[0]]
-    if sum(credits.values()) == 0:
+    unattributed = patterns.journeys["unattributed_value"]
+    if not credits or sum(credits.values()) + unattributed == 0:
         return columns, []
     order = sorted(credits, key=lambda channel: -credits[channel])
 
-    def row(name: str, channels: list[str]) -> list[str]:
-        sums = (sum(patterns.attribution[model][c] for c in channels) for model in models)
+    def row(name: str, channels: list[str], more: float = 0.0) -> list[str]:
+        sums = (more + sum(patterns.attribution[model][c] for c in channels) for model in models)
         return [name, *(f"{value:,.2f}" for value in sums)]
 
     rows = [row(channel, [channel]) for channel in order[:_CHANNELS]]
     others = order[_CHANNELS:]
     if others:
         rows.append(row(f"{len(others)} others", others))
-    return columns, [*rows, row("sum", order)]
+    if unattributed:
+        rows.append(row(_no_touchpoint(patterns), [], unattributed))
+    return columns, [*rows, row("sum", order, unattributed)]
+
+
+def _no_touchpoint(patterns: Patterns) -> str:
+    if patterns.lookback_seconds is None:
+        return "(no channel before)"
+    return f"(no channel in {patterns.lookback_seconds / 86_400:.4g} days before)"
 
 
 def drift_rows(patterns: Patterns) -> Rows:

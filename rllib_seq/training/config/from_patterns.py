@@ -13,7 +13,7 @@ from typing import Any
 
 from rllib_seq.envs.ad_auction.worlds.observed import Observed
 from rllib_seq.errors import UserError
-from rllib_seq.journeys.attribution import MODELS
+from rllib_seq.journeys.attribution import MODELS, NO_NAME
 from rllib_seq.journeys.patterns import Patterns
 from rllib_seq.training.config.experiment import Options
 
@@ -60,7 +60,7 @@ def with_patterns(options: Options, path: Path | None) -> tuple[Options, str]:
         changes["observed"] = dataclasses.asdict(world)
         for name, words in _WORDS.items():
             (silent if getattr(world, name) is None else told).append(words)
-        if patterns.journeys["value"]:
+        if patterns.journeys["value"] and world.channels is not None:
             changes["credits"] = credits(patterns)
     line = f"from {path}: {', '.join(told) or 'nothing'}"
     if silent:
@@ -99,16 +99,16 @@ def credits(patterns: Patterns, model: str = "shapley") -> tuple[float, ...]:
     if not converted or not value:
         raise UserError("the log has no conversions of any value, so no channel earned a credit")
     touched = patterns.mix["touchpoints"]
+    credit = patterns.attribution[model]
     return tuple(
-        credit * converted / (value * touched[name]) if touched.get(name) else 0.0
-        for name, credit in patterns.attribution[model].items()
-        if name in patterns.mix["channel"]
+        credit[name] * converted / (value * touched[name]) if touched.get(name) else 0.0
+        for name in patterns.mix["channel"]
     )
 
 
 def _named(counts: dict[str, int]) -> dict[str, float] | None:
     """Shares by name; None if the log names nothing."""
-    return None if set(counts) <= {"(none)"} else {name: float(n) for name, n in counts.items()}
+    return None if set(counts) <= {NO_NAME} else {name: float(n) for name, n in counts.items()}
 
 
 def _gap(journeys: dict[str, Any], steps: dict[str, float] | None) -> float | None:

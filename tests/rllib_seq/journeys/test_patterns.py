@@ -133,7 +133,7 @@ def test_a_conversion_ends_a_journey_and_never_begins_one(tmp_path):
     assert journeys.of_event.tolist() == [0, 0, 0, 1, 2]
     assert journeys.value.tolist() == [2.0, 0.0, 1.0]  # without values each counts 1
     assert journeys.touchpoints.tolist() == [1, 1, 0]
-    assert discover(log).journeys["unattributed_value"] == 1.0
+    assert discover(log).journeys["unattributed_value"] == 3.0  # the log names no channel
 
 
 def test_positions_of_the_shipped_journeys():
