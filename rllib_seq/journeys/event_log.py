@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.bad_rows import BadRows
 from rllib_seq.journeys.converters import open_events
+from rllib_seq.journeys.local_time import to_local
 from rllib_seq.journeys.reading import Batch
 
 __all__ = ["EVENTS", "NUMBERS", "SCHEMA", "EventLog", "load_events"]
@@ -83,9 +84,18 @@ class EventLog:
     bad: BadRows
     format: str
     """"events", "ipinyou" or "paths"."""
+    has_clock: bool = True
+    """False where the file has dates alone, or no times: hours, peaks and delays mean nothing."""
+    timezone: str = "UTC"
+    """IANA name of the zone whose days, hours and weekdays count."""
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def local_time(self) -> NDArray[np.int64]:
+        """`[n]` microseconds since 1970 on the wall clock of `timezone`; dates stay as they are."""
+        return to_local(self.time, self.timezone) if self.has_clock else self.time
 
     @property
     def timed(self) -> bool:
@@ -152,6 +162,7 @@ def load_events(
         duplicates=duplicates,
         bad=bad,
         format=kind,
+        has_clock=kind != "paths",
     )
 
 
