@@ -148,7 +148,7 @@ def load_events(
         pa.default_memory_pool().release_unused()
         if progress is not None:
             progress(batch.done)
-    columns: dict[str, NDArray[Any]] = {}
+    columns: dict[str, Any] = {}
     for name in list(parts[0]) if parts else ():
         columns[name] = np.concatenate([part.pop(name) for part in parts])
     if not columns or not len(columns["time"]):
