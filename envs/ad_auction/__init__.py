@@ -11,8 +11,6 @@
 - `baselines`, `oracles`: whom to compare with.
 """
 
-import gymnasium as gym
-
 from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
 from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy, Outcome, play
@@ -31,14 +29,3 @@ __all__ = [
     "Preset",
     "play",
 ]
-
-if "AdAuction-v0" not in gym.registry:
-    gym.register(
-        "AdAuction-v0",
-        entry_point=f"{__name__}.gym_env:AdAuctionEnv",
-        vector_entry_point=f"{__name__}.vector_env:AdAuctionVectorEnv",
-    )
-if "AdCampaign-v0" not in gym.registry:
-    gym.register("AdCampaign-v0", entry_point=f"{__name__}.tick.campaign_env:AdCampaignEnv")
-if "AuctionLog-v0" not in gym.registry:
-    gym.register("AuctionLog-v0", entry_point=f"{__name__}.log_replay.gym_env:AuctionLogEnv")

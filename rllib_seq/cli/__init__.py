@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
+from rllib_seq import __version__
 from rllib_seq.cli import learning, serving, tools
 from rllib_seq.errors import Interrupted, UserError
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
 _EXAMPLES = """
 Examples:
@@ -52,12 +54,23 @@ app = typer.Typer(
 _UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rllib-seq {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
     """Keeps the commands as commands, however many there are."""
 
 
-for command in (
+COMMANDS = (
     learning.train,
     learning.tune,
     learning.evaluate,
@@ -67,7 +80,8 @@ for command in (
     serving.serve,
     serving.score,
     tools.bench,
-):
+)
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,15 @@ def export(
     spec = export_checkpoint(checkpoint, folder)
     typer.echo(f"written: {folder / 'spec.json'}, model {spec['model']['sha256'][:12]}")
     write(json_file, spec)
+
+
+def _export_in_a_process(checkpoint: Path, folder: Path) -> None:
+    """Exports with torch and Ray, which the server itself does not load."""
+    command = [sys.executable, "-m", "rllib_seq", "export", str(checkpoint), str(folder)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    print(done.stderr, end="", file=sys.stderr)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
 
 
 def serve(
@@ -91,10 +102,8 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="rllib-seq-export-") as aside:
         folder = what
         if not (what / SPEC).is_file():
-            from rllib_seq.training.export import export_checkpoint
-
             folder = Path(aside)
-            export_checkpoint(what, folder)
+            _export_in_a_process(what, folder)
         settings = Settings(
             export=str(folder.resolve()),
             state=state,

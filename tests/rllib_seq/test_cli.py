@@ -32,7 +32,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--stop-time-s", "nan"], ["stop-time-s is nan", "above 0"]),
         (["train", "--seed", "one"], ["--seed", "integer"]),
         (["train", "--sed", "1"], ["--sed", "--seed"]),
-        (["train", "tune_configs.pp"], ["'tune_configs.pp'", "tune_configs.ppo"]),
+        (["train", "tune_configs.pp"], ["'tune_configs.pp'", "such as ppo"]),
         (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),
         (["train", "--resume", "nowhere", "--seed", "3"], ["--resume", "--stop-time-s"]),
         (["train", "tune_configs.ppo", "--resume", "nowhere"], ["--resume", "--stop-time-s"]),

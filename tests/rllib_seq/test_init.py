@@ -2,11 +2,21 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import pytest
 from ray.rllib.models.catalog import _global_registry
 from ray.tune.registry import ENV_CREATOR, RLLIB_MODEL
 
 import rllib_seq
+from rllib_seq.cli import COMMANDS
 from rllib_seq.models import LSTMTransformerModel
+
+HEAVY = ("ray", "torch", "scipy", "pyarrow", "pandas", "onnxruntime")
+
+
+def in_a_fresh_process(script):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_importing_registers_the_names_and_registering_again_changes_nothing():
@@ -14,21 +24,93 @@ def test_importing_registers_the_names_and_registering_again_changes_nothing():
         assert _global_registry.get(RLLIB_MODEL, "lstm_transformer") is LSTMTransformerModel
         env = _global_registry.get(ENV_CREATOR, "multi_user_ad_auction")({"num_users": 3})
         assert len(env.possible_agents) == 3
-        assert "AdAuction-v0" in gym.registry
         rllib_seq.register()
 
 
+@pytest.mark.parametrize("name", ["AdAuction-v0", "AdCampaign-v0"])
+@pytest.mark.parametrize("prefix", ["", "rllib_seq/", "rllib_seq:", "rllib_seq.envs.ad_auction:"])
+def test_gymnasium_ids(prefix, name):
+    env = gym.make(prefix + name)
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+
+
+def test_importing_loads_nothing_heavy():
+    in_a_fresh_process(
+        "import sys, gymnasium\n"
+        "import rllib_seq\n"
+        "assert {'AdAuction-v0', 'rllib_seq/AuctionLog-v0'} <= gymnasium.registry.keys()\n"
+        f"assert not sys.modules.keys() & set({HEAVY})\n"
+    )
+
+
+def test_help_and_version_load_nothing_heavy():
+    calls = [["--help"], ["--version"], *([command.__name__, "--help"] for command in COMMANDS)]
+    printed = in_a_fresh_process(
+        "import sys\n"
+        "from rllib_seq.cli import main\n"
+        f"for arguments in {calls}:\n"
+        "    sys.argv = ['rllib-seq', *arguments]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as stop:\n"
+        "        assert stop.code == 0, arguments\n"
+        f"assert not sys.modules.keys() & set({HEAVY})\n"
+    )
+    assert f"rllib-seq {rllib_seq.__version__}\n" in printed
+    assert printed.count("Usage: ") == len(calls) - 1
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import rllib_seq\nimport ray.rllib",
+        "import ray.rllib\nimport rllib_seq",
+        "from rllib_seq import models",
+    ],
+)
+def test_rllib_knows_the_names_in_every_order_of_imports(imports):
+    in_a_fresh_process(
+        imports + "\n"
+        "from ray.rllib.models.catalog import _global_registry as registry\n"
+        "assert registry.get('env_creator', 'multi_user_ad_auction')({'num_users': 3})\n"
+        "model = registry.get('rllib_model', 'lstm_transformer')\n"
+        "assert model.__name__ == 'LSTMTransformerModel'\n"
+    )
+
+
+def test_remote_workers_find_model_and_environment():
+    in_a_fresh_process(
+        "import rllib_seq\n"
+        "from ray.rllib.algorithms.ppo import PPOConfig\n"
+        "config = (PPOConfig()\n"
+        "    .api_stack(enable_rl_module_and_learner=False,\n"
+        "               enable_env_runner_and_connector_v2=False)\n"
+        "    .environment('multi_user_ad_auction', env_config={'num_users': 2})\n"
+        "    .env_runners(num_env_runners=1, rollout_fragment_length=8)\n"
+        "    .multi_agent(policies={'bidder'}, policy_mapping_fn=lambda *a, **k: 'bidder')\n"
+        "    .training(model={'custom_model': 'lstm_transformer', 'max_seq_len': 4,\n"
+        "              'custom_model_config': {'d_model': 8, 'window_length': 2}},\n"
+        "              train_batch_size=16, minibatch_size=8, num_epochs=1))\n"
+        "algorithm = config.build_algo()\n"
+        "assert algorithm.train()['num_env_steps_sampled'] > 0\n"
+        "names = algorithm.env_runner_group.foreach_env_runner(\n"
+        "    lambda worker: type(worker.get_policy('bidder').model).__name__,\n"
+        "    local_env_runner=False)\n"
+        "assert names == ['LSTMTransformerModel'], names\n"
+        "algorithm.stop()\n"
+    )
+
+
 def test_networks_and_simulator_work_without_ray():
-    script = """
-import sys
-sys.modules["ray"] = None  # as if it were not installed
-import torch
-from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
-from rllib_seq.nn import SequentialQNetwork, SequentialValueNetwork
-states, valid = torch.zeros(2, 8, 5), torch.ones(2, 8, dtype=torch.bool)
-assert SequentialQNetwork(5, 3)(states, valid).shape == (2, 3)
-assert SequentialValueNetwork(5)(states, valid).shape == (2, 1)
-AuctionSimulator(AuctionConfig()).reset(0)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    in_a_fresh_process(
+        "import sys\n"
+        "sys.modules['ray'] = None  # as if it were not installed\n"
+        "import torch\n"
+        "from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator\n"
+        "from rllib_seq.nn import SequentialQNetwork, SequentialValueNetwork\n"
+        "states, valid = torch.zeros(2, 8, 5), torch.ones(2, 8, dtype=torch.bool)\n"
+        "assert SequentialQNetwork(5, 3)(states, valid).shape == (2, 3)\n"
+        "assert SequentialValueNetwork(5)(states, valid).shape == (2, 1)\n"
+        "AuctionSimulator(AuctionConfig()).reset(0)\n"
+    )

@@ -79,10 +79,10 @@ def running(settings):
 
 
 @contextlib.contextmanager
-def process(*arguments, **environment):
-    """`rllib-seq serve ...` as a process without Ray and torch; yields it and its port."""
+def process(*arguments, hide=True, **environment):
+    """`rllib-seq serve ...` as a process (without Ray and torch); yields it and its port."""
     port = free_port()
-    command = [sys.executable, LEAN, "serve", *arguments, "--port", port]
+    command = [sys.executable, LEAN, *["--hide"] * hide, "serve", *arguments, "--port", port]
     child = subprocess.Popen(
         list(map(str, command)),
         env={**os.environ, **environment},

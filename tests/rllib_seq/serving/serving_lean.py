@@ -1,5 +1,6 @@
-"""`rllib-seq` where neither Ray nor torch is installed."""
+"""`rllib-seq` as where neither Ray nor torch is installed; says at its end which of them it saw."""
 
+import atexit
 import sys
 from importlib.abc import MetaPathFinder
 
@@ -15,16 +16,15 @@ class Hide(MetaPathFinder):
         return None
 
 
-def hide():
-    sys.meta_path.insert(0, Hide())
+def say_what_is_loaded():
+    print("loaded:", [name for name in HIDDEN if name in sys.modules], file=sys.stderr)
 
 
 if __name__ == "__main__":
-    import importlib.util
-
-    find_spec = importlib.util.find_spec
-    importlib.util.find_spec = lambda name, *a: None if name in HIDDEN else find_spec(name, *a)
-    hide()
+    atexit.register(say_what_is_loaded)
+    if sys.argv[1] == "--hide":
+        del sys.argv[1]
+        sys.meta_path.insert(0, Hide())
     sys.argv[0] = "rllib-seq"
     from rllib_seq.cli import main
 

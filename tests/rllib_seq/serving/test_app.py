@@ -273,3 +273,11 @@ def test_kill_9_forgets_nothing(journey, tmp_path):
         said = child.stderr.read()
         assert "user 1" not in said
         assert bids[0]["id"] not in said
+
+
+def test_a_server_loads_neither_ray_nor_torch_where_they_are_installed(journey):
+    with process(journey.folder, "--state", ":memory:", hide=False) as (child, port):
+        bid_on(Client(port), "user")
+        child.send_signal(signal.SIGTERM)
+        wait_for(lambda: child.poll() is not None)
+        assert "loaded: []" in child.stderr.read()
