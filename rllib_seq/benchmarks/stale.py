@@ -35,12 +35,12 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn.windows import next_state, sequence_windows
-from rllib_seq.training.evaluation.campaigns import campaign_seed
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.iterations import START, Iterations
 from rllib_seq.training.run.ray_session import ray_session
 from rllib_seq.training.run.trainer import build_algorithm
+from rllib_seq.training.seeds import evaluation_seed
 
 STEPS, SEED, CAMPAIGN = 150_000, 1, 610
 USERS, REQUESTS, CUT = 512, 24, 12
@@ -88,7 +88,7 @@ def journeys(bidder: TrainedBids, model: Any) -> Tensor:
     """Raw step inputs of whole journeys that a policy plays, `[USERS, REQUESTS, input_dim]`."""
     # Nobody leaves: all journeys are as long.
     simulator = AuctionSimulator(AuctionConfig("journey", num_users=USERS, reward="expected"))
-    simulator.reset(campaign_seed(CAMPAIGN, 0))
+    simulator.reset(evaluation_seed(CAMPAIGN, 0))
     bidder.start(simulator)
     levels = simulator.preset.bid_levels
     inputs = torch.zeros(USERS, REQUESTS, model.input_dim)

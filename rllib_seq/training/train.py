@@ -26,13 +26,8 @@ from rllib_seq.training.reports.run_report import write_report
 from rllib_seq.training.run.console import TrainingDisplay
 from rllib_seq.training.run.offline import learn_offline
 from rllib_seq.training.run.ray_session import cpus_of, ray_session
-from rllib_seq.training.run.trainer import (
-    Limits,
-    build_algorithm,
-    resumed_config,
-    seed_again,
-    train,
-)
+from rllib_seq.training.run.trainer import Limits, build_algorithm, resumed_config, train
+from rllib_seq.training.seeds import resume_seed
 from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint, split_checkpoint
 
@@ -146,7 +141,7 @@ def resume_training(
     config = resumed_config(checkpoint)
     standing = read_json(checkpoint / "progress.json")
     if seed is not None:
-        config.debugging(seed=seed_again(seed, standing["iteration"]))
+        config.debugging(seed=resume_seed(seed, standing["iteration"]))
     for later in run.checkpoints():
         if later > checkpoint:
             run.remove_checkpoint(later)

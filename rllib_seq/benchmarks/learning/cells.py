@@ -29,12 +29,13 @@ from rllib_seq.envs.ad_auction.references.oracles import BayesBids, FullInformat
 from rllib_seq.envs.ad_auction.simulator.step import BidPolicy
 from rllib_seq.training.config.auction_logs import replay_world
 from rllib_seq.training.config.checks import auction_config
-from rllib_seq.training.evaluation.campaigns import campaign_seed, evaluate, expected_profit, rows
+from rllib_seq.training.evaluation.campaigns import evaluate, expected_profit, rows
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.replay_evaluation import TrainedReplayBids
 from rllib_seq.training.run.iterations import START, Iterations
 from rllib_seq.training.run.ray_session import ray_session
-from rllib_seq.training.run.trainer import build_algorithm, save_algorithm, seed_again
+from rllib_seq.training.run.trainer import build_algorithm, save_algorithm
+from rllib_seq.training.seeds import evaluation_seed, resume_seed
 from rllib_seq.training.storage.files import read_json, write_json
 
 EVALUATION_SEEDS = (1000, 1001, 1002)
@@ -103,7 +104,7 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
     resumed = (part / "state.json").is_file()
     if resumed:
         state = read_json(part / "state.json")
-    seed = seed_again(cell.seed, state["row"]["iteration"]) if resumed else cell.seed
+    seed = resume_seed(cell.seed, state["row"]["iteration"]) if resumed else cell.seed
     config = config_of(contender, cell.preset, cell.steps, seed, cell.log)
     began = time.monotonic()
     with ray_session(1, console), contender.substitution():
@@ -191,7 +192,7 @@ class _Judge:
 
     def _earned(self, policy: BidPolicy, seeds: tuple[int, ...], users: int) -> float:
         assert self._world is not None
-        starts = [campaign_seed(seed, 0) for seed in seeds]
+        starts = [evaluation_seed(seed, 0) for seed in seeds]
         return expected_profit(policy, self._world.with_users(users), starts)
 
     def profit(self, algorithm: Any) -> float | None:

@@ -19,8 +19,8 @@ from rllib_seq.envs.ad_auction.references.oracles import BayesBids
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.training.evaluation.campaigns import campaign_seed
 from rllib_seq.training.evaluation.policies import Actor, TrainedBids
+from rllib_seq.training.seeds import evaluation_seed
 
 Array = NDArray[Any]
 
@@ -117,7 +117,7 @@ def watch(actor: Actor, world: AuctionConfig, seeds: Sequence[int]) -> dict[str,
     simulator = AuctionSimulator(world.judged())
     steps = []
     for number, seed in enumerate(seeds):
-        simulator.reset(campaign_seed(seed, 0))
+        simulator.reset(evaluation_seed(seed, 0))
         bayes, policy = BayesBids(), TrainedBids(actor)
         for bidder in (bayes, policy):
             bidder.start(simulator)

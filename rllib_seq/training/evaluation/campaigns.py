@@ -31,6 +31,7 @@ from rllib_seq.envs.ad_auction.simulator.campaign import Ledger
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy, play
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig, Preset
 from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
+from rllib_seq.training.seeds import evaluation_seed
 
 __all__ = [
     "Campaigns",
@@ -43,7 +44,6 @@ __all__ = [
     "summarize",
 ]
 
-_BRANCH = 2  # of the seed tree; training draws from the root, its Bayes reference from branch 1
 
 Floats = NDArray[np.float64]
 
@@ -134,14 +134,9 @@ def _play(
     episode: int,
     on_campaign: Callable[[], None],
 ) -> Ledger:
-    ledger = play(simulator, policy, campaign_seed(seed, episode))
+    ledger = play(simulator, policy, evaluation_seed(seed, episode))
     on_campaign()
     return ledger
-
-
-def campaign_seed(seed: int, episode: int) -> np.random.SeedSequence:
-    """The seed of one campaign of an evaluation seed."""
-    return np.random.SeedSequence(seed, spawn_key=(_BRANCH, episode))
 
 
 def rows(campaigns: Campaigns) -> list[dict[str, Any]]:

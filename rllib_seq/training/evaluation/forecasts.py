@@ -24,12 +24,11 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import expected_auction
 from rllib_seq.training.evaluation.calibration import Truth, against_truth, scorecard
-from rllib_seq.training.evaluation.campaigns import campaign_seed
 from rllib_seq.training.evaluation.policies import TrainedBids
+from rllib_seq.training.seeds import Branch, branch_seed, evaluation_seed
 
 __all__ = ["RecordedBids", "calibrate", "futures_in_all"]
 
-_BRANCH = 3  # of the seed tree: futures that no campaign has
 _MOMENTS = 3  # of one campaign per seed, each with the requests of many users
 _FUTURES = 8
 _NEVER = np.iinfo(np.int64).max
@@ -174,7 +173,7 @@ def _true_probabilities(
     forecasts: dict[str, list[Floats]] = {name: [] for name in heads}
     happened: dict[str, list[Floats]] = {name: [] for name in heads}
     for seed, campaign in zip(seeds, recorded.campaigns[::episodes], strict=True):
-        simulator.reset(campaign_seed(seed, 0))
+        simulator.reset(evaluation_seed(seed, 0))
         bidder.start(simulator)
         served = np.cumsum([len(streams) for streams in campaign.streams])
         share = (np.arange(_MOMENTS) + 0.5) / _MOMENTS
@@ -201,7 +200,7 @@ def _estimate(futures: Floats) -> Truth:
 
 
 def _future_seed(seed: int, moment: int, future: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(_BRANCH, moment, future))
+    return branch_seed(seed, Branch.FUTURES, moment, future)
 
 
 def _continued(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
+from rllib_seq.training.seeds import Branch, branch_seed
 
 __all__ = ["record"]
 
@@ -25,7 +26,6 @@ Array = NDArray[Any]
 _POINTS = 150  # of a curve
 _REQUESTS = 600  # in the scatter of bids and prices
 _JOURNEYS = 2  # of each way to end
-_BRANCH = 3  # of the seed tree, see `evaluation`
 
 
 def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, 
         Bayes would have bid, and the journeys of some users. Currency units and hours.
     """
     simulator = AuctionSimulator(world.judged(), record=True)
-    simulator.reset(np.random.SeedSequence(seed, spawn_key=(_BRANCH,)))
+    simulator.reset(branch_seed(seed, Branch.REPORT))
     bayes = BayesBids()
     for bidder in (bayes, policy):
         bidder.start(simulator)

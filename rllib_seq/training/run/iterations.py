@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.metrics import ALL_MODULES
 
@@ -19,6 +18,7 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
 from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, heed_workers
+from rllib_seq.training.seeds import Branch, branch_seed
 from rllib_seq.training.storage.run_folder import Row
 
 __all__ = ["COLUMNS", "START", "Iterations"]
@@ -113,7 +113,7 @@ class _Earnings:
         if about:  # Bayes' regret is needed, too
             judged = replace(judged, reward="regret", reward_scale=1.0)
         simulator = AuctionSimulator(judged)
-        bayes = play(simulator, BayesBids(), np.random.SeedSequence(0, spawn_key=(1,)))
+        bayes = play(simulator, BayesBids(), branch_seed(0, Branch.REFERENCE))
         self._bayes = bayes.profit(preset.shadow_price) / _BAYES_USERS
         if about:
             self._no_regret = self._bayes - simulator.take_campaign_rewards()[0] / _BAYES_USERS

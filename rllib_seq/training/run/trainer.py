@@ -3,7 +3,7 @@
 - `Limits`: when to stop.
 - `build_algorithm`: an Algorithm of a config, for a run or a trial.
 - `train`: the loop over it.
-- `resumed_config`, `seed_again`: what a checkpoint was trained with, and its seed from there on.
+- `resumed_config`: what a checkpoint was trained with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -37,7 +36,6 @@ __all__ = [
     "build_algorithm",
     "resumed_config",
     "save_algorithm",
-    "seed_again",
     "train",
 ]
 
@@ -85,11 +83,6 @@ def resumed_config(checkpoint: Path) -> AlgorithmConfig:
         return AlgorithmConfig.from_state(state).copy(copy_frozen=False)
     except UNREADABLE_PICKLE as error:
         raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
-
-
-def seed_again(seed: int, iteration: int) -> int:
-    """The seed of a run of a seed that goes on after an iteration: no campaign is played twice."""
-    return int(np.random.SeedSequence((seed, iteration)).generate_state(1)[0] >> 1)
 
 
 def build_algorithm(config: AlgorithmConfig) -> Algorithm:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils import force_list
@@ -30,6 +29,7 @@ from rllib_seq.training.evaluation.campaigns import expected_profit
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.run.iterations import START, Iterations
 from rllib_seq.training.run.trainer import build_algorithm
+from rllib_seq.training.seeds import Branch, branch_seed
 from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.run_folder import Row
 from rllib_seq.training.sweeps.search_space import apply_sample
@@ -40,7 +40,6 @@ VALIDATION_PROFIT = "validation_profit"
 """Profit per user of the greedy policy on campaigns that neither training nor evaluation plays,
 currency units; a result of every trial in the ad auction."""
 
-_VALIDATION_BRANCH = 3  # of the seed tree, see evaluation.py
 _VALIDATION_USERS = 1024
 CHECKPOINT_SECONDS = 30.0
 _CPU_UNIT = 10_000  # Ray counts CPUs in ten-thousandths
@@ -159,7 +158,7 @@ def validation_profit(bidder: TrainedBids, world: AuctionConfig) -> float:
     """
     users = world.num_users if bidder.one_stream else _VALIDATION_USERS
     world = world.with_users(users)
-    seed = np.random.SeedSequence(0, spawn_key=(_VALIDATION_BRANCH,))
+    seed = branch_seed(0, Branch.VALIDATION)
     if world.reward == "regret":
         return expected_profit(bidder, world, [seed])
     simulator = AuctionSimulator(world.judged())

@@ -20,7 +20,7 @@ from rllib_seq.benchmarks.learning.summary import show_summary, summarize, write
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequenceEncoder, SequentialPolicyNetwork
 from rllib_seq.rollouts.faults import leave_error
-from rllib_seq.training.run.trainer import seed_again
+from rllib_seq.training.seeds import resume_seed
 
 
 def test_the_interquartile_mean_drops_the_ends() -> None:
@@ -107,7 +107,7 @@ def test_an_interrupted_cell_goes_on_and_is_written_once(
 
 def test_every_seed_of_a_cell_that_goes_on_is_accepted() -> None:
     """Those that training does not accept would be refused at the second start, or the third."""
-    seeds = [seed_again(1, iteration) for iteration in range(64)]
+    seeds = [resume_seed(1, iteration) for iteration in range(64)]
     assert len(set(seeds)) == 64
     for seed in seeds:
         learning_cells.config_of(CONTENDERS["mlp"], "journey", 1000, seed)

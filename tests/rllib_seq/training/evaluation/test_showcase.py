@@ -10,6 +10,7 @@ from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_memoryl
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.training.evaluation.showcase import record
+from rllib_seq.training.seeds import Branch, branch_seed
 
 WORLD = AuctionConfig(preset="journey", num_users=200)
 
@@ -21,7 +22,7 @@ def memoryless():
 
 def test_money_ends_as_in_the_ledger(memoryless):
     policy = SignalBids("memoryless", best_memoryless(WORLD.build_preset()).bids)
-    ledger = play(AuctionSimulator(WORLD), policy, np.random.SeedSequence(0, spawn_key=(3,)))
+    ledger = play(AuctionSimulator(WORLD), policy, branch_seed(0, Branch.REPORT))
     money = memoryless["money"]
     assert money["spend"][-1] == pytest.approx(ledger.spend, abs=1e-4)
     assert money["value"][-1] == pytest.approx(ledger.value, abs=1e-4)

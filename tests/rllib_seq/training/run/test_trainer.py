@@ -13,9 +13,9 @@ from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator, play
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids
 from rllib_seq.errors import UserError
 from rllib_seq.rollouts import STEPS_SAMPLED, worker
-from rllib_seq.training import iterations, trainer
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.run import iterations, trainer
 from rllib_seq.training.run.trainer import Limits, train
 from rllib_seq.training.storage.run_folder import RunFolder
 

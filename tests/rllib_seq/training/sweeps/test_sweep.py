@@ -12,9 +12,9 @@ from ray.exceptions import OutOfMemoryError
 from rich.console import Console
 
 from rllib_seq.errors import UserError
-from rllib_seq.training import sweep, trial
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import RunFolder
+from rllib_seq.training.sweeps import sweep
 from rllib_seq.training.sweeps.console import SweepDisplay, TrialWatcher
 from rllib_seq.training.sweeps.folder import SweepFolder
 from rllib_seq.training.sweeps.sweep import SweepOptions, load_sweep, resume_sweep
@@ -26,7 +26,7 @@ MODULE = str(HERE / "tiny_sweep.py")
 TUNE = f"""
 import sys
 from rllib_seq.cli import main
-from rllib_seq.training import sweep, trial
+from rllib_seq.training.sweeps import sweep, trial
 from rllib_seq.training.evaluation.comparison import Protocol
 
 trial.CHECKPOINT_SECONDS = 0
@@ -149,12 +149,6 @@ def test_the_report_shows_settings_and_curves(swept):
     assert all(trial["trial"] in page for trial in result["trials"])
     assert result["verdict"].split(":")[0] in page
     assert "<script src=" not in page
-
-
-def test_validation_plays_neither_training_nor_evaluation_campaigns():
-    from rllib_seq.training.evaluation.campaigns import campaigns as evaluation
-
-    assert trial._VALIDATION_BRANCH not in (1, evaluation._BRANCH)
 
 
 @pytest.mark.parametrize(
