@@ -3,7 +3,7 @@
 - `FullInformationBids`: sees the stage; see `values.full_information`.
 - `BayesBids`: knows the world's numbers and filters the stage exactly from all it has seen of the
   user; bids the belief's mean of the full-information advantage. A strong reference, not the
-  optimum under partial information (it does not buy information), so more than 100 % is possible.
+  optimum under partial information (see `optimum`), so more than 100 % is possible.
 - `best_fixed`, `best_memoryless`, `best_one_step`: the best bids that see the channel alone, the
   signals of the current request, or these and whether the last request was won; exact joint
   distribution of stage and signals, policy iteration.
@@ -86,9 +86,14 @@ class BayesBids:
         sim = self._simulator
         self._channel = sim.channel(users)
         self._response = sim.response(users, np.zeros(len(users), np.int64))
-        segment = sim.state.segment[users]
-        advantage = self._advantage[segment, sim.request[users], :, self._channel]  # (n, S)
-        return best_response(sim.preset, (self.belief[users] * advantage).sum(axis=1))
+        return best_response(sim.preset, self.advantage(users))
+
+    def advantage(self, users: Ints) -> Floats:
+        """`[n]`: what winning the users' requests is worth more than losing, by their beliefs."""
+        sim = self._simulator
+        segment, request = sim.state.segment[users], sim.request[users]
+        by_stage = self._advantage[segment, request, :, sim.channel(users)]  # (n, S)
+        return (self.belief[users] * by_stage).sum(axis=1)
 
     def update(self, users: Ints, outcome: Outcome) -> None:
         """Filters the beliefs by what the requests brought."""

@@ -342,6 +342,11 @@ class AuctionConfig:
         """Users of one campaign that are in memory at the same time."""
         return self.num_users if self.slots is None else self.slots
 
+    @property
+    def signal(self) -> str:
+        """What training learns from: "outcomes", which every bidder sees, or "privileged"."""
+        return "outcomes" if self.reward in EVENTFUL else "privileged"
+
     def build_actions(self, preset: Preset) -> Actions:
         """The action space in the preset that `build_preset` has built."""
         return Actions(preset, self.actions, self.bid_unit)

@@ -28,7 +28,7 @@ from rllib_seq.envs.ad_auction.log_replay.baselines import ReplayPolicy, play_re
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, FullInformationBids
 from rllib_seq.envs.ad_auction.simulator.step import BidPolicy
 from rllib_seq.training.config.auction_logs import replay_world
-from rllib_seq.training.config.checks import auction_config
+from rllib_seq.training.config.checks import auction_config, training_signal
 from rllib_seq.training.evaluation.campaigns import evaluate, expected_profit, rows
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.replay_evaluation import TrainedReplayBids
@@ -181,7 +181,7 @@ class _Judge:
     """Plays an algorithm's policy greedily where it was not trained."""
 
     def __init__(self, cell: Cell, config: Any) -> None:
-        self._cell = cell
+        self._cell, self._signal = cell, training_signal(config)
         world = auction_config(config)
         self._world = None if world is None else world.judged()
         if self._world is not None:
@@ -216,6 +216,7 @@ class _Judge:
         )
         return {
             "seeds": list(EVALUATION_SEEDS),
+            "signal": self._signal,
             "policies": [row for row in rows(campaigns) if row["policy"] == policy.name],
             "expected_pct_of_bayes": self._share(algorithm, EVALUATION_SEEDS, USERS),
         }

@@ -32,6 +32,7 @@ OURS = ("window", "causal")
 
 _COLUMNS = (
     ("policy", "policy"),
+    ("signal", "signal"),
     ("seeds", "seeds"),
     ("score", "score"),
     ("pct_of_bayes", "% Bayes"),
@@ -107,6 +108,7 @@ def _row(name: str, group: list[dict[str, Any]], scores: list[float]) -> dict[st
     found = [point for point in reached if point is not None]
     return {
         "policy": name,
+        "signal": group[0].get("signal"),
         "about": group[0]["about"],
         "seeds": len(group),
         "score": iqm([scores]),
@@ -142,7 +144,13 @@ def _reference_rows(references: list[dict[str, Any]]) -> list[dict[str, Any]]:
             name: 100 * sum(row["profit"] for row in rows) / bayes for name, rows in groups.items()
         }
     return [
-        {"policy": name, "seeds": None, "score": shares[name], **_money(rows, [shares[name]])}
+        {
+            "policy": name,
+            "signal": rows[0].get("signal"),
+            "seeds": None,
+            "score": shares[name],
+            **_money(rows, [shares[name]]),
+        }
         for name, rows in groups.items()
     ]
 
@@ -194,7 +202,7 @@ def show_summary(result: dict[str, Any]) -> None:
     for preset, found in result["presets"].items():
         table = Table(title=_title(preset, found), title_justify="left")
         for key, name in _columns(found["rows"]):
-            table.add_column(name, justify="left" if key == "policy" else "right")
+            table.add_column(name, justify="left" if key in ("policy", "signal") else "right")
         for row in found["rows"]:
             table.add_row(*_cells(row, found["rows"]))
         console.print(table)

@@ -1,6 +1,7 @@
 """What a config trains, and what of it cannot work.
 
 - `auction_config`, `plays_one_stream`, `model_settings`: its world and its model
+- `training_signal`: what it learns from
 - `check_model`, `check_environment`: refuse, before any worker starts, what cannot work
 """
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_model",
     "model_settings",
     "plays_one_stream",
+    "training_signal",
 ]
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
@@ -54,6 +56,16 @@ def auction_config(config: AlgorithmConfig) -> AuctionConfig | None:
 def plays_one_stream(config: AlgorithmConfig) -> bool:
     """Whether a campaign of the ad auction is one stream in a config's environment."""
     return config.env in _ONE_STREAM_ENVS
+
+
+def training_signal(config: AlgorithmConfig) -> str:
+    """What a config learns from: "outcomes", which every bidder sees, or "privileged".
+
+    Records of a bid server and logs hold outcomes alone; what is estimated from a log is, too.
+    """
+    world = auction_config(config)
+    recorded = bool(config.input_config)
+    return "outcomes" if world is None or recorded else world.signal
 
 
 def model_settings(config: AlgorithmConfig) -> SequenceConfig | None:

@@ -1,6 +1,7 @@
 """Trained and reference policies on the same fresh campaigns.
 
 - `references`: the bidders that every result is compared with.
+- `SIGNALS`: what they go by.
 - `evaluate`: plays them all, paired: a campaign's draws are the same for every policy.
 - `expected_profit`: of one policy, with the luck taken out.
 - `summarize`: means with 95 % intervals over campaigns.
@@ -11,7 +12,7 @@ campaign is ever trained on, whatever the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rllib_seq.envs.ad_auction.references.baselines import RandomBids, SignalBids
+from rllib_seq.envs.ad_auction.references.optimum import OptimalBids, Optimum, optimum
 from rllib_seq.envs.ad_auction.references.oracles import (
     BayesBids,
     FullInformationBids,
@@ -34,6 +36,7 @@ from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
 from rllib_seq.training.seeds import evaluation_seed
 
 __all__ = [
+    "SIGNALS",
     "Campaigns",
     "Interval",
     "evaluate",
@@ -48,14 +51,27 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 
-def references(preset: Preset) -> list[BidPolicy]:
-    """Random, best without, with little and with all memory, full information: weakest first."""
+SIGNALS = {"random": "outcomes"} | dict.fromkeys(
+    ("fixed", "memoryless", "one_step", "bayes", "optimal", "full_information"), "privileged"
+)
+"""Privileged: worked out from the numbers of the world, which no bidder knows."""
+
+
+def references(preset: Preset, best: Optimum | None = None) -> list[BidPolicy]:
+    """Random, best without, with little and with all memory, full information: weakest first.
+
+    Args:
+        preset: the world.
+        best: `optimum(preset)`, if it has been worked out already; None: it will be.
+    """
+    best = optimum(preset) if best is None else best
     return [
         RandomBids(),
         SignalBids("fixed", best_fixed(preset).bids),
         SignalBids("memoryless", best_memoryless(preset).bids),
         SignalBids("one_step", best_one_step(preset).bids),
         BayesBids(),
+        *([] if best is None else [OptimalBids(best)]),
         FullInformationBids(),
     ]
 
@@ -72,6 +88,8 @@ class Campaigns(NamedTuple):
     """By policy, seed, campaign."""
     profit: Floats
     """`[policies, seeds, campaigns]`: profit per user, currency units."""
+    signals: Mapping[str, str]
+    """What policies go by, by name: "outcomes" or "privileged"."""
 
 
 def evaluate(
@@ -80,6 +98,7 @@ def evaluate(
     seeds: Sequence[int],
     episodes: int,
     on_campaign: Callable[[], None] = lambda: None,
+    signals: Mapping[str, str] = SIGNALS,
 ) -> Campaigns:
     """Plays `episodes` campaigns of every seed with every policy.
 
@@ -89,6 +108,7 @@ def evaluate(
         seeds: evaluation seeds, at least one.
         episodes: campaigns per seed.
         on_campaign: is called after every campaign of every policy.
+        signals: what policies go by, by name.
     """
     simulator = AuctionSimulator(world.judged())
     ledgers = [
@@ -104,7 +124,9 @@ def evaluate(
     )
     names = [policy.name for policy in policies]
     return Campaigns(
-        world.preset, world.num_users, list(seeds), names, ledgers, profit / world.num_users
+        *(world.preset, world.num_users, list(seeds), names, ledgers),
+        profit=profit / world.num_users,
+        signals=signals,
     )
 
 
@@ -141,8 +163,8 @@ def _play(
 
 def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
     """One row per policy and seed, as `evaluation.json` holds them; None where undefined."""
-    bayes = campaigns.profit[campaigns.policies.index("bayes")].mean(axis=1)
-    full = campaigns.profit[campaigns.policies.index("full_information")].mean(axis=1)
+    bayes, full = _by_seed(campaigns, "bayes"), _by_seed(campaigns, "full_information")
+    optimal = _by_seed(campaigns, "optimal")
     table = []
     for p, policy in enumerate(campaigns.policies):
         for s, seed in enumerate(campaigns.seeds):
@@ -156,6 +178,7 @@ def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
             table.append(
                 {
                     "policy": policy,
+                    "signal": campaigns.signals.get(policy),
                     "seed": seed,
                     "profit": float(profit.sum() * campaigns.num_users),
                     "profit_per_user": float(profit.mean()),
@@ -170,10 +193,18 @@ def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
                     "cpa": _ratio(spend, conversions),
                     "roas": _ratio(sum(ledger.value for ledger in ledgers), spend),
                     "pct_of_bayes": _ratio(100 * profit.mean(), bayes[s]),
+                    "pct_of_optimum": _ratio(100 * profit.mean(), optimal[s]),
                     "pct_of_full_information": _ratio(100 * profit.mean(), full[s]),
                 }
             )
     return table
+
+
+def _by_seed(campaigns: Campaigns, policy: str) -> Floats:
+    """`[seeds]`: mean profit per user of a policy; NaN if it did not play."""
+    if policy not in campaigns.policies:
+        return np.full(len(campaigns.seeds), np.nan)
+    return campaigns.profit[campaigns.policies.index(policy)].mean(axis=1)
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -190,16 +221,18 @@ class Interval(NamedTuple):
 def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
     """Per policy, best last: profit per user, and the paired difference to best memoryless."""
     memoryless = campaigns.profit[campaigns.policies.index("memoryless")]
-    bayes = campaigns.profit[campaigns.policies.index("bayes")].mean()
+    bayes, optimal = _by_seed(campaigns, "bayes").mean(), _by_seed(campaigns, "optimal").mean()
     summary = []
     for name, profit in zip(campaigns.policies, campaigns.profit, strict=True):
         over = profit - memoryless
         summary.append(
             {
                 "policy": name,
+                "signal": campaigns.signals.get(name),
                 "profit_per_user": _interval(profit)._asdict(),
                 "over_memoryless": _interval(over)._asdict(),
                 "pct_of_bayes": _ratio(100 * profit.mean(), bayes),
+                "pct_of_optimum": _ratio(100 * profit.mean(), optimal),
                 "beats_memoryless_on_seeds": int((over.mean(axis=1) > 0).sum()),
             }
         )

@@ -14,11 +14,24 @@ from typing import Any
 
 from rich.console import Console
 
+from rllib_seq.envs.ad_auction.references.optimum import optimum
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.auction_logs import replay_config, replay_world
-from rllib_seq.training.config.checks import REPLAY_ENV, auction_config, plays_one_stream
-from rllib_seq.training.evaluation.campaigns import evaluate, over, references, rows, summarize
+from rllib_seq.training.config.checks import (
+    REPLAY_ENV,
+    auction_config,
+    plays_one_stream,
+    training_signal,
+)
+from rllib_seq.training.evaluation.campaigns import (
+    SIGNALS,
+    evaluate,
+    over,
+    references,
+    rows,
+    summarize,
+)
 from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.replay_evaluation import evaluate_replay
@@ -116,17 +129,24 @@ def run_evaluation(
     bidder = TrainedBids.from_checkpoint(checkpoint, one_stream)
     recorded = RecordedBids(bidder) if bidder.heads else None
     rivals = [_named(name, path, one_stream) for name, path in (others or {}).items()]
-    policies = [recorded or bidder, *rivals, *references(world.build_preset())]
+    best = optimum(preset := world.build_preset())
+    policies = [recorded or bidder, *rivals, *references(preset, best)]
+    learned = {bidder.name: training_signal(config)}
+    for name, path in (others or {}).items():
+        learned[name] = training_signal(resumed_config(find_checkpoint(path)))
     seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
     total = len(policies) * len(seeds) * protocol.episodes
     with counting(console, "evaluating", total) as count:
-        campaigns = evaluate(policies, world, seeds, protocol.episodes, count)
+        campaigns = evaluate(policies, world, seeds, protocol.episodes, count, SIGNALS | learned)
     evaluation: dict[str, Any] = {
         "preset": world.preset,
         "checkpoint": str(checkpoint),
         "seeds": seeds,
         "episodes": protocol.episodes,
         "num_users": world.num_users,
+        "optimum": None
+        if best is None
+        else {"upper_bound_per_user": best.upper_bound, "grid_points": len(best.grid.points)},
         "policies": rows(campaigns),
         "summary": summarize(campaigns),
     }

@@ -129,6 +129,7 @@ def _row(name: str, result: ReplayResult, best: float) -> dict[str, Any]:
     expected, spend = float(result.expected_clicks.sum()), float(result.spend.sum())
     return {
         "policy": name,
+        "signal": "privileged" if name.startswith("hindsight") else "outcomes",
         "seed": None,
         "profit": None,
         "spend": spend,
@@ -144,6 +145,7 @@ def _row(name: str, result: ReplayResult, best: float) -> dict[str, Any]:
         "expected_cpc": spend / expected if expected else None,
         "roas": None,
         "pct_of_bayes": None,
+        "pct_of_optimum": None,
         "pct_of_full_information": 100 * expected / best if best else None,
     }
 

@@ -10,7 +10,16 @@ from rich.table import Table
 __all__ = ["replay_html", "replay_table"]
 
 _COLUMNS = (
-    *("policy", "clicks", "expected clicks", "over linear", "spend", "of budget", "win rate"),
+    *(
+        "policy",
+        "signal",
+        "clicks",
+        "expected clicks",
+        "over linear",
+        "spend",
+        "of budget",
+        "win rate",
+    ),
     "% of hindsight",
 )
 
@@ -19,7 +28,7 @@ def replay_table(evaluation: dict[str, Any]) -> Table:
     """The policies in `evaluation.json` of a log."""
     table = Table(title=_title(evaluation), title_justify="left")
     for i, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(name, justify="right" if i > 1 else "left")
     for cells in _rows(evaluation):
         table.add_row(*cells, style="bold" if cells[0] == "trained" else None)
     return table
@@ -59,6 +68,7 @@ def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
         cells.append(
             [
                 row["policy"],
+                row.get("signal", "-"),
                 f"{row['clicks']}",
                 f"{expected:.4f}",
                 f"{100 * (expected / linear - 1):+.1f} %" if linear else "-",

@@ -14,6 +14,7 @@ from rllib_seq.html import GREY, figure_html, page
 from rllib_seq.training.reports.calibration_view import calibration_html
 from rllib_seq.training.reports.campaign_view import campaign_html
 from rllib_seq.training.reports.replay_view import replay_html
+from rllib_seq.training.run.console import PRIVILEGED
 from rllib_seq.training.storage.files import read_json
 from rllib_seq.training.storage.run_folder import Row, RunFolder
 
@@ -63,19 +64,20 @@ def _comparison(evaluation: dict[str, Any]) -> str:
         f"<h2>Comparison</h2><p>Preset {html.escape(evaluation['preset'])}, seeds {seeds}, "
         f"{evaluation['episodes']} campaigns of {evaluation['num_users']} users per seed; mean and "
         "95 % interval.</p><div class=scroll tabindex=0><table><tr><th>policy</th>"
-        "<th>profit per user</th><th>% of Bayes</th><th>over best memoryless</th></tr>"
-        f"{rows}</table></div>"
+        "<th>signal</th><th>profit per user</th><th>% of optimum</th><th>% of Bayes</th>"
+        f"<th>over best memoryless</th></tr>{rows}</table></div><p>{PRIVILEGED}</p>"
     )
 
 
 def _comparison_row(row: dict[str, Any]) -> str:
     name = html.escape(row["policy"])
     profit, over = row["profit_per_user"], row["over_memoryless"]
-    share = "-" if row["pct_of_bayes"] is None else f"{row['pct_of_bayes']:.1f}"
+    shares = [row.get("pct_of_optimum"), row["pct_of_bayes"]]  # the first is not in older runs
+    optimum, bayes = ("-" if share is None else f"{share:.1f}" for share in shares)
     return (
-        f"<tr class='{name}'><td>{name}</td>"
+        f"<tr class='{name}'><td>{name}</td><td>{row.get('signal') or '-'}</td>"
         f"<td>{profit['mean']:.4f} ± {profit['half_width']:.4f}</td>"
-        f"<td>{share}</td>"
+        f"<td>{optimum}</td><td>{bayes}</td>"
         f"<td>{over['mean']:+.4f} ± {over['half_width']:.4f}</td></tr>"
     )
 

@@ -22,8 +22,9 @@ from rich.table import Table
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["TrainingDisplay", "comparison_table", "counting"]
+__all__ = ["PRIVILEGED", "TrainingDisplay", "comparison_table", "counting"]
 
+PRIVILEGED = "privileged: goes by what no bidder sees, the hidden stage or the world's own numbers"
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
 
 
@@ -112,22 +113,30 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
         title=f"{evaluation['preset']}, seeds {', '.join(map(str, seeds))}, "
         f"{evaluation['episodes']} x {evaluation['num_users']} users each; mean ± 95 % interval",
         title_justify="left",
+        caption=PRIVILEGED,
+        caption_justify="left",
     )
     table.add_column("policy")
-    for name in ("profit / user", "% of Bayes", "over memoryless", "beats it on"):
+    table.add_column("signal")
+    for name in ("profit / user", "% of optimum", "% of Bayes", "over memoryless", "beats it on"):
         table.add_column(name, justify="right")
     for row in evaluation["summary"]:
         profit, over = row["profit_per_user"], row["over_memoryless"]
-        share = row["pct_of_bayes"]
         table.add_row(
             row["policy"],
+            row["signal"] or "-",
             f"{profit['mean']:.4f} ± {profit['half_width']:.4f}",
-            "-" if share is None else f"{share:.1f}",
+            _percent(row["pct_of_optimum"]),
+            _percent(row["pct_of_bayes"]),
             f"{over['mean']:+.4f} ± {over['half_width']:.4f}",
             f"{row['beats_memoryless_on_seeds']} of {len(seeds)} seeds",
             style="bold" if row["policy"] == "trained" else None,
         )
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1f}"
 
 
 def make_console() -> Console:

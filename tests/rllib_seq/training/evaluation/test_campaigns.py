@@ -25,15 +25,36 @@ def campaigns():
 
 def test_rows_hold_what_the_contract_names(campaigns):
     table = rows(campaigns)
-    assert len(table) == 6 * 3
-    wanted = "policy seed profit spend budget wins win_rate clicks conversions cpa roas"
-    wanted += " pct_of_bayes pct_of_full_information"
+    assert len(table) == 7 * 3
+    wanted = "policy signal seed profit spend budget wins win_rate clicks conversions cpa roas"
+    wanted += " pct_of_bayes pct_of_optimum pct_of_full_information"
     for row in table:
         assert set(wanted.split()) <= row.keys()
         assert row["profit"] == pytest.approx(row["conversions"] - row["spend"])
         assert row["win_rate"] == row["wins"] / row["requests"]
         if row["policy"] == "bayes":
             assert row["pct_of_bayes"] == pytest.approx(100)
+        if row["policy"] == "optimal":
+            assert row["pct_of_optimum"] == pytest.approx(100)
+        assert row["signal"] == ("outcomes" if row["policy"] == "random" else "privileged")
+
+
+def test_without_a_known_optimum_nothing_is_said_of_it():
+    world = AuctionConfig("display", num_users=50)
+    campaigns = evaluate(references(world.build_preset()), world, [7], 1)
+    assert "optimal" not in campaigns.policies
+    assert all(row["pct_of_optimum"] is None for row in rows(campaigns))
+    assert all(row["pct_of_optimum"] is None for row in summarize(campaigns))
+
+
+def test_the_signal_of_a_learned_policy_is_what_it_was_trained_on():
+    world = AuctionConfig(num_users=20)
+    policies = [policy for policy in references(world.build_preset()) if policy.name != "random"]
+    learned = RandomBids()
+    learned.name = "trained"
+    table = rows(evaluate([learned, *policies], world, [7], 1, signals={"trained": "outcomes"}))
+    assert {row["signal"] for row in table if row["policy"] == "trained"} == {"outcomes"}
+    assert {row["signal"] for row in table if row["policy"] != "trained"} == {None}
 
 
 def test_policies_are_paired(campaigns):
