@@ -64,7 +64,7 @@ class SequenceConfig:
     encoder: str = "window"
     """How a stream is read. "window" encodes the last steps anew at every step, in both directions;
     its state is data. "causal" reads every step once, in one direction, and carries activations:
-    long memory for one pass. docs/encoders.md says when to choose which."""
+    long memory for one pass. docs/guides/encoders.md says when to choose which."""
 
     window_length: int = 8
     """Steps that the model sees, the current one included (causal: that attention sees; the LSTM

@@ -1,6 +1,6 @@
 """`tune_configs.ppo` with auxiliary heads: will the bid win, will the user soon convert?
 
-What they cost and bring is measured in docs/auxiliary-heads.md.
+What they cost and bring is measured in docs/guides/auxiliary-heads.md.
 """
 
 from rllib_seq.tune_configs.ppo import config

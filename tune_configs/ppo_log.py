@@ -2,7 +2,7 @@
 
 The campaign's bidding history is one stream: what is learned is how to pace a budget. Clicks are
 far too rare to learn from, so a win earns its click probability, estimated from the training days,
-and actions are multipliers of the linear bid. See docs/replay.md.
+and actions are multipliers of the linear bid. See docs/environments/replay.md.
 """
 
 from ray.rllib.algorithms.ppo import PPOConfig

@@ -1,8 +1,8 @@
 """`tune_configs.ppo` with a memory of the whole journey: what `make train` runs.
 
 The window of `tune_configs.ppo` holds the last 12 of a user's 24 requests. Here attention reaches
-all 24, and every request is read once. docs/learning.md says what it earns, docs/encoders.md what
-it costs.
+all 24, and every request is read once. docs/results/learning.md says what it earns,
+docs/guides/encoders.md what it costs.
 """
 
 from rllib_seq.tune_configs.ppo import config

@@ -83,7 +83,7 @@ def serve(
     max_replicas: Annotated[int, typer.Option(help="Likewise.")] = 4,
     json_file: Json = None,
 ) -> None:
-    """Serve bids over OpenRTB 2.6, remembering every user. See docs/serving.md.
+    """Serve bids over OpenRTB 2.6, remembering every user. See docs/guides/serving.md.
 
     RLLIB_SEQ_TOKEN is the token that requests must show, RLLIB_SEQ_USER_SECRET the key of the hash
     that stands for user ids. `/docs` describes the API, `/` shows live figures.

@@ -43,7 +43,7 @@ def discover(
 ) -> None:
     """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
 
-    Writes `patterns.json` and `discover.html`. The schema is in docs/discover.md.
+    Writes `patterns.json` and `discover.html`. The schema is in docs/guides/discover.md.
 
     Example: `rllib-seq discover events.parquet --output patterns`
     """

@@ -73,7 +73,7 @@ def open_events(path: Path, bad: BadRows, wanted: tuple[str, ...]) -> tuple[str,
         return "events", csv_batches(path, bad)
     raise UserError(
         f"{str(path)!r} begins with {line[:60]!r}; expected a header with "
-        f"{', '.join(REQUIRED)}, or one with path, or iPinYou rows (see docs/discover.md)"
+        f"{', '.join(REQUIRED)}, or one with path, or iPinYou rows (see docs/guides/discover.md)"
     )
 
 
@@ -81,7 +81,9 @@ def _checked(path: Path, batches: Iterator[Batch]) -> Iterator[Batch]:
     for batch in batches:
         missing = [name for name in REQUIRED if name not in batch.columns]
         if missing:
-            raise UserError(f"{str(path)!r} has no column {missing[0]!r}; see docs/discover.md")
+            raise UserError(
+                f"{str(path)!r} has no column {missing[0]!r}; see docs/guides/discover.md"
+            )
         yield batch
 
 

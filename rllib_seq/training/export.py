@@ -148,7 +148,7 @@ def export_network(
 def _network(model: Any, checkpoint: Path) -> tuple[nn.Module, SequenceConfig]:
     """What maps windows, or steps and memories, to outputs, and its settings.
 
-    Q networks read windows whatever their encoder is, see docs/encoders.md.
+    Q networks read windows whatever their encoder is, see docs/guides/encoders.md.
     """
     if isinstance(model, LSTMTransformerModel):
         policy = model.policy.eval()

@@ -5,8 +5,9 @@
   are bid with.
 - `ReplayWorld`: a log, split, with its market.
 
-The replay itself is `replay`. What a log cannot tell (docs/replay.md): what the auctions that its
-campaign lost would have cost or brought, and what our impressions would have changed in the users.
+The replay itself is `replay`. What a log cannot tell (docs/environments/replay.md): what the
+auctions that its campaign lost would have cost or brought, and what our impressions would have
+changed in the users.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happened in a campaign, event by event, in the schema of docs/discover.md.
+"""What happened in a campaign, event by event, in the schema of docs/guides/discover.md.
 
 - `EventLog`: is filled by the simulator; gives columns or a CSV file that `rllib-seq discover`
   reads.

@@ -270,7 +270,7 @@ class AuctionConfig:
         if self.preset == "log":
             raise ValueError(
                 "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "
-                "docs/replay.md"
+                "docs/environments/replay.md"
             )
         check_choice("preset", self.preset, [*PRESETS, "log"])
         check_choice("reward", self.reward, REWARDS)

@@ -37,7 +37,7 @@ PRESETS = ("journey", "display", "log")
 LR = (1e-3, 2e-5)
 ENTROPY = {"journey": (0.6, 0.1), "display": (0.1, 0.01), "log": (0.003, 0.0)}
 """At the first step, and at the last."""
-BUDGET_RATIO = 1 / 32  # of a log: few budgets are scarce enough to be paced, see docs/replay.md
+BUDGET_RATIO = 1 / 32  # of a log: few budgets are scarce enough, see docs/environments/replay.md
 WIDTH, MEMORY, JOURNEY = 32, 24, 24
 
 

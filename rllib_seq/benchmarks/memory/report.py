@@ -1,11 +1,12 @@
-"""From the runs of `rllib-seq bench memory` to what docs/memory.md shows.
+"""From the runs of `rllib-seq bench memory` to what docs/results/memory.md shows.
 
-    python tests/benchmarks/memory_report.py docs/memory.svg docs/results/memory.json runs/*.json
+    python -m rllib_seq.benchmarks.memory.report docs/pictures/memory.svg \
+        docs/results/memory.json runs/*.json
 
 Joins the files of single runs, writes their curves as a picture and their numbers as a small JSON
 with a line per run, and prints the table. Without new runs it does the same with what it wrote:
 
-    python tests/benchmarks/memory_report.py docs/memory.svg docs/results/memory.json \
+    python -m rllib_seq.benchmarks.memory.report docs/pictures/memory.svg docs/results/memory.json \
         docs/results/memory.json
 """
 

@@ -1,7 +1,7 @@
 """The bid server beside an echo app on the same server, and what it takes in memory.
 
 Parts: `local` (uvicorn), `ray` (Ray Serve and a Redis), `users` (a million of them), `day` (24
-simulated hours), `abuse` (10,000 malformed requests). See docs/serving.md.
+simulated hours), `abuse` (10,000 malformed requests). See docs/guides/serving.md.
 """
 
 import json

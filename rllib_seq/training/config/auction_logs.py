@@ -34,8 +34,8 @@ def read_auctions(paths: Sequence[str | Path]) -> AuctionLog:
     price, the floor had to be reached.
 
     Args:
-        paths: event logs or iPinYou rows (docs/discover.md); together they are one log, but users
-            are told apart by file.
+        paths: event logs or iPinYou rows (docs/guides/discover.md); together they are one log,
+            but users are told apart by file.
 
     Raises:
         UserError: a file cannot be read, or there is no impression with a market price.

@@ -105,7 +105,7 @@ def _take_threads() -> None:
     """One thread for this process's learner, unless `OMP_NUM_THREADS` is set.
 
     Ray gives its workers one each. torch would take a thread per core here, and matrices of this
-    size then take twice as long (docs/speed.md).
+    size then take twice as long (docs/results/speed.md).
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

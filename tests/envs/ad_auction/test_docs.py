@@ -1,11 +1,11 @@
-"""The field table of docs/observation.md is that of the code."""
+"""The field table of docs/environments/observation.md is that of the code."""
 
 from pathlib import Path
 
 from rllib_seq.envs.ad_auction import AuctionConfig
 from rllib_seq.envs.ad_auction.journey.features import fields
 
-PAGE = Path(__file__).parents[3] / "docs" / "observation.md"
+PAGE = Path(__file__).parents[3] / "docs" / "environments" / "observation.md"
 
 
 def field_table():

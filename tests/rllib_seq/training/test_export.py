@@ -113,7 +113,7 @@ def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_pat
 
 
 def test_causal_q_networks_are_exported_as_what_reads_windows(tmp_path):
-    """As they act, see docs/encoders.md."""
+    """As they act, see docs/guides/encoders.md."""
     world = AuctionConfig(num_users=8)
     facts = world_facts(world)
     actions = len(facts["bid_levels"])

@@ -1,4 +1,4 @@
-"""Faults, injected for real: docs/faults.md says what each costs."""
+"""Faults, injected for real: docs/guides/faults.md says what each costs."""
 
 import csv
 import io

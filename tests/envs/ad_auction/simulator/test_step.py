@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_seq.envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play, users
+from rllib_seq.envs.ad_auction import PRESETS, AuctionConfig, AuctionSimulator, play
+from rllib_seq.envs.ad_auction.journey import users
 from rllib_seq.envs.ad_auction.references.baselines import RandomBids, SignalBids
 
 

@@ -13,7 +13,7 @@ from rllib_seq.envs.ad_auction.tick.campaign_env import fields
 from rllib_seq.envs.ad_auction.tick.simulator import TickSimulator
 from rllib_seq.envs.ad_auction.tick.worlds import TICK_WORLDS, TickConfig
 
-PAGE = Path(__file__).parents[4] / "docs" / "auctions.md"
+PAGE = Path(__file__).parents[4] / "docs" / "environments" / "auctions.md"
 
 
 def run(env, seed, actions):

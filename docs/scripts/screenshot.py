@@ -1,8 +1,8 @@
 """Photographs a page that rllib-seq wrote, for the README.
 
-    python docs/screenshot.py runs/RUN/report.html docs/report.png --height 1500
-    python docs/screenshot.py runs/RUN/report.html docs/report-phone.png --width 390 --dark \
-        --section Journeys
+    python docs/scripts/screenshot.py runs/RUN/report.html docs/pictures/report.png --height 1500
+    python docs/scripts/screenshot.py runs/RUN/report.html docs/pictures/report-phone.png \
+        --width 390 --dark --section Journeys
 
 Needs Debian's chromium and chromium-driver, and selenium (`pip install -e ".[dev]"`).
 """
