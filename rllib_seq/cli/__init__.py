@@ -14,7 +14,6 @@ import typer
 
 from rllib_seq import __version__
 from rllib_seq.cli import learning, serving, tools
-from rllib_seq.cli.extras import extra_with
 from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -37,6 +36,8 @@ Examples:
     rllib-seq export runs/RUN policy
 
     rllib-seq serve policy --budget 100
+
+    rllib-seq ledger campaign.sqlite --adjust spend=-12.5 --reason "credit note 17"
 
     rllib-seq score policy records --output scored
 
@@ -79,6 +80,7 @@ COMMANDS = (
     tools.discover,
     serving.export,
     serving.serve,
+    serving.ledger,
     serving.score,
     tools.bench,
 )
@@ -97,15 +99,6 @@ def main() -> None:
         sys.exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        extra = extra_with(error.name)
-        if extra is None:
-            raise
-        print(
-            f'error: {error.name} is not installed; run: pip install "rllib-seq[{extra}]"',
-            file=sys.stderr,
-        )
         sys.exit(2)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

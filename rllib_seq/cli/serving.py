@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rllib_seq.cli.options import Json, write
 from rllib_seq.errors import UserError
+
+if TYPE_CHECKING:
+    from rllib_seq.serving.prices import PriceKeys
 
 
 def export(
@@ -67,6 +69,13 @@ def serve(
     cap: Annotated[int, typer.Option(help="Impressions per user and --cap-hours; 0: no cap.")] = 0,
     cap_hours: Annotated[float, typer.Option(help="Period of the frequency cap.")] = 24.0,
     charge: Annotated[str, typer.Option(help="What spends: win, or billing alone.")] = "win",
+    price_unit: Annotated[
+        str, typer.Option(help="Of prices in notices: cpm, or micros (millionths of it).")
+    ] = "cpm",
+    max_conversions: Annotated[int, typer.Option(help="Most conversions of a bid.")] = 10,
+    max_conversion_value: Annotated[
+        float | None, typer.Option(help="Most value of one [default: 10 times the training's].")
+    ] = None,
     pacing: Annotated[str, typer.Option(help="none, proportional, pid or dual.")] = "none",
     currency: Annotated[str, typer.Option(help="Of all prices.")] = "USD",
     tmax_ms: Annotated[float, typer.Option(help="Most time for an answer.")] = 100.0,
@@ -85,13 +94,17 @@ def serve(
 ) -> None:
     """Serve bids over OpenRTB 2.6, remembering every user. See docs/guides/serving.md.
 
-    RLLIB_SEQ_TOKEN is the token that requests must show, RLLIB_SEQ_USER_SECRET the key of the hash
-    that stands for user ids. `/docs` describes the API, `/` shows live figures.
+    Secrets come from the environment, or from files: RLLIB_SEQ_TOKEN is the token that requests
+    must show, RLLIB_SEQ_USER_SECRET the key of the hash that stands for user ids,
+    RLLIB_SEQ_PRICE_ENCRYPTION_KEY and RLLIB_SEQ_PRICE_INTEGRITY_KEY those of encrypted prices,
+    RLLIB_SEQ_REDIS_PASSWORD that of Redis; with _FILE behind the name, a file holds it. `/docs`
+    describes the API, `/` shows live figures.
 
     Example: `rllib-seq serve policy --budget 100 --state campaign.sqlite`
     """
     import tempfile
 
+    from rllib_seq.serving.credentials import read_secret
     from rllib_seq.serving.settings import Settings
     from rllib_seq.serving.spec import SPEC
 
@@ -120,8 +133,12 @@ def serve(
             explore=explore,
             record=None if record is None else str(record.resolve()),
             public_url=public_url,
-            token=os.environ.get("RLLIB_SEQ_TOKEN"),
-            user_secret=os.environ.get("RLLIB_SEQ_USER_SECRET"),
+            price_unit=price_unit,
+            price_keys=_price_keys(),
+            max_conversions=max_conversions,
+            max_conversion_value=max_conversion_value,
+            token=read_secret("RLLIB_SEQ_TOKEN"),
+            user_secret=read_secret("RLLIB_SEQ_USER_SECRET"),
         )
         if engine == "local":
             from rllib_seq.serving.http.engine_local import serve_local
@@ -132,6 +149,53 @@ def serve(
 
             totals = serve_ray(settings, host, port, min_replicas, max_replicas)
         write(json_file, totals)
+
+
+def _price_keys() -> PriceKeys | None:
+    """Of encrypted prices, from the environment."""
+    from rllib_seq.serving.credentials import read_secret
+    from rllib_seq.serving.prices import PriceKeys
+
+    names = "RLLIB_SEQ_PRICE_ENCRYPTION_KEY", "RLLIB_SEQ_PRICE_INTEGRITY_KEY"
+    encryption, integrity = map(read_secret, names)
+    if encryption is None and integrity is None:
+        return None
+    if encryption is None or integrity is None:
+        raise UserError(f"encrypted prices need both keys; set {' and '.join(names)}")
+    return PriceKeys.read(encryption, integrity)
+
+
+def ledger(
+    state: Annotated[str, typer.Argument(help="File or redis://HOST:PORT/DB of a campaign.")],
+    adjust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOTAL=AMOUNT", help="Add to a total; may be repeated."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Of the adjustment; it is kept for ever.")] = "",
+    export_csv: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="CSV", help="Write every entry that is known."),
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Show the books of a campaign, correct them with a reason, or export them.
+
+    A file can be read while no server has it.
+
+    Example: `rllib-seq ledger campaign.sqlite --adjust spend=-12.5 --reason "credit note 17"`
+    """
+    from rllib_seq.serving.state.ledger import adjust_ledger, export_ledger, read_ledger, shown
+    from rllib_seq.serving.state.opening import opened_books
+
+    with opened_books(state) as storage:
+        if adjust or reason:
+            adjust_ledger(storage, adjust or [], reason)
+        books = read_ledger(storage)
+        typer.echo(shown(books))
+        if export_csv is not None:
+            entries = export_ledger(storage, export_csv)
+            typer.echo(f"written: {export_csv}, {entries} entries")
+    write(json_file, books)
 
 
 def score(

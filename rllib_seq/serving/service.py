@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from rllib_seq.serving.openrtb.bid_ids import Bid, BidSigner
 from rllib_seq.serving.policy import Policy, split_parts
 from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.state.clock import BookClock, SteadyClock
 from rllib_seq.serving.state.money import Money
 from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache
 from rllib_seq.serving.state.storage import Change, Conflict, Hold, Storage
@@ -67,7 +67,7 @@ class BidService:
         policy: that bids.
         settings: of the operator.
         storage: what must survive.
-        clock: seconds since the epoch.
+        clock: seconds since the epoch; None: a `SteadyClock`.
 
     Raises:
         UserError: the settings do not fit the policy's world.
@@ -78,8 +78,9 @@ class BidService:
         policy: Policy,
         settings: Settings,
         storage: Storage,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        clock = clock or SteadyClock()
         spec = policy.spec
         preset = spec.config.build_preset()
         self.settings = settings
@@ -97,6 +98,7 @@ class BidService:
         self.clock = CampaignClock(
             clock, float(storage.constant("started", repr(clock()).encode()))
         )
+        self._books = BookClock(clock, storage.last_written())
         budget = settings.budget if settings.budget is not None else spec.facts["budget"]
         ends = settings.flight_hours if settings.flight_hours is not None else preset.flight_hours
         self._end_hour = self.clock.start_hour + ends
@@ -109,13 +111,14 @@ class BidService:
         )
         self.sessions = Sessions(spec, settings.max_users, settings.session_hours, settings.cap)
         self.memory = SessionCache(
-            self.sessions, storage, self.money, settings.session_hours * _HOUR
+            *(self.sessions, storage, self.money, settings.session_hours * _HOUR),
+            self.clock.hour(),
         )
         self._signer = BidSigner(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
         self._record = TrajectoryWriter(settings.record) if settings.record else None
         self._notices = Notices(
-            *(self.memory, storage, self._signer, settings, self.clock),
+            *(self.memory, storage, self._signer, settings, self.clock, self._books),
             *(spec.facts["conversion_value"], self.counts, self._record),
         )
 
@@ -148,7 +151,7 @@ class BidService:
         Raises:
             Conflict: others kept changing the same users (only with a shared storage).
         """
-        now = self.clock.now()
+        now = self._books()
         self.memory.prune(now)
         for attempt in range(ATTEMPTS):
             try:
@@ -251,15 +254,15 @@ class BidService:
         row = self.sessions.find(bid.user)
         if row is not None:
             self.sessions.release(row, bid.number, None)
-        self._storage.write(Change(self.clock.now(), totals={"bids": -1.0}, release=bid.number))
+        self._storage.write(Change(self._books(), totals={"bids": -1.0}, release=bid.number))
 
     def notice(
         self,
         kind: str,
         bid_id: str | None = None,
         user: int | None = None,
-        price: float | None = None,
-        value: float | None = None,
+        price: str | float | None = None,
+        value: str | float | None = None,
         event: str = "",
     ) -> str:
         """Books what happened.
@@ -268,17 +271,29 @@ class BidService:
             kind: one of `NOTICES`.
             bid_id: of the bid that it is about.
             user: without a bid, the user; for visits and conversions.
-            price: of a win, currency units per impression.
-            value: of a conversion, currency units; None: as in the training.
+            price: of a win: the text of the notice, or currency units per impression. Booked is at
+                most the bid, see `prices.PriceReader`.
+            value: of a conversion: text or a number, currency units; None: as in the training.
             event: tells visits and conversions of one bid or user apart.
 
         Returns:
-            "counted"; "known": it was counted before; "unknown": no such bid; or "ignored".
+            "counted"; "known": it was counted before; "unknown": no such bid; or "ignored": nobody
+            pays for a win where billings are charged, and a bid has no conversions without a win,
+            nor more than its share.
 
         Raises:
             Conflict: others kept changing the same user (only with a shared storage).
         """
         return self._notices.book(kind, bid_id, user, price, value, event)
+
+    def log_bytes(self) -> int:
+        """What is written and waits to be brought into the state file."""
+        return self._storage.log_bytes()
+
+    def clock_ahead(self) -> float:
+        """Seconds by which the machine's clock was set forward since the start."""
+        clock = self.clock.now
+        return clock.ahead() if isinstance(clock, SteadyClock) else 0.0
 
     def close(self) -> None:
         """Writes what is left and lets go of the storage."""

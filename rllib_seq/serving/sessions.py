@@ -45,6 +45,8 @@ _SEEN: dict[str, Any] = {
     "shown_creative": -1,
     "repeats": 0,
 }
+# Of them and of what the tracker and the frequency cap keep: when something happened.
+_HOURS = ("shown_hour", "request_hour", "click_hour", "visit_hour", "first_hour", "shown")
 
 
 class Sessions:
@@ -118,9 +120,19 @@ class Sessions:
         """All that is remembered of users; begins with the version, eight bytes."""
         return self._store.pack(rows)
 
-    def unpack(self, rows: Ints, packed: list[bytes]) -> None:
-        """Users as they were packed."""
+    def unpack(self, rows: Ints, packed: list[bytes], hour: float) -> None:
+        """Users as they were packed.
+
+        Args:
+            rows: for them.
+            packed: see `pack`.
+            hour: now; what they did later than that, by a clock that was wrong, they do now.
+        """
         self._store.unpack(rows, packed)
+        records = self._store.records
+        for name in _HOURS:
+            if name in (records.dtype.names or ()):
+                records[name][rows] = np.minimum(records[name][rows], hour)
 
     def versions(self, rows: Ints) -> list[int]:
         """How often each was changed."""
@@ -138,13 +150,15 @@ class Sessions:
             parts += self._windows.pack(_CAMPAIGN)
         return b"".join(parts)
 
-    def unpack_campaign(self, packed: bytes) -> None:
-        """The campaign as it was packed."""
+    def unpack_campaign(self, packed: bytes, hour: float) -> None:
+        """The campaign as it was packed; nothing of it is later than `hour`, which is now."""
         start = 0
         for array in self._tracker.campaign_state() if self._tracker else []:
             part = packed[start : start + array.nbytes]
             array[...] = np.frombuffer(part, array.dtype).reshape(array.shape)
             start += array.nbytes
+        if self._tracker is not None:
+            self._tracker.not_after(hour)
         if not self._of_user:
             self._windows.unpack(_CAMPAIGN, [packed[start:]])
 

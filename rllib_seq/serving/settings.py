@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.prices import UNITS, PriceKeys
 
 __all__ = ["PACING", "Settings"]
 
@@ -51,6 +52,16 @@ class Settings:
     cap_hours: float = 24.0
     charge: str = "win"
     """What spends: the first of "win" and "billing" notices, or "billing" alone."""
+    price_unit: str = "cpm"
+    """Of prices in notices that are not encrypted: "cpm", or "micros" (millionths of it)."""
+    price_keys: PriceKeys | None = field(default=None, repr=False)
+    """Of encrypted prices; None: there are none."""
+    max_conversions: int = 10
+    """Most conversions of a bid; further ones are ignored. Without a win there is none."""
+    max_conversion_value: float | None = None
+    """Most value of one, currency units; None: ten times that of the training."""
+    notice_days: float = 30.0
+    """How long notices are known, and those about a bid are taken."""
     pacing: str = "none"
     """A rule of `envs.ad_auction.market.pacing` that scales the policy's bids; needs a budget."""
     pacing_minutes: float = 30.0
@@ -61,9 +72,9 @@ class Settings:
     """Folder for served trajectories (Parquet), which `rllib-seq train --offline` reads."""
     public_url: str = ""
     """Where exchanges and sites reach this server; begins the URLs of notices."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """What requests must show; needed unless the server is reached from this machine alone."""
-    user_secret: str | None = None
+    user_secret: str | None = field(default=None, repr=False)
     """Key of the hash that stands for user ids; None: a public hash."""
     max_body_bytes: int = 65_536
     """Larger bodies are refused."""
@@ -72,12 +83,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            option = "--" + field.name.replace("_", "-")
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            option = "--" + each.name.replace("_", "-")
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            lowest = 0.0 if field.name in _MAY_BE_ZERO else math.ulp(0.0)
+            lowest = 0.0 if each.name in _MAY_BE_ZERO else math.ulp(0.0)
             if not lowest <= value < math.inf:
                 rule = "of at least 0" if lowest == 0 else "above 0"
                 raise UserError(f"{option} is {value}; give a number {rule}")
@@ -89,10 +100,14 @@ class Settings:
             )
         if self.pacing not in PACING:
             raise UserError(f"--pacing is {self.pacing!r}; choose one of: {', '.join(PACING)}")
+        if self.price_unit not in UNITS:
+            raise UserError(
+                f"--price-unit is {self.price_unit!r}; choose one of: {', '.join(UNITS)}"
+            )
         if self.charge not in ("win", "billing"):
             raise UserError(f"--charge is {self.charge!r}; choose one of: win, billing")
         if self.token is not None and len(self.token) < 16:
             raise UserError("--token is shorter than 16 characters; give a longer one")
 
 
-_MAY_BE_ZERO = ("budget", "cap", "margin_ms", "explore")
+_MAY_BE_ZERO = ("budget", "cap", "margin_ms", "explore", "max_conversions")

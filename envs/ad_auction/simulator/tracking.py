@@ -166,6 +166,11 @@ class Tracker:
             *(self._recent, self._recent_hour),
         ]
 
+    def not_after(self, hour: float) -> None:
+        """Nothing of the campaigns is later, whatever a clock said that was wrong."""
+        for hours in (self.conversion_hour, self._recent_hour):
+            np.minimum(hours, hour, out=hours)
+
     def convert(self, rows: Ints, hour: Floats) -> None:
         """Counts conversions at the hours at which they happen, `[n]` each."""
         campaign = rows // self._slots

@@ -3,7 +3,7 @@
 - `create_app`: FastAPI around a bid service, and the fast path in front of it.
 - `open_service`: the service of some settings.
 
-`POST /openrtb2/bid`, `GET /notice/{kind}`, `/healthz`, `/metrics`, `/live`, `/` and `/docs`.
+`POST /openrtb2/bid`, `/notice/{kind}`, `/healthz`, `/metrics`, `/live`, `/` and `/docs`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.http.access import authorised
 from rllib_seq.serving.http.batching import Batcher
-from rllib_seq.serving.http.bid_endpoint import BID_PATH, BidEndpoint, first_problem, problem
+from rllib_seq.serving.http.bid_endpoint import BID_PATH, BidEndpoint, first_problem
 from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
-from rllib_seq.serving.openrtb.identity import user_key
+from rllib_seq.serving.http.notice_routes import add_notice_routes
+from rllib_seq.serving.http.problems import PROBLEMS, refusal
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.openrtb.response import BidResponse
 from rllib_seq.serving.policy import load_policy
@@ -44,37 +44,7 @@ __all__ = ["create_app", "open_service"]
 _LOG = logging.getLogger(__name__)
 _OPEN = ("/healthz", "/notice/")
 _WATCH_SECONDS = 1.0
-_MOST = 1e9
 _REF = "#/components/schemas/{model}"
-_NOTICE_NEEDS_BID = ("win", "billing", "loss", "click")
-
-Kind = Literal["win", "billing", "loss", "click", "visit", "conversion"]
-Amount = Annotated[float | None, Query(ge=0, le=_MOST, allow_inf_nan=False)]
-
-
-class Problem(BaseModel):
-    """What is wrong with a request."""
-
-    detail: str
-
-
-class Noticed(BaseModel):
-    """What became of a notice."""
-
-    status: Literal["counted", "known", "unknown", "ignored"]
-
-
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "description": text}
-    for code, text in {
-        400: "Not a valid request; `detail` says where.",
-        401: "The token is missing or wrong.",
-        408: "The body took too long.",
-        413: "The body is too large.",
-        415: "The body is compressed.",
-        503: "The state cannot be written; try again.",
-    }.items()
-}
 
 
 def open_service(settings: Settings) -> BidService:
@@ -86,7 +56,7 @@ def open_service(settings: Settings) -> BidService:
     policy = load_policy(Path(settings.export))
     spec = policy.spec
     kept = (
-        f"2 {spec.stream} {spec.encoder} {spec.steps_kept} {spec.memory_size} {settings.cap} "
+        f"3 {spec.stream} {spec.encoder} {spec.steps_kept} {spec.memory_size} {settings.cap} "
         f"{spec.facts['observation']}"
     )
     fingerprint = hashlib.sha256(kept.encode()).hexdigest()
@@ -121,7 +91,7 @@ def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
     app = FastAPI(title="rllib-seq bid server", version="OpenRTB 2.6", lifespan=lifespan)
     app.add_exception_handler(RequestValidationError, _invalid)
     _bid_route(app)
-    _notice_routes(app)
+    add_notice_routes(app)
     _figure_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return _Front(app)
@@ -138,8 +108,8 @@ class _Front:
             path = scope["path"]
             token = self._app.state.service.settings.token
             if token is not None and not path.startswith(_OPEN) and not authorised(scope, token):
-                refusal = _refusal(401, "give the token: Authorization: Bearer TOKEN")
-                await refusal(scope, receive, send)
+                refused = refusal(401, "give the token: Authorization: Bearer TOKEN")
+                await refused(scope, receive, send)
                 return
             if path == BID_PATH and scope["method"] == "POST":
                 await self._app.state.bid(scope, receive, send)
@@ -153,59 +123,12 @@ def _bid_route(app: FastAPI) -> None:
     @app.post(
         BID_PATH,
         response_model=BidResponse,
-        responses={**_PROBLEMS, 204: {"description": "No bid."}},
+        responses={**PROBLEMS, 204: {"description": "No bid."}},
         openapi_extra={"requestBody": {**body, "required": True}},
     )
     async def bid(request: Request) -> Response:
         """Bids on the impressions of an OpenRTB 2.6 request, or says why not (`nbr`)."""
         raise AssertionError("for the documentation alone: see _Front")
-
-
-def _notice_routes(app: FastAPI) -> None:
-    @app.get("/notice/{kind}", responses=_PROBLEMS)
-    async def notice(
-        request: Request,
-        kind: Kind,
-        bid: Annotated[str | None, Query(max_length=200, description="Id of the bid.")] = None,
-        price: Amount = None,
-        value: Amount = None,
-        user: Annotated[str | None, Query(min_length=1, max_length=256)] = None,
-        event: Annotated[str, Query(max_length=128)] = "",
-        reason: Annotated[str, Query(max_length=64)] = "",
-    ) -> Noticed:
-        """Books a win, billing, loss, click, visit or conversion; the second time changes nothing.
-
-        Wins and billings need `bid` and `price` (per thousand, `${AUCTION_PRICE}` filled in),
-        losses and clicks `bid`. Visits and conversions need `bid`, or else `user`, an `event` (an
-        order number, say) and the token; `value` is what a conversion is worth.
-        """
-        service: BidService = app.state.service
-        problem = None
-        if kind in _NOTICE_NEEDS_BID and bid is None:
-            problem = f"a {kind} notice needs the bid's id; give bid="
-        elif kind in ("win", "billing") and price is None:
-            problem = f"a {kind} notice needs price=; fill in ${{AUCTION_PRICE}}"
-        elif bid is None and (user is None or not event):
-            problem = f"a {kind} notice needs bid=, or user= and event="
-        if problem is not None:
-            return _refusal(400, problem)  # type: ignore[return-value]
-        if bid is None and not authorised(request.scope, service.settings.token):
-            return _refusal(401, "a notice about a user needs the token")  # type: ignore[return-value]
-        key = user_key(user, service.settings.user_secret) if user is not None else None
-        try:
-            status = await app.state.batcher.call(
-                service.notice,
-                kind,
-                bid,
-                key if bid is None else None,
-                None if price is None else price / 1000.0,
-                value,
-                event,
-            )
-        except service.state_errors:  # nothing is booked, and the exchange may tell it again
-            _LOG.exception("a %s notice could not be booked", kind)
-            return _refusal(503, "the state cannot be written; try again")  # type: ignore[return-value]
-        return Noticed(status=status)
 
 
 def _figure_routes(app: FastAPI) -> None:
@@ -214,13 +137,13 @@ def _figure_routes(app: FastAPI) -> None:
         """Whether the server answers, and with which model."""
         return {"status": "ok", "model": app.state.service.policy.spec.model.sha256[:12]}
 
-    @app.get("/metrics", responses={401: _PROBLEMS[401]}, response_class=Response)
+    @app.get("/metrics", responses={401: PROBLEMS[401]}, response_class=Response)
     async def metrics() -> Response:
         """Figures for Prometheus."""
         text = await app.state.batcher.call(app.state.metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4")
 
-    @app.get("/live", responses={401: _PROBLEMS[401]})
+    @app.get("/live", responses={401: PROBLEMS[401]})
     async def live() -> dict[str, Any]:
         """Figures for the page at `/`."""
         return dict(await app.state.batcher.call(app.state.metrics.live))
@@ -258,14 +181,9 @@ async def _watch(service: BidService, metrics: Metrics) -> None:
             _LOG.error("the export before it goes on bidding: %s", error)
 
 
-def _refusal(code: int, detail: str) -> Response:
-    status, content = problem(code, detail)
-    return Response(content, status, media_type="application/json")
-
-
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _refusal(400, first_problem(error.errors()))
+    return refusal(400, first_problem(error.errors()))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Metrics:
             registry=self._registry,
         )
         self.reloads = {"done": 0, "refused": 0}
-        self._started = time.time()
+        self._started = time.monotonic()
         self._registry.register(self)
 
     def text(self) -> bytes:
@@ -57,14 +57,23 @@ class Metrics:
         notices = CounterMetricFamily(
             _PREFIX + "notices", "Notices, by kind and outcome.", labels=["kind", "outcome"]
         )
+        flags = CounterMetricFamily(
+            _PREFIX + "flags", "Notices that were not booked as they came.", labels=["flag"]
+        )
+        ignored = CounterMetricFamily(
+            _PREFIX + "ignored", "Notices that were not booked, by why.", labels=["why"]
+        )
         for name in sorted(counts):
             kind, _, outcome = name.partition(":")
             if kind in NOTICES and outcome in _OUTCOMES:
                 notices.add_metric([kind, outcome], counts[name])
+            elif kind == "flag":
+                flags.add_metric([outcome], counts[name])
+            elif kind == "ignored":
+                ignored.add_metric([outcome], counts[name])
             else:
                 answers.add_metric([name], counts[name])
-        yield answers
-        yield notices
+        yield from (answers, notices, flags, ignored)
         campaign = GaugeMetricFamily(
             _PREFIX + "campaign", "Totals of the campaign, by name.", labels=["total"]
         )
@@ -82,6 +91,8 @@ class Metrics:
             ("users", "Users in memory."),
             ("evicted", "Users who made room in memory."),
             ("resident_bytes", "Most memory of the process so far."),
+            ("log_bytes", "Written, and not yet brought into the state file (WAL)."),
+            ("clock_ahead_seconds", "The machine's clock was set by so much since the start."),
         ):
             yield GaugeMetricFamily(_PREFIX + name, text, live[name])
 
@@ -100,8 +111,10 @@ class Metrics:
             "users": len(service.sessions),
             "evicted": service.sessions.evicted,
             "late": service.counts["late"] + service.counts["withdrawn"],
-            "uptime_seconds": time.time() - self._started,
+            "uptime_seconds": time.monotonic() - self._started,
             "resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "model": service.policy.spec.model.sha256[:12],
             "reloads": self.reloads,
+            "log_bytes": service.log_bytes(),
+            "clock_ahead_seconds": service.clock_ahead(),
         }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.state.money import Money
-from rllib_seq.serving.state.storage import Change, Storage
+from rllib_seq.serving.state.storage import Change, Notice, Storage
 
 __all__ = ["CampaignClock", "SessionCache"]
 
@@ -55,10 +55,16 @@ class SessionCache:
         storage: for ever.
         money: whose totals change with what is written.
         ttl_seconds: how long a user is remembered who does not come back.
+        hour: now, see `CampaignClock`.
     """
 
     def __init__(
-        self, sessions: Sessions, storage: Storage, money: Money, ttl_seconds: float
+        self,
+        sessions: Sessions,
+        storage: Storage,
+        money: Money,
+        ttl_seconds: float,
+        hour: float,
     ) -> None:
         self.sessions = sessions
         self._storage, self._money, self._ttl = storage, money, ttl_seconds
@@ -66,7 +72,7 @@ class SessionCache:
         self._as_written = np.zeros(sessions.capacity, np.bool_)  # rows that nobody is changing
         campaign = storage.load_campaign()
         if campaign is not None:
-            sessions.unpack_campaign(campaign)
+            sessions.unpack_campaign(campaign, hour)
 
     def claim(self, keys: Ints, hour: float) -> Ints:
         """Rows of different users `[n]`, with what the storage remembers of them, to be changed.
@@ -82,7 +88,7 @@ class SessionCache:
         here = [i for i, state in zip(places, found, strict=True) if state is not None]
         gone = [i for i, state in zip(places, found, strict=True) if state is None]
         if here:
-            self.sessions.unpack(rows[here], [state for state in found if state is not None])
+            self.sessions.unpack(rows[here], [state for state in found if state is not None], hour)
         if gone:
             self.sessions.reset(rows[gone])
         return rows
@@ -93,7 +99,7 @@ class SessionCache:
         keys: list[int],
         now: float,
         totals: dict[str, float],
-        notice: tuple[str, float] | None = None,
+        notice: Notice | None = None,
         release: int | None = None,
     ) -> bool:
         """Writes users who have changed, and what changed with them; see `storage.Change`.

@@ -4,29 +4,23 @@
 
 In WAL mode a commit is in the file (not yet on the disk) when it returns: it survives the end of
 the process, kill -9 included. Losing power may cost the last seconds; a thread of its own brings
-the log onto the disk once a second, so that no bid waits for it.
+the log onto the disk once a second, so that no bid waits for it, see `sqlite_file`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import math
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.state.storage import TOTALS, Change, Hold
+from rllib_seq.serving.state.sqlite_file import MOST_LOG_BYTES, Checkpoints, StateFile
+from rllib_seq.serving.state.storage import TOTALS, Adjustment, Change, Hold, Notice
 
 __all__ = ["SQLiteStorage"]
 
-_LOG = logging.getLogger(__name__)
-_CHECKPOINT_SECONDS = 1.0
 _SWEEP_SECONDS = 1.0
 _PRUNED_AT_ONCE = 500
 _TABLES = """
@@ -34,9 +28,16 @@ CREATE TABLE IF NOT EXISTS constants (name TEXT PRIMARY KEY, value BLOB NOT NULL
 CREATE TABLE IF NOT EXISTS sessions (user INTEGER PRIMARY KEY, seen REAL NOT NULL, state BLOB);
 CREATE TABLE IF NOT EXISTS holds (bid INTEGER PRIMARY KEY, amount REAL NOT NULL, until REAL);
 CREATE INDEX IF NOT EXISTS holds_until ON holds (until);
-CREATE TABLE IF NOT EXISTS notices (notice TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS notices_until ON notices (until);
-CREATE TABLE IF NOT EXISTS campaign (id INTEGER PRIMARY KEY, totals TEXT NOT NULL, signals BLOB);
+CREATE TABLE IF NOT EXISTS bookings (subject TEXT, name TEXT, until REAL, at REAL, amount REAL,
+    flag TEXT, PRIMARY KEY (subject, name)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bookings_until ON bookings (until);
+CREATE TABLE IF NOT EXISTS books (id INTEGER PRIMARY KEY, totals TEXT NOT NULL, signals BLOB,
+    written REAL);
+CREATE TABLE IF NOT EXISTS adjustments (at REAL, total TEXT, amount REAL, reason TEXT);
+CREATE TRIGGER IF NOT EXISTS adjustments_stay BEFORE UPDATE ON adjustments
+    BEGIN SELECT RAISE(ABORT, 'adjustments are never changed'); END;
+CREATE TRIGGER IF NOT EXISTS adjustments_last BEFORE DELETE ON adjustments
+    BEGIN SELECT RAISE(ABORT, 'adjustments are never deleted'); END;
 """
 
 
@@ -45,6 +46,8 @@ class SQLiteStorage:
 
     Args:
         path: of the file, or `:memory:`.
+        make: whether the file may be made.
+        most_log_bytes: bound of the log, see `Checkpoints`.
 
     Raises:
         UserError: it cannot be opened, or another server has it.
@@ -53,10 +56,8 @@ class SQLiteStorage:
     shared = False
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
-    def __init__(self, path: str) -> None:
-        self._lock = None
-        if path != ":memory:":
-            self._lock = _locked(path)
+    def __init__(self, path: str, make: bool = True, most_log_bytes: int = MOST_LOG_BYTES) -> None:
+        self._file = None if path == ":memory:" else StateFile(path, make)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -64,27 +65,30 @@ class SQLiteStorage:
             self._db.execute("PRAGMA wal_autocheckpoint=0")
             self._db.executescript(_TABLES)
             totals = json.dumps(dict.fromkeys(TOTALS, 0.0))
-            self._db.execute("INSERT OR IGNORE INTO campaign VALUES (0, ?, NULL)", (totals,))
-            row = self._db.execute("SELECT totals, signals FROM campaign").fetchone()
+            self._db.execute("INSERT OR IGNORE INTO books VALUES (0, ?, NULL, NULL)", (totals,))
+            row = self._db.execute("SELECT totals FROM books").fetchone()
             self._totals: dict[str, float] = json.loads(row[0])
             self._held = self._sum_of_holds()
         except (sqlite3.Error, ValueError) as error:
+            if self._file is not None:
+                self._file.close()
             raise UserError(f"cannot open state {path!r}: {error}") from error
-        self._swept = 0.0
-        self._stop = threading.Event()
+        self._swept = -math.inf
         self._to_prune: tuple[float, float] | None = None
-        self._thread: threading.Thread | None = None
-        if path != ":memory:":
-            self._thread = threading.Thread(
-                target=self._behind, args=(path,), name="sqlite-behind", daemon=True
-            )
-            self._thread.start()
+        self._behind = None
+        if self._file is not None:
+            self._behind = Checkpoints(self._file, most_log_bytes, self._prune_behind)
 
     def constant(self, name: str, value: bytes) -> bytes:
         """See `Storage`; likewise the following."""
         self._db.execute("INSERT OR IGNORE INTO constants VALUES (?, ?)", (name, value))
         query = "SELECT value FROM constants WHERE name = ?"
         return bytes(self._db.execute(query, (name,)).fetchone()[0])
+
+    def known_constant(self, name: str) -> bool:
+        """Whether a value was set."""
+        query = "SELECT 1 FROM constants WHERE name = ?"
+        return self._db.execute(query, (name,)).fetchone() is not None
 
     def load(self, keys: Sequence[int]) -> list[bytes | None]:
         """Users."""
@@ -95,7 +99,7 @@ class SQLiteStorage:
 
     def load_campaign(self) -> bytes | None:
         """Signals of the campaign."""
-        row = self._db.execute("SELECT signals FROM campaign").fetchone()
+        row = self._db.execute("SELECT signals FROM books").fetchone()
         return None if row[0] is None else bytes(row[0])
 
     def totals(self) -> dict[str, float]:
@@ -122,10 +126,15 @@ class SQLiteStorage:
         self._held += math.fsum(hold.amount for hold in rows)
         return made
 
-    def known(self, notice: str) -> bool:
+    def known(self, subject: str, name: str) -> bool:
         """Whether it was written."""
-        query = "SELECT 1 FROM notices WHERE notice = ?"
-        return self._db.execute(query, (notice,)).fetchone() is not None
+        query = "SELECT 1 FROM bookings WHERE subject = ? AND name = ?"
+        return self._db.execute(query, (subject, name)).fetchone() is not None
+
+    def names_of(self, subject: str) -> list[str]:
+        """Of all its notices."""
+        query = "SELECT name FROM bookings WHERE subject = ?"
+        return [row[0] for row in self._db.execute(query, (subject,)).fetchall()]
 
     def write(self, change: Change) -> dict[str, float] | None:
         """One transaction."""
@@ -135,7 +144,7 @@ class SQLiteStorage:
         released = 0.0
         with self._transaction():
             if change.notice is not None:
-                insert = "INSERT OR IGNORE INTO notices VALUES (?, ?)"
+                insert = "INSERT OR IGNORE INTO bookings VALUES (?, ?, ?, ?, ?, ?)"
                 if self._db.execute(insert, change.notice).rowcount == 0:
                     return None
             if change.release is not None:
@@ -145,8 +154,8 @@ class SQLiteStorage:
                 [(key, change.now, state) for key, (_, state) in change.sessions.items()],
             )
             self._db.execute(
-                "UPDATE campaign SET totals = ?, signals = coalesce(?, signals)",
-                (json.dumps(totals), change.campaign),
+                "UPDATE books SET totals = ?, signals = coalesce(?, signals), written = ?",
+                (json.dumps(totals), change.campaign, change.now),
             )
         self._totals = totals
         self._held = max(0.0, self._held - released)
@@ -154,29 +163,68 @@ class SQLiteStorage:
 
     def prune(self, now: float, seen_before: float) -> None:
         """Looks through a file in the thread of the checkpoints, so that no bid waits for it."""
-        if self._thread is None:
+        if self._behind is None:
             _prune(self._db, now, seen_before)
         else:
             self._to_prune = (now, seen_before)
 
+    def last_written(self) -> float | None:
+        """`Change.now` of the last change."""
+        written = self._db.execute("SELECT written FROM books").fetchone()[0]
+        return None if written is None else float(written)
+
+    def check(self) -> None:
+        """One transaction."""
+        with self._transaction():
+            self._db.execute("UPDATE books SET totals = totals")
+
+    def log_bytes(self) -> int:
+        """Of the write-ahead log."""
+        return 0 if self._behind is None else self._behind.log_bytes()
+
+    def adjust(self, adjustment: Adjustment) -> dict[str, float]:
+        """One transaction."""
+        totals = dict(self._totals)
+        totals[adjustment.total] += adjustment.amount
+        with self._transaction():
+            self._db.execute("INSERT INTO adjustments VALUES (?, ?, ?, ?)", adjustment)
+            self._db.execute("UPDATE books SET totals = ?", (json.dumps(totals),))
+        self._totals = totals
+        return dict(totals)
+
+    def adjustments(self) -> list[Adjustment]:
+        """All of them, oldest first."""
+        rows = self._db.execute("SELECT * FROM adjustments ORDER BY rowid").fetchall()
+        return [Adjustment(*row) for row in rows]
+
+    def notices(self) -> Iterator[Notice]:
+        """By subject."""
+        for row in self._db.execute("SELECT * FROM bookings"):
+            yield Notice(*row)
+
     def close(self) -> None:
-        """Ends the thread and the connection."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        """Ends the thread and the connection; closing again does nothing."""
+        if self._behind is not None:
+            self._behind.close()
         self._db.close()
-        if self._lock is not None:
-            self._lock.close()
+        if self._file is not None:
+            self._file.close()
+        self._file = self._behind = None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._behind is not None and self._behind.moved:
+            raise sqlite3.OperationalError("the state file was moved or deleted")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk may have ended it
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+        if self._behind is not None:
+            self._behind.written(self._db)
 
     def _sweep(self, now: float) -> None:
         """Frees what is held no longer."""
@@ -194,45 +242,22 @@ class SQLiteStorage:
         query = "SELECT coalesce(sum(amount), 0.0) FROM holds"
         return float(self._db.execute(query).fetchone()[0])
 
-    def _behind(self, path: str) -> None:
-        """Brings the log into the file and forgets what is old, behind the back of the bids."""
-        db = sqlite3.connect(path, isolation_level=None)
-        while not self._stop.wait(_CHECKPOINT_SECONDS):
-            try:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                if self._to_prune is not None:
-                    _prune(db, *self._to_prune)
-                    self._to_prune = None
-            except sqlite3.Error as error:
-                _LOG.error("cannot write the log into the state file: %s", error)
-        db.close()
+    def _prune_behind(self, db: sqlite3.Connection) -> None:
+        if self._to_prune is not None:
+            _prune(db, *self._to_prune)
+            self._to_prune = None
 
 
 def _prune(db: sqlite3.Connection, now: float, seen_before: float) -> None:
     """Few at a time, because writers wait for each other."""
-    for query, delete, limit in (
-        ("SELECT notice FROM notices WHERE until < ?", "notices WHERE notice", now),
-        ("SELECT user FROM sessions WHERE seen < ?", "sessions WHERE user", seen_before),
+    for table, keys, limit in (
+        ("bookings WHERE until", ("subject", "name"), now),
+        ("sessions WHERE seen", ("user",), seen_before),
     ):
-        old = db.execute(query, (limit,)).fetchall()
+        old = db.execute(f"SELECT {', '.join(keys)} FROM {table} < ?", (limit,)).fetchall()
+        which = " AND ".join(f"{key} = ?" for key in keys)
+        delete = f"DELETE FROM {table.split()[0]} WHERE {which}"
         for start in range(0, len(old), _PRUNED_AT_ONCE):
-            keys = [row[0] for row in old[start : start + _PRUNED_AT_ONCE]]
-            marks = ",".join("?" * len(keys))
-            db.execute(f"DELETE FROM {delete} IN ({marks})", keys)
-
-
-def _locked(path: str) -> IO[str]:
-    """A lock that ends with the process."""
-    try:
-        lock = Path(path + ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"cannot open state {path!r}: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise UserError(
-            f"state {path!r} is in use by another server; give another --state, or redis:// for "
-            "several servers"
-        ) from None
-    return lock
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(delete, old[start : start + _PRUNED_AT_ONCE])
+            db.execute("COMMIT")

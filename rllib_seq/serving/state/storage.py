@@ -3,6 +3,7 @@
 - `Storage`: the interface; `opening.open_storage` finds the implementation.
 - `Hold`: budget that is set aside for a bid until it is known what became of it.
 - `Change`: what one step of the server writes, all of it or nothing.
+- `Notice`, `Adjustment`: entries of the books.
 
 The rule behind it: nothing leaves the server, neither a bid nor the answer to a notice, before what
 it stands for is written.
@@ -10,11 +11,11 @@ it stands for is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["TOTALS", "Change", "Conflict", "Hold", "Storage"]
+__all__ = ["TOTALS", "Adjustment", "Change", "Conflict", "Hold", "Notice", "Storage"]
 
 TOTALS = (
     *("requests", "bids", "wins", "losses", "clicks", "visits", "conversions"),
@@ -31,6 +32,35 @@ class Hold(NamedTuple):
     """Currency units."""
     until: float
     """Seconds since the epoch; free again from then on."""
+
+
+class Notice(NamedTuple):
+    """A notice that was booked."""
+
+    subject: str
+    """The bid that it is about (its number), or the user ("u" and their key)."""
+    name: str
+    """Kind and event, told apart from all others of the subject."""
+    until: float
+    """Seconds since the epoch: how long it is known."""
+    at: float = 0.0
+    """Seconds since the epoch."""
+    amount: float = 0.0
+    """Spent or earned, currency units."""
+    flag: str = ""
+    """What was odd about it, see `prices.FLAGS`."""
+
+
+class Adjustment(NamedTuple):
+    """A correction of the books by their keeper; never changed or deleted."""
+
+    at: float
+    """Seconds since the epoch."""
+    total: str
+    """One of `TOTALS`."""
+    amount: float
+    """Added to it."""
+    reason: str
 
 
 class Conflict(Exception):
@@ -53,8 +83,8 @@ class Change:
     """Added to the totals."""
     campaign: bytes | None = None
     """Signals of the campaign; a storage that is shared does not keep them."""
-    notice: tuple[str, float] | None = None
-    """What it is about, and until when it is kept, seconds since the epoch."""
+    notice: Notice | None = None
+    """That this is the booking of."""
     release: int | None = None
     """A bid whose budget is no longer set aside."""
 
@@ -69,6 +99,9 @@ class Storage(Protocol):
 
     def constant(self, name: str, value: bytes) -> bytes:
         """Sets a value if there is none yet, and returns the one that there is."""
+
+    def known_constant(self, name: str) -> bool:
+        """Whether a value was set."""
 
     def load(self, keys: Sequence[int]) -> list[bytes | None]:
         """What is remembered of users."""
@@ -94,8 +127,11 @@ class Storage(Protocol):
             Which were set aside.
         """
 
-    def known(self, notice: str) -> bool:
+    def known(self, subject: str, name: str) -> bool:
         """Whether a notice was written before."""
+
+    def names_of(self, subject: str) -> list[str]:
+        """The names of all notices about a bid."""
 
     def write(self, change: Change) -> dict[str, float] | None:
         """Writes a change.
@@ -109,6 +145,24 @@ class Storage(Protocol):
 
     def prune(self, now: float, seen_before: float) -> None:
         """Forgets notices that are too old, and users who were last seen before."""
+
+    def last_written(self) -> float | None:
+        """`Change.now` of the last change; None: there was none, or servers share the storage."""
+
+    def check(self) -> None:
+        """Writes something that changes nothing; raises one of `errors` if that fails."""
+
+    def log_bytes(self) -> int:
+        """What is written and waits to be brought into the file; 0 where there is no such log."""
+
+    def adjust(self, adjustment: Adjustment) -> dict[str, float]:
+        """Corrects a total and keeps why; returns the totals after it."""
+
+    def adjustments(self) -> list[Adjustment]:
+        """All of them, oldest first."""
+
+    def notices(self) -> Iterator[Notice]:
+        """Those that are known, in no order."""
 
     def close(self) -> None:
         """Lets go."""

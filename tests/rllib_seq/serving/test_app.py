@@ -130,9 +130,6 @@ def test_limits(client, server):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/notice/win?bid=x", "fill in ${AUCTION_PRICE}"),
-        ("/notice/win?bid=x&price=${AUCTION_PRICE}", "price"),
-        ("/notice/win?bid=x&price=nan", "price"),
         ("/notice/win?price=1", "give bid="),
         ("/notice/visit?user=u", "event="),
         ("/notice/sale?bid=x", "kind"),
@@ -142,6 +139,19 @@ def test_what_is_no_notice(path, words, client):
     status, answer = client("GET", path)
     assert status == 400
     assert words in answer["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("price", ["${AUCTION_PRICE}", "", "nan", "-3", "22494000000", "%FF", None])
+def test_whatever_price_is_told_costs_at_most_the_bid(method, price, client, server):
+    bid = bid_on(client, "gail")
+    before = server[1].money.totals
+    path = f"/notice/win?bid={bid['id']}" + ("" if price is None else f"&price={price}")
+    assert client(method, path)[0] == 200
+    after = server[1].money.totals
+    assert after["wins"] - before["wins"] == 1
+    assert after["spend"] - before["spend"] == pytest.approx(bid["price"] / 1000)
+    assert b"rllib_seq_flags_total" in client("GET", "/metrics")[1]
 
 
 def test_bad_clients_do_no_harm(client, server):

@@ -11,7 +11,7 @@ from serving_helpers import HOUR, always, ask, free_port, listening, past_of, wa
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.state.opening import open_storage
-from rllib_seq.serving.state.storage import Change, Conflict, Hold
+from rllib_seq.serving.state.storage import Change, Conflict, Hold, Notice
 
 pytestmark = pytest.mark.redis
 
@@ -141,11 +141,15 @@ def test_both_keep_the_same_books(which, url):
     assert storage.hold(holds, 1.0, now) == [True, True, False]
     assert storage.held(now) == pytest.approx(0.8)
     state = (1).to_bytes(8, "little") + b"state"
-    assert storage.write(Change(now, {5: (0, state)}, {"spend": 0.25}, None, ("n", now + 9), 0))
+    assert storage.write(
+        Change(now, {5: (0, state)}, {"spend": 0.25}, None, Notice("n", "won", now + 9), 0)
+    )
     assert storage.load([5, 6]) == [state, None]
-    assert storage.known("n")
-    assert not storage.known("m")
-    assert not storage.write(Change(now, {5: (1, state)}, {"spend": 1.0}, None, ("n", now + 9)))
+    assert storage.known("n", "won")
+    assert not storage.known("m", "won")
+    assert not storage.write(
+        Change(now, {5: (1, state)}, {"spend": 1.0}, None, Notice("n", "won", now + 9))
+    )
     assert storage.totals()["spend"] == 0.25
     assert storage.held(now) == pytest.approx(0.4)
     assert storage.hold([Hold(7, 0.5, now + 30)], 1.0, now) == [False]
@@ -158,6 +162,12 @@ def test_both_keep_the_same_books(which, url):
     storage.close()
 
 
-def test_no_redis_is_named():
+def test_no_redis_is_named_and_no_password_is_shown(monkeypatch):
     with pytest.raises(UserError, match="no Redis answers at 'redis://127.0.0.1:1'"):
-        open_storage("redis://:secret@127.0.0.1:1", "f", 1.0)
+        open_storage("redis://127.0.0.1:1", "f", 1.0)
+    with pytest.raises(UserError, match="put it into RLLIB_SEQ_REDIS_PASSWORD") as error:
+        open_storage("redis://:sesame@127.0.0.1:1", "f", 1.0)
+    monkeypatch.setenv("RLLIB_SEQ_REDIS_PASSWORD", "sesame")
+    with pytest.raises(UserError, match="no Redis answers") as other:
+        open_storage("redis://127.0.0.1:1", "f", 1.0)
+    assert "sesame" not in str(error.value) + str(other.value)

@@ -269,3 +269,81 @@ def test_keys_of_users_depend_on_the_secret():
 def test_bad_settings(changes, words):
     with pytest.raises(UserError, match=words):
         Settings(export="x", **changes)
+
+
+def won(service, user=1):
+    bid = bid_of(service, user)
+    assert service.notice("win", service.sign(bid), price=bid.amount) == "counted"
+    return service.sign(bid)
+
+
+def test_one_wrong_price_does_not_end_a_campaign(journey, serve):
+    service = serve(journey, budget=100.0)
+    always(service, 16)  # 0.3
+    for user, price in enumerate(["22494", "2.2494e10", "inf", "${AUCTION_PRICE}", "", "nan"]):
+        name = service.sign(service.answer([ask(user)])[0].bid)
+        assert service.notice("win", name, price=price) == "counted"
+    assert service.money.spend == pytest.approx(6 * 0.3)
+    flags = {name: n for name, n in service.counts.items() if name.startswith("flag:")}
+    assert flags == {"flag:above": 3, "flag:macro": 1, "flag:missing": 1, "flag:unreadable": 1}
+    assert service.answer([ask(50)])[0].why == "bid"
+
+
+def test_conversions_of_a_bid_are_limited_in_number_and_value(journey, serve):
+    service = serve(journey, max_conversions=2, max_conversion_value=5.0)
+    name = won(service)
+    outcomes = [
+        service.notice("conversion", name, event=str(number), value=value)
+        for number, value in enumerate(["1e9", "-4", "7"])
+    ]
+    assert outcomes == ["counted", "counted", "ignored"]
+    totals = service.money.totals
+    assert (totals["conversions"], totals["value"]) == (2, 5.0)
+    assert service.counts["flag:value"] == 2
+    assert service.counts["ignored:limit"] == 1
+    plain = serve(journey)
+    name = won(plain)
+    values = [None, "", "nan", "many", "0.25"]
+    for number, value in enumerate(values):
+        assert plain.notice("conversion", name, event=str(number), value=value) == "counted"
+    worth = plain.policy.spec.facts["conversion_value"][0]
+    assert plain.money.totals["value"] == pytest.approx(4 * worth + 0.25)
+    assert plain.counts["flag:value"] == 2
+
+
+def test_without_a_win_there_is_no_conversion(journey, serve):
+    service = serve(journey)
+    name = service.sign(bid_of(service, 1))
+    assert service.notice("conversion", name, event="1") == "ignored"
+    assert service.notice("loss", name) == "counted"
+    assert service.notice("conversion", name, event="1") == "ignored"
+    assert service.counts["ignored:no_win"] == 2
+    assert service.money.totals["conversions"] == 0
+
+
+def test_what_a_bid_leaves_in_the_books_is_bounded(journey, serve):
+    """Its id stands in public pages, and whoever reads it can call with it."""
+    service = serve(journey)
+    name = won(service)
+    for number in range(300):
+        for kind in ("win", "click", "visit", "conversion"):
+            service.notice(kind, name, price="1", event=f"e{number}")
+    totals = service.money.totals
+    assert (totals["wins"], totals["clicks"]) == (1, 1)
+    assert totals["visits"] == 100
+    assert totals["conversions"] == 10
+    assert len(list(service._storage.notices())) == 112
+
+
+def test_a_notice_is_taken_as_long_as_it_would_be_known(journey, serve, clock):
+    service = serve(journey, notice_days=2.0)
+    name, other = won(service), service.sign(bid_of(service, 2))
+    for _ in range(30):
+        clock.now += 2 * HOUR
+        service.answer([ask(3)])  # prunes
+        assert service.notice("win", name, price="1") in ("known", "ignored")
+    assert service.counts["win:known"] >= 23
+    assert service.counts["ignored:expired"] >= 5
+    assert service.notice("win", other, price="1") == "ignored"
+    assert service.money.totals["wins"] == 1
+    assert list(service._storage.notices()) == []
