@@ -1,17 +1,25 @@
 # make train    set up, train for five minutes, evaluate: see runs/
 # make test     set up, run the tests
+# make test-fast  the tests without Ray, servers and browsers
+# make docs     build the documentation in build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test lint format clean
+.PHONY: train test test-fast lint format docs clean
 
 train: $(READY)
 	$(BIN)/rllib-seq train tune_configs.ppo_long_memory --stop-time-s 300
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not slow and not redis and not chromium"
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -29,5 +37,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,serve]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,serve]"
 	touch $(READY)

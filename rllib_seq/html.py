@@ -22,6 +22,8 @@ GREY = "#7d8590"
 ORANGE = "#d9822b"  # ours
 BLUE = "#5b8def"  # what it is compared with
 GREEN = "#3fa66b"
+_NARROW = 3  # columns that fit a phone side by side
+_SHORT = 24  # letters that need no second line
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1d21; --paper: #ffffff; --line: #d9dde3; }
 @media (prefers-color-scheme: dark) {
@@ -30,9 +32,19 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        max-width: 60rem; margin: 0 auto; padding: 1rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap;
+th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; overflow-wrap: anywhere;
          border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
+td.number { white-space: nowrap; }
+th:first-child, td:first-child, td.text { text-align: left; }
+@media (max-width: 40rem) {  /* a phone: every row becomes a list of names and values */
+  .wide table, .wide tbody, .wide tr, .wide td { display: block; }
+  .wide tr:first-child { display: none; }
+  .wide tr { border-bottom: 2px solid var(--line); padding: .3rem 0; }
+  .wide td { border: 0; padding: .1rem .3rem; display: flex; justify-content: space-between;
+             gap: 1rem; text-align: right; }
+  .wide td::before { content: attr(data-name); text-align: left; opacity: .75; }
+  .wide td:first-child { font-weight: 600; }
+}
 tr.trained { font-weight: 600; }
 .scroll, pre { overflow-x: auto; }
 :focus-visible { outline: 3px solid #5b8def; outline-offset: 2px; }
@@ -66,13 +78,29 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of plain text; the first column is left-aligned."""
+    """A table of plain text that fits a phone: long texts wrap, and wide tables become lists.
+
+    The first column and long texts are left-aligned; numbers stay on one line.
+    """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f'<td class={_kind(str(cell))} data-name="{html.escape(name)}">'
+            f"{html.escape(str(cell))}</td>"
+            for name, cell in zip(columns, row, strict=True)
+        )
+        + "</tr>"
         for row in rows
     )
-    return f"<div class=scroll tabindex=0><table><tr>{head}</tr>{body}</table></div>"
+    wide = " wide" if len(columns) > _NARROW else ""
+    return f"<div class='scroll{wide}' tabindex=0><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _kind(cell: str) -> str:
+    if re.fullmatch(r"[-+\d.,%\s()]*", cell) and len(cell) < _SHORT:
+        return "number"
+    return "text" if len(cell) >= _SHORT else "word"
 
 
 def figure_html(figure: go.Figure, height: int = 420) -> str:
@@ -92,8 +120,9 @@ def figure_html(figure: go.Figure, height: int = 420) -> str:
         margin={"l": 60, "r": 16, "t": 16, "b": 50},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )
-    figure.update_xaxes(gridcolor="rgba(125,133,144,.25)", linecolor=GREY)
-    figure.update_yaxes(gridcolor="rgba(125,133,144,.25)", linecolor=GREY)
+    axis = {"gridcolor": "rgba(125,133,144,.25)", "linecolor": GREY, "automargin": True}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
     chart = figure.to_html(
         full_html=False,
         include_plotlyjs=False,

@@ -14,6 +14,7 @@ import typer
 
 from rllib_seq import __version__
 from rllib_seq.cli import learning, serving, tools
+from rllib_seq.cli.extras import extra_with
 from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -99,6 +100,15 @@ def main() -> None:
         sys.exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        extra = extra_with(error.name)
+        if extra is None:
+            raise
+        print(
+            f'error: {error.name} is not installed; run: pip install "rllib-seq[{extra}]"',
+            file=sys.stderr,
+        )
         sys.exit(2)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

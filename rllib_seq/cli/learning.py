@@ -82,6 +82,13 @@ def train(
         str | None,
         typer.Option(metavar="RUN", help="Go on with this run folder, or one of its checkpoints."),
     ] = None,
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            help="At the end, beside the references: none, short (12 x 512 users / 4, some "
+            "seconds) or full (12 x 2048 users, minutes)."
+        ),
+    ] = "full",
     offline: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILES", help="Learn from what `serve --record` wrote: DQN."),
@@ -90,7 +97,9 @@ def train(
 ) -> None:
     """Train a bidder, evaluate it, and leave a run folder.
 
-    Stops after 300 seconds unless told otherwise; limits count over all sessions of a run. With
+    Stops after 300 seconds unless told otherwise; limits count over all sessions of a run, and do
+    not hold for the evaluation (`--evaluate none` leaves it out; `rllib-seq evaluate RUN` does it
+    later). With
     `--offline` the config is tune_configs.dqn unless told otherwise.
 
     Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`, or on a log of
@@ -99,10 +108,14 @@ def train(
     from rllib_seq.training.config.experiment import Options
     from rllib_seq.training.config.from_patterns import with_patterns
     from rllib_seq.training.config.modules import default_module
+    from rllib_seq.training.evaluation.comparison import PROTOCOLS
     from rllib_seq.training.run.console import make_console
     from rllib_seq.training.run.trainer import Limits
     from rllib_seq.training.train import resume_training, run_training
 
+    if evaluate not in PROTOCOLS:
+        raise UserError(f"--evaluate is {evaluate!r}; choose one of: {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[evaluate]
     options = Options(
         preset,
         budget,
@@ -134,15 +147,16 @@ def train(
             limits or Limits(seconds=300.0),
             storage or "runs",
             make_console(),
+            protocol,
             offline=offline or (),
         )
     else:
         if (config, storage, offline) != (None, None, None) or options != Options():
             raise UserError(
-                "--resume goes on with the run's own settings; give only --stop-time-s or "
-                "--stop-steps with it"
+                "--resume goes on with the run's own settings; give only --stop-time-s, "
+                "--stop-steps or --evaluate with it"
             )
-        result = resume_training(resume, limits, make_console())
+        result = resume_training(resume, limits, make_console(), protocol)
     write(json_file, result)
 
 

@@ -76,7 +76,7 @@ def show(patterns: Patterns, console: Console) -> None:
     _print(console, f"Window length: {patterns.window.length}", window_rows(patterns))
     console.print(patterns.window.reason, markup=False, highlight=False)
     _print(console, "Peaks", peak_rows(patterns))
-    _print(console, "Channel credits (value)", credit_rows(patterns))
+    _print(console, "Channel credits (value), modelled", credit_rows(patterns))
 
 
 def _print(console: Console, title: str, content: Rows) -> None:

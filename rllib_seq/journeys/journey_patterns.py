@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rllib_seq.journeys.attribution import named_channels
 from rllib_seq.journeys.event_log import EventLog
 from rllib_seq.journeys.split import TOUCHPOINTS, Journeys
-from rllib_seq.journeys.statistics import quantile_interval, wilson
+from rllib_seq.journeys.statistics import Survival, kaplan_meier, wilson
 
 __all__ = [
     "Delay",
@@ -36,13 +36,25 @@ _PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 @dataclass(frozen=True)
 class Delay:
-    """Distribution of the time from the last click (or touchpoint) to the conversion."""
+    """Time from the last click (or touchpoint) to the conversion, as of a log that went on.
+
+    Journeys without a conversion may still get one: they count as watched until the user's next
+    journey or the log's end (Kaplan and Meier 1958). Nothing is said about delays longer than the
+    log shows.
+    """
 
     conversions: int
+    """Seen, of journeys with a touchpoint."""
     quantiles: list[dict[str, float]]
     """`{"probability", "hours", "low", "high"}`."""
     within: dict[str, float]
     """Share within "hour", "day" and "week"."""
+    to_come: float
+    """Expected conversions after the log's end, of the journeys in it."""
+    eventual_rate: float
+    """Conversion rate of all journeys with these."""
+    eventual_low: float
+    eventual_high: float
 
 
 def journey_summary(log: EventLog, journeys: Journeys, unattributed: float) -> dict[str, Any]:
@@ -76,7 +88,7 @@ def journey_summary(log: EventLog, journeys: Journeys, unattributed: float) -> d
         "comes_back": _comes_back(journeys.steps[~journeys.converted]),
         "touchpoints": _summary(journeys.touchpoints),
         "touchpoints_converted": _summary(journeys.touchpoints[journeys.converted]),
-        "hours": _summary(journeys.hours) if log.timed else None,
+        "hours": _summary(journeys.hours) if log.has_clock else None,
     }
 
 
@@ -138,7 +150,7 @@ def journey_groups(log: EventLog, journeys: Journeys) -> list[dict[str, Any]]:
                     "outcome": word,
                     "journeys": int(chosen.sum()),
                     "touchpoints": _summary(journeys.touchpoints[chosen]),
-                    "hours": _summary(journeys.hours[chosen]) if log.timed else None,
+                    "hours": _summary(journeys.hours[chosen]) if log.has_clock else None,
                 }
             )
     return rows
@@ -161,22 +173,64 @@ def conversion_delay(log: EventLog, journeys: Journeys) -> Delay | None:
     """Time from a journey's last click, or touchpoint without one, to its first conversion."""
     conversion = np.flatnonzero(log.is_event("conversion"))
     journey, index = np.unique(journeys.of_event[conversion], return_index=True)
-    end = conversion[index]
+    end = np.full(len(journeys), int(log.time.max()))  # of watching
+    same_user = log.user[journeys.first[1:]] == log.user[journeys.first[:-1]]
+    end[:-1][same_user] = log.time[journeys.first[1:][same_user]]
+    open_end = ~np.append(same_user, False)
+    end[journey] = log.time[conversion[index]]
     cause = np.full(len(journeys), -1)
     for kinds in (("impression", "visit"), ("click",)):  # a click overrides
         event = np.flatnonzero(log.is_event(*kinds))
+        if len(journey):  # what follows the first conversion did not cause it
+            ends = np.full(len(journeys), len(log))
+            ends[journey] = conversion[index]
+            event = event[event < ends[journeys.of_event[event]]]
         cause[journeys.of_event[event]] = event  # events are in order: the last one stays
-    known = cause[journey] >= 0
-    if not known.any():
+    known = cause >= 0
+    converted = np.zeros(len(journeys), np.bool_)
+    converted[journey] = True
+    if not (known & converted).any():
         return None
-    hours = np.sort((log.time[end[known]] - log.time[cause[journey[known]]]) / 3.6e9)
-    quantiles = []
-    for probability in _PROBABILITIES:
-        value, low, high = quantile_interval(hours, probability)
-        quantiles.append({"probability": probability, "hours": value, "low": low, "high": high})
+    hours = (end[known] - log.time[cause[known]]) / 3.6e9
+    happened = converted[known]
+    seen = kaplan_meier(hours, happened)
+    all_of_it = float(seen.happened[-1])
+    waiting = ~happened & open_end[known]
+
+    def rate(shift: float) -> tuple[float, float]:
+        last = float(np.clip(all_of_it + shift, 0.0, 1.0))
+        by_now = np.minimum(seen.by(hours[waiting]), last)
+        chance = np.divide(last - by_now, 1 - by_now, where=by_now < 1, out=np.zeros_like(by_now))
+        to_come = float(chance.sum())
+        return to_come, (int(converted.sum()) + to_come) / len(journeys)
+
+    to_come, eventual = rate(0.0)
+    spread = 1.959964 * float(seen.error[-1])
+    low, high = wilson(eventual * len(journeys), len(journeys))
+    quantiles = [_delay_quantile(seen, hours, happened, p) for p in _PROBABILITIES]
     spans = {"hour": 1.0, "day": 24.0, "week": 168.0}
-    within = {name: float((hours <= span).mean()) for name, span in spans.items()}
-    return Delay(len(hours), quantiles, within)
+    within = {name: float(seen.by(span) / all_of_it) for name, span in spans.items()}
+    return Delay(
+        conversions=int(happened.sum()),
+        quantiles=quantiles,
+        within=within,
+        to_come=to_come,
+        eventual_rate=eventual,
+        eventual_low=max(eventual - np.hypot(eventual - low, eventual - rate(-spread)[1]), 0.0),
+        eventual_high=min(eventual + np.hypot(high - eventual, rate(spread)[1] - eventual), 1.0),
+    )
+
+
+def _delay_quantile(
+    seen: Survival, hours: NDArray[np.float64], happened: NDArray[np.bool_], probability: float
+) -> dict[str, float]:
+    """A quantile of the delays, between order statistics of those that were seen."""
+    share = seen.happened / seen.happened[-1]
+    spread = 1.959964 * np.sqrt(probability * (1 - probability) / happened.sum())
+    ranks = np.clip([probability, probability - spread, probability + spread], 0.0, 1.0)
+    at = np.minimum(np.searchsorted(share, ranks - 1e-12), len(share) - 1)
+    value, low, high = seen.time[at].tolist()
+    return {"probability": probability, "hours": value, "low": low, "high": high}
 
 
 def transitions(channels: list[str], counts: NDArray[np.float64]) -> dict[str, Any]:
@@ -196,26 +250,30 @@ def positions(log: EventLog, journeys: Journeys) -> list[dict[str, Any]]:
     """Rates by place in the journey; the last row holds all later places.
 
     Returns:
-        `{"position", "impressions", "clicks", "ctr", "ctr_low", "ctr_high", "journeys",
-        "conversions", "cvr", "cvr_low", "cvr_high"}`: CTR of a journey's p-th impression (a click
-        belongs to the impression before it), CVR of the journeys that have p touchpoints.
+        `{"position", "impressions", "clicks", "ctr", "ctr_low", "ctr_high", "reached",
+        "conversions", "hazard", "hazard_low", "hazard_high"}`: CTR of a journey's p-th impression
+        (a click belongs to the impression before it); reached: how often a journey had a p-th
+        touchpoint, hazard: the share of these that converted next, before another touchpoint.
     """
     shown, clicked = log.is_event("impression"), log.is_event("click")
     place = np.minimum(journeys.running_count(shown), _POSITIONS)
     size = _POSITIONS + 1
     impressions = np.bincount(place[shown], minlength=size)
     clicks = np.minimum(np.bincount(place[clicked], minlength=size), impressions)
-    length = np.minimum(journeys.touchpoints, _POSITIONS)
-    ended = np.bincount(length, minlength=size)
-    conversions = np.bincount(length[journeys.converted], minlength=size)
+    touch = log.is_event(*TOUCHPOINTS)
+    place = np.minimum(journeys.running_count(touch), _POSITIONS)
+    reached = np.bincount(place[touch], minlength=size)
+    conversion = log.is_event("conversion")
+    conversion[1:] &= ~conversion[:-1] | (journeys.of_event[1:] != journeys.of_event[:-1])
+    conversions = np.bincount(place[conversion], minlength=size)
     rows = []
     for p in range(1, size):
-        if impressions[p] + ended[p]:
+        if impressions[p] + reached[p]:
             rows.append(
                 {
                     "position": p,
                     **_rate("impressions", impressions[p], "clicks", clicks[p], "ctr"),
-                    **_rate("journeys", ended[p], "conversions", conversions[p], "cvr"),
+                    **_rate("reached", reached[p], "conversions", conversions[p], "hazard"),
                 }
             )
     return rows

@@ -76,7 +76,7 @@ class Patterns:
     """Touchpoints and duration by segment and outcome."""
     window: Window
     hours: Curve | None
-    """When steps come, by hour of the day, UTC."""
+    """When steps come, by hour of the day in the log's time zone; None without a clock."""
     weekdays: Curve | None
     """Likewise by weekday, Monday first."""
     delay: Delay | None
@@ -84,7 +84,7 @@ class Patterns:
     transitions: dict[str, Any]
     """`{"states", "matrix"}`: rows of chances from state to state."""
     positions: list[dict[str, Any]]
-    """CTR by impression and CVR by touchpoint of the journey."""
+    """CTR by impression and hazard by touchpoint of the journey."""
     rates: list[dict[str, Any]]
     """CTR by channel, segment, device and creative."""
     trends: list[dict[str, Any]]
@@ -153,7 +153,7 @@ def discover(
     """
     progress("journeys")
     gap = find_gap(log) if gap_seconds is None else Gap(gap_seconds, "as given")
-    journeys = split(log, gap.seconds)
+    journeys = split(log, gap.seconds, gap.by_segment)
     window = choose_window(journeys.steps)
     groups = journey_groups(log, journeys)
     names = mix(log, journeys)
@@ -170,11 +170,11 @@ def discover(
     by_position = positions(log, journeys)
     by_name = rates(log)
     progress("hours and days")
-    step_time = log.time[log.is_event(*journeys.step_kinds)]
-    timed = log.timed and len(step_time) > 0
-    hours = hour_curve(step_time) if timed else None
-    weekdays = weekday_curve(step_time) if timed else None
-    delay = conversion_delay(log, journeys) if log.timed else None
+    steps = log.is_event(*journeys.step_kinds)
+    clock = log.has_clock and steps.any()
+    hours = hour_curve(log.local_time[steps], log.user[steps]) if clock else None
+    weekdays = weekday_curve(log.local_time[steps], log.user[steps]) if clock else None
+    delay = conversion_delay(log, journeys) if log.has_clock else None
     progress("trends and drift")
     return Patterns(
         source=_source(log),
@@ -257,4 +257,5 @@ def _source(log: EventLog) -> dict[str, Any]:
         "duplicates": log.duplicates,
         "first": f"{first}Z" if log.timed else None,
         "last": f"{last}Z" if log.timed else None,
+        "timezone": log.timezone if log.has_clock else None,
     }

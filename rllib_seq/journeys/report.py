@@ -36,21 +36,28 @@ def write_report(patterns: Patterns, path: Path) -> None:
     for name, (columns, rows) in {
         "Journeys": journey_rows(patterns),
         "Window length": window_rows(patterns),
-        "By segment and outcome": group_rows(patterns),
-        "Channel credits": credit_rows(patterns),
+        "Journeys by segment and outcome": group_rows(patterns),
+        "Channel credits, modelled": credit_rows(patterns),
         "Drift, second half against first": drift_rows(patterns),
     }.items():
         if rows:
             parts += [f"<h2>{name}</h2>", table_html(columns, rows)]
         if name == "Window length":
             parts.append(f"<p>{html.escape(patterns.window.reason)}.</p>")
-    charts = [_transitions(patterns), _positions(patterns, "cvr", "journeys")]
+    charts = []
+    if len(patterns.transitions["states"]) > 3:
+        charts.append(_transitions(patterns))
+    if any(row["reached"] for row in patterns.positions):
+        charts.append(_positions(patterns, "hazard", "reached"))
     if any(row["impressions"] for row in patterns.positions):
         charts.append(_positions(patterns, "ctr", "impressions"))
+    zone = patterns.source["timezone"]
     if patterns.hours is not None:
-        charts.append(_curve(patterns.hours, [str(h) for h in range(24)], "Hours of the day, UTC"))
+        charts.append(
+            _curve(patterns.hours, [str(h) for h in range(24)], f"Hours of the day, {zone}")
+        )
     if patterns.weekdays is not None:
-        charts.append(_curve(patterns.weekdays, list(_WEEKDAYS), "Weekdays, UTC"))
+        charts.append(_curve(patterns.weekdays, list(_WEEKDAYS), f"Weekdays, {zone}"))
     if patterns.delay is not None:
         charts.append(_delay(patterns.delay.quantiles))
     charts += [_trend(row) for row in patterns.trends]
@@ -77,6 +84,7 @@ def _curve(curve: Curve, names: list[str], title: str) -> go.Figure:
     bar.marker.color = ["#d9822b" if k in curve.peaks else "#5b8def" for k in range(len(names))]
     figure = go.Figure(bar)
     figure.update_layout(title=f"{title} ({curve.days} days)", yaxis_title="share of the steps")
+    figure.update_yaxes(tickformat=".1%")
     figure.update_xaxes(type="category")
     return figure
 
@@ -92,8 +100,13 @@ def _positions(patterns: Patterns, rate: str, of: str) -> go.Figure:
             mode="lines+markers",
         )
     )
-    what = "touchpoints of the journey" if rate == "cvr" else "impression of the journey"
-    figure.update_layout(title=f"{rate.upper()} by {what}", xaxis_title=what)
+    if rate == "hazard":
+        title = "Conversion next, of the journeys that reached a touchpoint"
+        what = "touchpoint of the journey"
+    else:
+        title, what = "Click rate by impression", "impression of the journey"
+    figure.update_layout(title=title, xaxis_title=f"{what} ({rows[-1]['position']}: all later)")
+    figure.update_yaxes(tickformat=".2~%")
     return figure
 
 
@@ -105,7 +118,8 @@ def _transitions(patterns: Patterns) -> go.Figure:
             x=states,
             y=states[:-2],
             colorscale="Blues",
-            hovertemplate="%{y} to %{x}: %{z:.3f}<extra></extra>",
+            hovertemplate="%{y} to %{x}: %{z:.1%}<extra></extra>",
+            colorbar={"tickformat": ".0%"},
         )
     )
     figure.update_layout(title="Where users go next, from row to column")
@@ -120,10 +134,11 @@ def _delay(quantiles: list[dict[str, float]]) -> go.Figure:
         go.Scatter(x=hours, y=share, error_x=_interval(hours, low, high), mode="lines+markers")
     )
     figure.update_layout(
-        title="Conversion delay after the last click or touchpoint",
+        title="Conversion delay after the last click or touchpoint, modelled (Kaplan-Meier)",
         xaxis_title="hours",
         yaxis_title="share of the conversions within",
     )
+    figure.update_yaxes(tickformat=".0%")
     if hours[0] > 0:
         figure.update_xaxes(type="log")
     return figure

@@ -1,4 +1,4 @@
-"""From a user's events to his journeys.
+"""From a user's events to their journeys.
 
 - `find_gap`: the silence that ends a journey, if the data show one.
 - `split`: cuts every user's events into journeys.
@@ -11,14 +11,15 @@ model sees one at a time: requests if the log has any, else impressions, else al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.journeys.event_log import EventLog
 
-__all__ = ["TOUCHPOINTS", "Gap", "Journeys", "find_gap", "split"]
+__all__ = ["TOUCHPOINTS", "Gap", "Journeys", "find_gap", "split", "user_segment"]
 
 TOUCHPOINTS = ("impression", "click", "visit")
 
@@ -28,6 +29,7 @@ _SMOOTHING = 4.0  # bins
 _FEWEST = 200  # gaps that a distribution needs
 _DEPTH = 0.5  # of the valley, as a share of the lower peak beside it
 _SMALLEST_SIDE = 0.05  # share of the gaps on either side of the valley
+_SEGMENTS = 10  # most frequent ones
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Gap:
     """None: only a conversion ends a journey."""
     reason: str
     """In words, with the numbers that it rests on."""
+    by_segment: dict[str, float | None] = field(default_factory=dict)
+    """Seconds in the segments (of a user's first event) whose users pause differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,31 +80,59 @@ def find_gap(log: EventLog) -> Gap:
 
     If users come in sittings, log-times between events have two peaks, within a sitting and
     between two; the deepest valley between two peaks is the gap. Clicks and conversions, and what
-    comes within a minute, are answers to the event before and do not count.
+    comes within a minute, are answers to the event before and do not count. A segment has a gap of
+    its own where that ends another share of its silences than the common gap (5 % or more).
 
     Args:
         log: sorted events.
     """
     if not log.timed:
         return Gap(None, "the file has no times")
+    if not log.has_clock:
+        return Gap(None, "the file has dates without hours")
     later = ~log.is_event("click", "conversion")[1:] & (log.user[1:] == log.user[:-1])
     seconds = np.diff(log.time)[later] / 1e6
-    seconds = seconds[seconds >= _FOLLOW_UP]
+    returns = seconds >= _FOLLOW_UP
+    seconds = seconds[returns]
+    gap, reason = _valley(seconds)
+    segment = user_segment(log)[1:][later][returns]
+    by_segment = {}
+    for code in np.argsort(-np.bincount(segment, minlength=1), kind="stable")[:_SEGMENTS]:
+        own = seconds[segment == code]
+        if len(own) < _FEWEST or len(own) == len(seconds):
+            continue
+        its_gap = _valley(own)[0]
+        ends = [(own > (np.inf if limit is None else limit)).mean() for limit in (gap, its_gap)]
+        if abs(ends[0] - ends[1]) >= _SMALLEST_SIDE:
+            by_segment[log.names["segment"][code]] = its_gap
+    return Gap(gap, reason, by_segment)
+
+
+def user_segment(log: EventLog) -> NDArray[np.integer]:
+    """`[n]` segment of each event's user: that of their first event."""
+    begins = np.ones(len(log), np.bool_)
+    begins[1:] = log.user[1:] != log.user[:-1]
+    return log.segment[begins][np.cumsum(begins) - 1]
+
+
+def _valley(seconds: NDArray[np.float64]) -> tuple[float | None, str]:
+    """The gap in a sample of silences, and why."""
     if len(seconds) < _FEWEST:
-        return Gap(None, f"only {len(seconds)} returns of users, {_FEWEST} would tell a gap")
+        return None, f"only {len(seconds)} returns of users; at least {_FEWEST} are needed"
     bins = ((np.log10(seconds) - np.log10(_FOLLOW_UP)) * _BINS_PER_DECADE).astype(np.int64)
     margin = int(4 * _SMOOTHING)
     counts = np.bincount(bins, minlength=bins.max() + 1)
     density = np.convolve(np.pad(counts, margin), _kernel(margin), mode="same")[margin:-margin]
     valley = _deepest_valley(density)
     if valley is None:
-        return Gap(None, f"the times between {len(seconds):,} returns have a single peak")
+        return None, f"the times between {len(seconds):,} returns have a single peak"
     share = counts[: valley + 1].sum() / counts.sum()
     if min(share, 1 - share) < _SMALLEST_SIDE:
-        return Gap(None, f"the times between {len(seconds):,} returns have no two clear peaks")
+        return None, f"the times between {len(seconds):,} returns have no two clear peaks"
     gap = float(_FOLLOW_UP * 10 ** ((valley + 0.5) / _BINS_PER_DECADE))
-    return Gap(
-        gap, f"valley between two peaks; {100 * share:.0f} % of {len(seconds):,} returns are sooner"
+    return (
+        gap,
+        f"valley between two peaks; {100 * share:.0f} % of {len(seconds):,} returns are sooner",
     )
 
 
@@ -120,18 +152,28 @@ def _deepest_valley(density: NDArray[np.float64]) -> int | None:
     return int(floor[len(floor) // 2])  # the middle of an empty valley
 
 
-def split(log: EventLog, gap_seconds: float | None) -> Journeys:
+def split(
+    log: EventLog,
+    gap_seconds: float | None,
+    by_segment: Mapping[str, float | None] | None = None,
+) -> Journeys:
     """Cuts a log into journeys.
 
     Args:
         log: sorted events.
         gap_seconds: a longer silence ends a journey; None: no silence does.
+        by_segment: other gaps, for users of these segments.
     """
     conversion = log.is_event("conversion")
     begins = np.ones(len(log), np.bool_)
     begins[1:] = log.user[1:] != log.user[:-1]
     ends = conversion[:-1]
-    if gap_seconds is not None:
+    gaps = {name: np.inf if gap is None else gap for name, gap in (by_segment or {}).items()}
+    common = np.inf if gap_seconds is None else gap_seconds
+    if gaps:
+        of_segment = np.array([gaps.get(name, common) for name in log.names["segment"]])
+        ends = ends | (np.diff(log.time) > of_segment[user_segment(log)[1:]] * 1e6)
+    elif gap_seconds is not None:
         ends = ends | (np.diff(log.time) > gap_seconds * 1e6)
     begins[1:] |= ends & ~conversion[1:]
     first = np.flatnonzero(begins)

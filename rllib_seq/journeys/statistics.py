@@ -1,24 +1,33 @@
 """Intervals and distances, as pure functions; all intervals are 95 %.
 
 - `wilson`: of a proportion.
-- `mean_interval`: of a mean, by Student's t.
-- `quantile_interval`: of a quantile, by order statistics.
 - `slope_interval`: of the slope of a least-squares line.
 - `stability_index`: how far two histograms are apart.
+- `share_variance`: of weighted shares of events, which come in clusters.
+- `kaplan_meier`: how many events have happened by a time, where some are yet to come.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = ["mean_interval", "quantile_interval", "slope_interval", "stability_index", "wilson"]
+__all__ = [
+    "Survival",
+    "kaplan_meier",
+    "share_variance",
+    "slope_interval",
+    "stability_index",
+    "wilson",
+]
 
 Floats = NDArray[np.float64]
 _Z = 1.959964
+_CELLS = 1 << 22  # of a table of clusters by categories
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:
@@ -34,42 +43,6 @@ def wilson(successes: float, trials: float) -> tuple[float, float]:
     middle = share + square / 2
     half = _Z * math.sqrt(share * (1 - share) / trials + square / (4 * trials))
     return max((middle - half) / (1 + square), 0.0), min((middle + half) / (1 + square), 1.0)
-
-
-def mean_interval(samples: ArrayLike) -> tuple[Floats, Floats]:
-    """Interval of the mean along the first axis; NaN for fewer than two samples.
-
-    Args:
-        samples: `[n, ...]`, independent along n.
-
-    Returns:
-        Lower and upper ends, `[...]`.
-    """
-    x = np.asarray(samples, np.float64)
-    n = len(x)
-    if n < 2:
-        return np.full(x.shape[1:], np.nan), np.full(x.shape[1:], np.nan)
-    half = stats.t.ppf(0.975, n - 1) * x.std(axis=0, ddof=1) / math.sqrt(n)
-    middle = x.mean(axis=0)
-    return middle - half, middle + half
-
-
-def quantile_interval(ordered: Floats, probability: float) -> tuple[float, float, float]:
-    """A quantile and its distribution-free interval between two order statistics.
-
-    Args:
-        ordered: `[n]` samples, ascending, n at least 1.
-        probability: between 0 and 1.
-
-    Returns:
-        The quantile (an actual sample), lower and upper end.
-    """
-    n = len(ordered)
-    spread = _Z * math.sqrt(n * probability * (1 - probability))
-    rank = n * probability
-    ranks = np.clip(np.ceil([rank, rank - spread, rank + spread + 1]) - 1, 0, n - 1)
-    value, low, high = ordered[ranks.astype(np.int64)]
-    return float(value), float(low), float(high)
 
 
 def slope_interval(x: Floats, y: Floats) -> tuple[float, float, float]:
@@ -94,3 +67,84 @@ def stability_index(before: ArrayLike, after: ArrayLike) -> float:
     q = np.asarray(after, np.float64) + 0.5
     p, q = p / p.sum(), q / q.sum()
     return float(((q - p) * np.log(q / p)).sum())
+
+
+def share_variance(
+    codes: NDArray[np.integer],
+    weights: Floats,
+    share: Floats,
+    user: NDArray[np.integer],
+    day: NDArray[np.integer],
+) -> Floats:
+    """`[K]` variances of `sum(weights where codes == k)`, whose mean is `share * sum(weights)`.
+
+    Events of one user may come together, and those of one day; other events are independent. So the
+    variances over users and over days add, less what both count (Cameron, Gelbach and Miller 2011);
+    the sum is not below either.
+
+    Args:
+        codes: `[n]` category of each event, below K.
+        weights: `[n]`; negative ones are subtracted.
+        share: `[K]` expected share of each category, sums to 1.
+        user: `[n]`, the events of a user in order of the days.
+        day: `[n]`, from 0 on.
+    """
+    visit = np.zeros(len(codes), np.int64)
+    visit[1:] = np.cumsum((user[1:] != user[:-1]) | (day[1:] != day[:-1]))
+    by_user, by_day, both = (
+        _clustered(codes, weights, share, cluster) for cluster in (user, day, visit)
+    )
+    return np.maximum.reduce([by_user + by_day - both, by_user, by_day])
+
+
+def _clustered(
+    codes: NDArray[np.integer], weights: Floats, share: Floats, cluster: NDArray[np.integer]
+) -> Floats:
+    groups, size = int(cluster.max()) + 1, len(share)
+    scale = 1.0
+    if groups * size > _CELLS:  # a sample of the clusters is enough
+        every = -(-groups * size // _CELLS)
+        kept = cluster % every == 0
+        codes, weights, cluster = codes[kept], weights[kept], cluster[kept] // every
+        scale, groups = every, -(-groups // every)
+    cells = np.bincount(cluster.astype(np.int64) * size + codes, weights, groups * size)
+    cells = cells.reshape(groups, size)
+    total = cells.sum(axis=1)
+    # (cells - share * total)^2 summed, without a second array of that size
+    squares = np.einsum("gk,gk->k", cells, cells) - 2 * share * (total @ cells)
+    squares += share**2 * (total @ total)
+    return np.maximum(squares, 0) * scale * groups / max(groups - 1, 1)
+
+
+class Survival(NamedTuple):
+    """What has happened by a time, of events that happen at most once."""
+
+    time: Floats
+    """`[K]` at which events happened, ascending."""
+    happened: Floats
+    """`[K]` share that has happened by then, were nothing cut off."""
+    error: Floats
+    """`[K]` standard error (Greenwood 1926)."""
+
+    def by(self, time: ArrayLike) -> Floats:
+        """Shares that have happened by other times, in the shape of `time`."""
+        steps = np.concatenate([[0.0], self.happened])
+        return steps[np.searchsorted(self.time, np.asarray(time), side="right")]
+
+
+def kaplan_meier(time: Floats, happened: NDArray[np.bool_]) -> Survival:
+    """The product-limit estimate (Kaplan and Meier 1958).
+
+    Args:
+        time: `[n]`, from the beginning until the event, or until nobody watched any more.
+        happened: `[n]`, whether the event ended it.
+
+    >>> kaplan_meier(np.array([1.0, 2.0, 3.0]), np.array([True, False, True])).happened.round(3)
+    array([0.333, 1.   ])
+    """
+    moments, place = np.unique(time[happened], return_inverse=True)
+    events = np.bincount(place, minlength=len(moments))
+    at_risk = len(time) - np.searchsorted(np.sort(time), moments, side="left")
+    survives: Floats = np.cumprod(1 - events / at_risk, dtype=np.float64)
+    rate = events / (at_risk * np.maximum(at_risk - events, 1))
+    return Survival(moments, 1 - survives, survives * np.sqrt(np.cumsum(rate)))

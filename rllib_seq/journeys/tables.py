@@ -35,20 +35,34 @@ def journey_rows(patterns: Patterns) -> Rows:
         ["time, UTC", f"{source['first']} to {source['last']}" if source["first"] else "none"],
         ["journeys", f"{journeys['journeys']:,}, {journeys['per_user']:.2f} per user"],
         ["a journey ends after", _gap(patterns)],
-        ["conversion rate", f"{100 * journeys['conversion_rate']:.3f} % ({low:.3f} to {high:.3f})"],
+        [
+            "conversion rate so far",
+            f"{100 * journeys['conversion_rate']:.3f} % ({low:.3f} to {high:.3f})",
+        ],
         [f"steps ({journeys['step']})", _spread(journeys["steps"])],
         ["touchpoints", _spread(journeys["touchpoints"])],
         ["touchpoints, converted", _spread(journeys["touchpoints_converted"])],
         ["duration, hours", _spread(journeys["hours"])],
     ]
     if patterns.delay is not None:
-        within = patterns.delay.within
+        delay = patterns.delay
+        rows.insert(
+            7,
+            [
+                "conversions to come, modelled",
+                f"{delay.to_come:,.1f} more of these journeys, then a rate of "
+                f"{100 * delay.eventual_rate:.3f} % ({100 * delay.eventual_low:.3f} to "
+                f"{100 * delay.eventual_high:.3f})",
+            ],
+        )
+        within = delay.within
         median = next(row for row in patterns.delay.quantiles if row["probability"] == 0.5)
         rows.append(
             [
-                "conversion delay",
+                "conversion delay, modelled",
                 f"median {median['hours']:.2f} h ({median['low']:.2f} to {median['high']:.2f}); "
-                f"{100 * within['hour']:.0f} % within an hour, {100 * within['day']:.0f} % a day",
+                f"{100 * within['hour']:.0f} % within an hour, "
+                f"{100 * within['day']:.0f} % within a day",
             ]
         )
     return ["", ""], rows
@@ -56,9 +70,15 @@ def journey_rows(patterns: Patterns) -> Rows:
 
 def _gap(patterns: Patterns) -> str:
     gap = patterns.gap
-    if gap.seconds is None:
-        return f"a conversion ({gap.reason})"
-    return f"a conversion or {gap.seconds / 3600:.2f} silent hours ({gap.reason})"
+    text = f"a conversion or {_silence(gap.seconds)}" if gap.seconds else "a conversion"
+    text += f" ({gap.reason})"
+    for segment, seconds in gap.by_segment.items():
+        text += f"; segment {segment}: {_silence(seconds)}"
+    return text
+
+
+def _silence(seconds: float | None) -> str:
+    return "no silence" if seconds is None else f"{seconds / 3600:.2f} silent hours"
 
 
 def _spread(summary: dict[str, float] | None) -> str:
@@ -86,11 +106,12 @@ def peak_rows(patterns: Patterns) -> Rows:
     """Hours and weekdays above the average."""
     rows = []
     for name, curve, words in (
-        ("hours, UTC", patterns.hours, [f"{hour:02d}" for hour in range(24)]),
-        ("weekdays, UTC", patterns.weekdays, _WEEKDAYS),
+        ("hours", patterns.hours, [f"{hour:02d}" for hour in range(24)]),
+        ("weekdays", patterns.weekdays, _WEEKDAYS),
     ):
         if curve is not None:
-            rows.append([name, _peaks(curve, words), f"{curve.days}"])
+            zone = patterns.source["timezone"]
+            rows.append([f"{name}, {zone}", _peaks(curve, words), f"{curve.days}"])
     return ["peaks", "share of the steps (95 % interval), largest first", "whole days"], rows
 
 
@@ -152,7 +173,15 @@ def _no_touchpoint(patterns: Patterns) -> str:
 
 
 def drift_rows(patterns: Patterns) -> Rows:
-    """Stability indices, the largest first."""
+    """Stability indices, the largest first, and what chance alone explains."""
     ordered = sorted(patterns.drift, key=lambda row: -row["index"])
-    rows = [[row["name"], f"{row['index']:.3f}", row["verdict"]] for row in ordered]
-    return ["what", "stability index", "verdict"], rows
+    rows = [
+        [
+            row["name"],
+            f"{row['index']:.3f}",
+            "-" if row["limit"] is None else f"{row['limit']:.3f}",
+            row["verdict"],
+        ]
+        for row in ordered
+    ]
+    return ["what", "stability index", "by chance below", "verdict"], rows

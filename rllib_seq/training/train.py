@@ -47,7 +47,7 @@ def run_training(
     limits: Limits,
     storage: Path | str,
     console: Console,
-    protocol: Protocol | None = None,
+    protocol: Protocol | None = Protocol(),  # noqa: B008, is frozen
     offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains a config from the start and evaluates it.
@@ -58,11 +58,12 @@ def run_training(
         limits: when to stop.
         storage: the run folder is made in here; a folder, or the URI of one.
         console: where progress and the table go.
-        protocol: of the evaluation at the end.
+        protocol: of the evaluation at the end; None: no evaluation.
         offline: learn from these records (see `offline`) instead of playing.
 
     Returns:
-        `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction.
+        `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction, and
+        where there is no protocol.
 
     Raises:
         UserError: something that the user can mend.
@@ -80,7 +81,7 @@ def run_training(
         name if world is None else f"{name}-{world.preset}",
         description(module, options, limits, config, offline),
     )
-    return _session(config, run, limits, None, console, protocol or Protocol())
+    return _session(config, run, limits, None, console, protocol)
 
 
 def description(
@@ -110,7 +111,10 @@ def description(
 
 
 def resume_training(
-    place: Path | str, limits: Limits | None, console: Console, protocol: Protocol | None = None
+    place: Path | str,
+    limits: Limits | None,
+    console: Console,
+    protocol: Protocol | None = Protocol(),  # noqa: B008, is frozen
 ) -> dict[str, Any]:
     """Goes on with a run from its newest checkpoint, or from the checkpoint that is given.
 
@@ -123,7 +127,7 @@ def resume_training(
             removed.
         limits: over all sessions of the run; None: those that it was started with.
         console: where progress and the table go.
-        protocol: of the evaluation at the end.
+        protocol: of the evaluation at the end; None: no evaluation.
 
     Returns:
         See `run_training`; raises the same.
@@ -147,7 +151,7 @@ def resume_training(
             run.remove_checkpoint(later)
             console.print(f"{later.name} is removed: the run goes on from {checkpoint.name}")
     run.rewind_progress(standing["iteration"])
-    return _session(config, run, limits, checkpoint, console, protocol or Protocol())
+    return _session(config, run, limits, checkpoint, console, protocol)
 
 
 def _session(
@@ -156,7 +160,7 @@ def _session(
     limits: Limits,
     checkpoint: Path | None,
     console: Console,
-    protocol: Protocol,
+    protocol: Protocol | None,
 ) -> dict[str, Any]:
     console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
     try:
@@ -221,7 +225,7 @@ def finish_run(
     run: RunFolder,
     checkpoint: Path,
     config: AlgorithmConfig,
-    protocol: Protocol,
+    protocol: Protocol | None,
     console: Console,
     others: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
@@ -231,7 +235,7 @@ def finish_run(
         run: its folder.
         checkpoint: in it.
         config: that it was trained with.
-        protocol: of the evaluation.
+        protocol: of the evaluation; None: no evaluation.
         console: where the table goes.
         others: see `comparison.run_evaluation`.
 
@@ -239,7 +243,11 @@ def finish_run(
         See `run_training`.
     """
     evaluation = None
-    if auction_config(config) is not None or config.env == REPLAY_ENV:
+    in_auction = auction_config(config) is not None or config.env == REPLAY_ENV
+    if in_auction and protocol is None:
+        console.print(f"not evaluated; evaluate it with: rllib-seq evaluate {run.place}")
+    elif in_auction:
+        assert protocol is not None
         evaluation = evaluate_checkpoint(checkpoint, None, protocol, console, others)
         write_json(run.path / "evaluation.json", evaluation)
     report = write_report(run)

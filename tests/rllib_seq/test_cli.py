@@ -31,6 +31,7 @@ def run(monkeypatch, capsys, *arguments):
         (["train", "--stop-steps", "0"], ["stop-steps is 0", "above 0"]),
         (["train", "--stop-time-s", "nan"], ["stop-time-s is nan", "above 0"]),
         (["train", "--seed", "one"], ["--seed", "integer"]),
+        (["train", "--evaluate", "fast"], ["'fast'", "none, short, full"]),
         (["train", "--sed", "1"], ["--sed", "--seed"]),
         (["train", "tune_configs.pp"], ["'tune_configs.pp'", "such as ppo"]),
         (["train", "--resume", "nowhere"], ["'nowhere'", "run folder"]),

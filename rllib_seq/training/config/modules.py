@@ -19,6 +19,7 @@ from ray import cloudpickle
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_seq.errors import UserError
+from rllib_seq.training.config.neighbours import import_neighbours
 
 __all__ = ["config_in", "default_module", "load_config", "load_module", "shipped_experiments"]
 
@@ -39,7 +40,8 @@ def load_config(module: str) -> AlgorithmConfig:
         module: a shipped experiment (`ppo`, or `tune_configs.ppo` where the user has no
             `tune_configs` of their own), a module of the user's (`my_package.my_config`), or the
             path of a Python file; it holds an AlgorithmConfig named `config`. The current folder
-            is searched, too.
+            is searched, too, and the
+            folder of a file.
 
     Returns:
         A copy that may be changed.
@@ -62,6 +64,8 @@ def config_in(loaded: Any, module: str) -> AlgorithmConfig:
 
 def load_module(module: str) -> Any:
     """Imports a module by its name or the path of its file; see `load_config`."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the current folder, as `python -m` does
     return _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
 
 
@@ -90,8 +94,6 @@ def _full_name(name: str) -> str:
 def _load_module(name: str) -> Any:
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f"{name!r} is not a module name; {_WHAT_TO_GIVE}")
-    if "" not in sys.path:
-        sys.path.append("")
     name = _full_name(name)
     try:
         return importlib.import_module(name)
@@ -114,7 +116,8 @@ def _load_file(path: Path) -> Any:
     # that it registers are pickled on the spot, so this comes first.
     cloudpickle.register_pickle_by_value(module)
     try:
+        import_neighbours(path)
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     return module

@@ -1,6 +1,7 @@
 """A trained policy beside the references: what `rllib-seq evaluate` and the end of a run do.
 
 - `Protocol`: how to evaluate, the same for every policy
+- `PROTOCOLS`: by the names that `rllib-seq train --evaluate` knows
 - `evaluate_checkpoint`: a checkpoint where it was trained, be it a simulated world or a log
 - `run_evaluation`: a checkpoint in a simulated world
 """
@@ -41,7 +42,7 @@ from rllib_seq.training.run.console import comparison_table, counting
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
-__all__ = ["Protocol", "evaluate_checkpoint", "run_evaluation"]
+__all__ = ["PROTOCOLS", "Protocol", "evaluate_checkpoint", "run_evaluation"]
 
 _USERS_SHOWN = 512  # of the campaign that the report draws
 
@@ -65,6 +66,11 @@ class Protocol:
             raise UserError(f"seed is {self.seed}; give a whole number from 0 to 2147483647")
         if self.episodes < 1:
             raise UserError(f"episodes is {self.episodes}; give a whole number of at least 1")
+
+
+_SHORT = Protocol(episodes=1, num_users=512)
+PROTOCOLS = {"none": None, "short": _SHORT, "full": Protocol()}
+"""How `rllib-seq train` evaluates at its end: not at all, a sixteenth of the users, or all."""
 
 
 def evaluate_checkpoint(

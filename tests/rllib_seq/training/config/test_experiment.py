@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
@@ -23,7 +24,7 @@ from rllib_seq.rollouts import (
 )
 from rllib_seq.training.config.checks import auction_config
 from rllib_seq.training.config.experiment import Options, change_model, prepare
-from rllib_seq.training.config.modules import load_config
+from rllib_seq.training.config.modules import load_config, load_module
 
 
 def ppo():
@@ -144,6 +145,23 @@ def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
     path.write_text("config = (\n")
     with pytest.raises(UserError, match="json.py, line 1: "):
         load_config(str(path))
+
+
+def test_a_file_imports_its_neighbours_and_workers_get_them_by_value(tmp_path, ray_session):
+    (tmp_path / "beside_rewards.py").write_text("def double(reward):\n    return 2 * reward\n")
+    (tmp_path / "beside_envs").mkdir()
+    (tmp_path / "beside_envs/__init__.py").write_text("from beside_envs.maze import twice\n")
+    (tmp_path / "beside_envs/maze.py").write_text(
+        "import beside_rewards\n\ndef twice(x):\n    return beside_rewards.double(x)\n"
+    )
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from rllib_seq.tune_configs.ppo import config\n"
+        "from beside_envs import twice\n"
+        "work = lambda x: twice(x)\n"
+    )
+    work = load_module(str(path)).work
+    assert ray.get(ray.remote(lambda: work(21)).remote()) == 42
 
 
 def new_stack(**settings):
