@@ -79,7 +79,7 @@ def test_asynchronous_algorithms_learn(module, ray_session):
     try:
         # Copies: on CPUs, the weights that one gets are those that are trained.
         before = copy.deepcopy(algorithm.get_policy("bidder").get_weights())
-        iterations, deadline = Iterations(algorithm, START, None), time.monotonic() + 120
+        iterations, deadline = Iterations(algorithm, START, None), time.monotonic() + 600
         while iterations.row.get("grad_norm") is None:
             assert time.monotonic() < deadline
             iterations.advance()

@@ -146,10 +146,10 @@ def test_asynchronous_algorithms_learn(algorithm: Any, environment: Any, new_sta
         _old_stack(config, train_batch_size=40)
     algo = config.build_algo()
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         learned: dict[str, Any] = {}
         while not learned.keys() >= LOSSES:  # iterations may end without any
-            assert time.monotonic() < deadline, "no learner results within two minutes"
+            assert time.monotonic() < deadline, "no learner results within ten minutes"
             results = algo.train()
             time.sleep(0.05)  # leave the core to the runner
             results = results.get("learners", results.get("info", {}).get("learner", {}))

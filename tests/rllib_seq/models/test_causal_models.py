@@ -342,10 +342,10 @@ def test_other_algorithms_learn(stack: Any, algorithm: Any, environment: Any, re
     name = "bidder" if environment is _auction else "default_policy"
     algo = config.build_algo()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         learned: dict[str, Any] = {}
         while not {"total_loss", "qf_loss"} & learned.keys():  # iterations may end without any
-            assert time.monotonic() < deadline, "no learner results within a minute"
+            assert time.monotonic() < deadline, "no learner results within ten minutes"
             result = algo.train()
             time.sleep(0.05)  # leave the core to the runner
             if stack is _old_stack:

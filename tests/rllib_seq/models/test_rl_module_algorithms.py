@@ -127,10 +127,10 @@ def test_asynchronous_algorithms_learn(algorithm: Any, environment: Any, remote:
     use_sequence_module(config, **SMALL)
     algo = config.build_algo()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         learned: dict[str, Any] = {}
         while "total_loss" not in learned:  # iterations may end without any
-            assert time.monotonic() < deadline, "no learner results within a minute"
+            assert time.monotonic() < deadline, "no learner results within ten minutes"
             results = algo.train().get("learners", {})
             time.sleep(0.05)  # leave the core to runner and learner
             for name in ("bidder", "default_policy"):

@@ -176,7 +176,7 @@ def _new_stack_logps(algo: Any, names: set[str]) -> dict[str, tuple[Tensor, Tens
 def _losses(algo: Any, stack: str, names: set[str]) -> dict[str, float]:
     """The first losses of all policies; iterations of some algorithms end without any."""
     losses: dict[str, float] = {}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while losses.keys() != names:
         assert time.monotonic() < deadline, f"learner results of {set(losses)} only"
         result = algo.train()

@@ -41,10 +41,10 @@ def test_asynchronous_algorithms_learn(algorithm: Any, multi_agent: bool) -> Non
     name = "bidder" if multi_agent else "default_policy"
     algo = config.build_algo()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         learned: dict[str, Any] = {}
         while "total_loss" not in learned:  # iterations may end without any
-            assert time.monotonic() < deadline, "no learner results within a minute"
+            assert time.monotonic() < deadline, "no learner results within ten minutes"
             results = algo.train()["info"]["learner"]
             time.sleep(0.05)  # leave the core to the runner
             learned = results.get(name, {}).get("learner_stats", learned)

@@ -180,10 +180,10 @@ def test_training_recomputes_what_was_recorded(encoder: str) -> None:
 def test_it_trains(algorithm: Any, remote: int, encoder: str) -> None:
     algo = _config(algorithm, encoder=encoder).env_runners(num_env_runners=remote).build_algo()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         learned: dict[str, Any] = {}
         while not {"total_loss", "qf_loss"} & learned.keys():
-            assert time.monotonic() < deadline, "no learner results within a minute"
+            assert time.monotonic() < deadline, "no learner results within ten minutes"
             result = algo.train()
             learned = result.get("learners", {}).get("bidder", learned)
             time.sleep(0.02)  # leave the core to runner and learner

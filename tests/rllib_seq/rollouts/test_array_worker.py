@@ -159,11 +159,11 @@ def test_it_trains(algorithm: Any, remote: int) -> None:
     config = _config(algorithm).env_runners(num_env_runners=remote)
     algo = config.build_algo()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         learned: dict[str, Any] = {}
         returns = float("nan")
         while "total_loss" not in learned or not np.isfinite(returns):
-            assert time.monotonic() < deadline, "no learner results within a minute"
+            assert time.monotonic() < deadline, "no learner results within ten minutes"
             result = algo.train()
             learned = result["info"]["learner"].get("bidder", {}).get("learner_stats", learned)
             returns = result["env_runners"].get("episode_return_mean", returns)
@@ -182,10 +182,10 @@ def test_a_killed_worker_comes_back() -> None:
     try:
         algo.train()
         ray.kill(algo.env_runner_group._worker_manager.actors()[1], no_restart=False)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         before = after = algo.train()["num_agent_steps_sampled_lifetime"]
         while after == before:
-            assert time.monotonic() < deadline, "the worker is not back within a minute"
+            assert time.monotonic() < deadline, "the worker is not back within ten minutes"
             after = algo.train()["num_agent_steps_sampled_lifetime"]
         assert algo.env_runner_group.num_healthy_remote_workers() == 1
     finally:

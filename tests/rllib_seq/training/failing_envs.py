@@ -14,7 +14,7 @@ from rllib_seq.models import use_sequence_module
 
 # To hang comes first: a worker that was started anew and has never answered is given minutes.
 FAULTS = ("hangs", "raises", "is_killed", "is_nan")
-PATIENCE = 6
+PATIENCE = 20
 
 
 class Failing(gym.Env):

@@ -89,9 +89,9 @@ class Cluster:
         self.start(
             f"--head --port={port} --dashboard-port={dashboard} --ray-client-server-port={client}"
         )
-        wait_for(lambda: self.ask("/api/version"), 300)
+        wait_for(lambda: self.ask("/api/version"), 900)
         self.start(f"--address={self.address}")
-        wait_for(lambda: len(self.nodes()) == 2, 300)
+        wait_for(lambda: len(self.nodes()) == 2, 900)
 
     def start(self, options):
         number = len(self.processes)
@@ -179,12 +179,12 @@ def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(
         job = subprocess.Popen(
             command, cwd=checkout, env=cluster.environment, stdout=log, stderr=log
         )
-    wait_for((tmp_path / "is_training").exists, 400, job)
+    wait_for((tmp_path / "is_training").exists, 900, job)
     assert len({worker["node_id"] for worker in cluster.workers()}) == 2
     cluster.kill(1)
-    wait_for(lambda: len(cluster.nodes()) == 1, 100)
+    wait_for(lambda: len(cluster.nodes()) == 1, 900)
     (tmp_path / "node_is_dead").touch()
-    code = job.wait(timeout=400)
+    code = job.wait(timeout=900)
     printed = (tmp_path / "job.log").read_text()
     assert code == 0, printed
     (place,) = runs.iterdir()
@@ -208,7 +208,7 @@ def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, t
         env={**cluster.environment, "RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()

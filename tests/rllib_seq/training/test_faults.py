@@ -78,10 +78,10 @@ def test_a_killed_driver_and_a_damaged_checkpoint(
     storage = tmp_path / "runs"
     code = TRAIN.format(config=config, storage=storage)
     with traces.command(sys.executable, "-c", code) as driver:
-        wait_for(lambda: list(storage.glob("*/checkpoint_00000[4-9]")), 240, driver)
+        wait_for(lambda: list(storage.glob("*/checkpoint_00000[4-9]")), 900, driver)
         assert any("ray::" in command for command in traces.processes())
         driver.kill()
-    wait_for(lambda: not traces.processes(agents=False), 60)
+    wait_for(lambda: not traces.processes(agents=False), 600)
 
     run = RunFolder.open(next(storage.iterdir()))
     *_, before, newest = run.checkpoints()
@@ -179,7 +179,7 @@ def test_success_and_failure_leave_no_process_and_no_folder(tmp_path, traces):
         failing=str(failing),
     )
     with traces.command(sys.executable, "-c", code) as command:
-        printed, errors = command.communicate(timeout=240)
+        printed, errors = command.communicate(timeout=900)
     assert printed.rstrip().endswith("clean"), printed + errors
     assert not traces.processes(agents=False)
 

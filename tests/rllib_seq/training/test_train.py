@@ -146,10 +146,10 @@ def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(
     command = Path(sys.executable).with_name("rllib-seq")
     arguments = ["train", TINY, "--stop-time-s", "500", "--storage", str(tmp_path)]
     with traces.command(command, *arguments) as process:
-        wait_for(lambda: list(tmp_path.glob("*/progress.csv")), 240, process)
+        wait_for(lambda: list(tmp_path.glob("*/progress.csv")), 900, process)
         assert any("ray::" in command for command in traces.processes())
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to Ray's processes, too
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=900)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert traces.folders() == []
@@ -162,7 +162,7 @@ def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(
 
     out = tmp_path / "out.json"
     arguments = ["evaluate", str(run.path), "--episodes", "1", "--seed", "50", "--json", str(out)]
-    done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert json.loads(out.read_text())["seeds"] == [50, 51, 52]
     assert json.loads((run.path / "evaluation.json").read_text())["seeds"] == [50, 51, 52]

@@ -1,7 +1,6 @@
 """What a local Ray leaves behind: nothing that works, and no wait for what has ended."""
 
 import subprocess
-import time
 
 import psutil
 import pytest
@@ -25,13 +24,12 @@ def started():
         shell.communicate()
 
 
-def test_a_zombie_has_ended(started, wait_for):
-    """Nobody waits for orphans in a container whose first process is no init."""
+def test_a_zombie_has_ended(started, wait_for, monkeypatch):
+    """Orphans are never reaped in a container whose first process is no init."""
+    monkeypatch.setattr(ray_session, "_END_SECONDS", 3600.0)  # what a wait would take
     process = started("sleep 0.2 & echo $!; exec sleep 60")
-    wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, 20)
-    began = time.monotonic()
+    wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, 600)
     ray_session._see_to_the_end_of([process])
-    assert time.monotonic() - began < ray_session._END_SECONDS / 2
     assert process.status() == psutil.STATUS_ZOMBIE
 
 
@@ -40,4 +38,4 @@ def test_who_does_not_end_is_ended_and_who_ends_is_waited_for(started, wait_for,
     ends, stays = started("echo $$; exec sleep 0.3"), started("echo $$; exec sleep 60")
     ray_session._see_to_the_end_of([ends, stays])
     assert not ray_session._is_at_work(ends)
-    wait_for(lambda: not ray_session._is_at_work(stays), 20)
+    wait_for(lambda: not ray_session._is_at_work(stays), 600)

@@ -59,25 +59,25 @@ def swept(traces, wait_for, tmp_path_factory):
         return [row for path in storage.glob(f"*/trial_{trial}/result.json") for row in read(path)]
 
     with tune("--num-samples", "2", "--seed", "1") as driver:
-        wait_for(lambda: list(storage.glob("*/trial_00000/checkpoint_*")), 240, driver)
-        killed = wait_for(lambda: results("00000"), 60, driver)[-1]["pid"]
+        wait_for(lambda: list(storage.glob("*/trial_00000/checkpoint_*")), 900, driver)
+        killed = wait_for(lambda: results("00000"), 600, driver)[-1]["pid"]
         os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: results("00000")[-1]["pid"] != killed, 240, driver)
+        wait_for(lambda: results("00000")[-1]["pid"] != killed, 900, driver)
         restored = results("00000")
         assert any("ray::" in command for command in traces.processes())
         driver.kill()
-    wait_for(lambda: not traces.processes(agents=False), 60)
+    wait_for(lambda: not traces.processes(agents=False), 600)
     with tune("--resume") as driver:
-        wait_for(lambda: any("Trainable" in one for one in traces.processes()), 240, driver)
+        wait_for(lambda: any("Trainable" in one for one in traces.processes()), 900, driver)
         os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
-        _, stopped = driver.communicate(timeout=240)
+        _, stopped = driver.communicate(timeout=900)
     assert driver.returncode == 130, stopped
     assert f"--storage {storage} --resume" in stopped
     assert "Traceback" not in stopped
     assert traces.folders() == [] and traces.processes(agents=False) == []
     result = storage / "result.json"
     with tune("--resume", "--json", result) as driver:
-        printed, errors = driver.communicate(timeout=400)
+        printed, errors = driver.communicate(timeout=900)
     assert driver.returncode == 0, errors
     assert traces.folders() == [] and traces.processes(agents=False) == []
     (folder,) = storage.glob("tiny_sweep-*")
