@@ -10,12 +10,21 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from rllib_seq.errors import UserError
 
-_ENCODERS = ("window", "causal")
+_POOLINGS = ("attention", "mean")
+
+ENCODERS: dict[str, Callable[[SequenceConfig], None] | None] = dict.fromkeys(
+    ("window", "causal", "lstm")
+)
+"""Names that `encoder` may have, each with what checks the settings for it.
+`rllib_seq.nn.register_encoder` adds to them: this module knows names, and needs no PyTorch."""
+
+ENCODERS_ELSEWHERE: list[Callable[[str], bool]] = []
+"""Asked about other names; return whether they have made the name known."""
 _MAY_BE_LEFT_OUT = ("lstm_layers", "transformer_layers")
 
 _Settings = TypeVar("_Settings", "SequenceConfig", "AuxiliaryHead")
@@ -62,9 +71,18 @@ class SequenceConfig:
     """
 
     encoder: str = "window"
-    """How a stream is read. "window" encodes the last steps anew at every step, in both directions;
-    its state is data. "causal" reads every step once, in one direction, and carries activations:
-    long memory for one pass. docs/guides/encoders.md says when to choose which."""
+    """How a stream is read, by the name of a registered encoder. "window" encodes the last steps
+    again at every step, in both directions; its state is data. "causal" reads every step once, in
+    one direction, and carries activations: long memory for one pass. "lstm" is an LSTM alone, the
+    cheapest. docs/guides/encoders.md says when to choose which, and
+    `rllib_seq.nn.register_encoder` adds others."""
+
+    encoder_config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings that only a registered encoder of your own has."""
+
+    share_encoder: bool = False
+    """Whether policy and value read one encoder. Cheaper; but the value's loss then moves what the
+    policy reads."""
 
     window_length: int = 8
     """Steps that the model sees, the current one included (causal: that attention sees; the LSTM
@@ -90,8 +108,12 @@ class SequenceConfig:
     """Hidden width of the feed-forward half of a Transformer block. Twice `d_model`, not the usual
     four times: windows are short and the policy is trained on few steps."""
 
+    pooling: str = "attention"
+    """How a window becomes one vector: "attention" lets the current step ask for what matters to
+    it, "mean" takes the mean of the tokens."""
+
     head_hidden: int = 128
-    """Hidden width of the temporal layers that turn the pooled window into features."""
+    """Hidden width of the temporal head, the layers behind the memory."""
 
     dropout: float = 0.1
     """Share of activations dropped while training, in [0, 1). The on-policy adapter never applies
@@ -128,22 +150,11 @@ class SequenceConfig:
                 # A NaN fails every comparison, so it is refused here too.
                 if type(value) not in (int, float) or not 0 <= value < 1:
                     _refuse(self, field.name, "must be a number in [0, 1)")
-        if self.encoder not in _ENCODERS:
-            close = difflib.get_close_matches(str(self.encoder), _ENCODERS, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise UserError(
-                f"encoder={self.encoder!r} is unknown; {hint}Choose one of: {', '.join(_ENCODERS)}"
-            )
-        if self.encoder == "causal" and self.window_length < 2:
-            raise UserError(
-                "window_length=1 leaves the attention of encoder='causal' nothing to look back at; "
-                "give at least 2, or encoder='window'"
-            )
-        if self.encoder == "causal" and not self.lstm_layers:
-            raise UserError(
-                "lstm_layers=0 leaves encoder='causal' without its memory; give at least 1, or "
-                "encoder='window'"
-            )
+        if not isinstance(self.encoder_config, Mapping):
+            raise UserError(f"encoder_config={self.encoder_config!r} must be a dict of settings")
+        if self.pooling not in _POOLINGS:
+            _refuse(self, "pooling", f"must be one of: {', '.join(_POOLINGS)}")
+        self._check_encoder()
         if self.d_model % 2:
             raise UserError(
                 f"d_model={self.d_model} must be even, one half for each direction of the LSTM; "
@@ -154,6 +165,21 @@ class SequenceConfig:
                 f"d_model={self.d_model} must be divisible by num_heads={self.num_heads}; "
                 f"change one of them, for example d_model={_next_width(self)}"
             )
+
+    def _check_encoder(self) -> None:
+        name = self.encoder
+        known = isinstance(name, str) and (
+            name in ENCODERS or any(look_up(name) for look_up in ENCODERS_ELSEWHERE)
+        )
+        if not known:
+            close = difflib.get_close_matches(str(name), ENCODERS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UserError(
+                f"encoder={name!r} is unknown; {hint}Choose one of: {', '.join(ENCODERS)} (or "
+                "register your own with rllib_seq.nn.register_encoder)"
+            )
+        if (check := ENCODERS[name]) is not None:
+            check(self)
 
     @classmethod
     def from_dict(

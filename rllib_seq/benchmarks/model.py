@@ -122,8 +122,8 @@ def _layers() -> dict[str, tuple[Callable[..., Tensor], Tensor]]:
     return {
         "policy": (lambda x: policy(x, torch.ones(256, 8, dtype=torch.bool)), raw),
         "value": (lambda x: value(x, torch.ones(256, 8, dtype=torch.bool)), raw),
-        "reader": (lambda x: encoder.reader(x, None), raw),
-        "LSTM": (lambda x: encoder.reader.lstm(x, None), tokens),
+        "reader": (lambda x: encoder.stem(x, None), raw),
+        "LSTM": (lambda x: encoder.stem.lstm(x, None), tokens),
         "blocks": (blocks, tokens),
         "attention of a block": (lambda x: block.attention(x, None), tokens),
         "pooling": (lambda x: encoder.pool.look(x[:, -1], x, None), tokens),

@@ -3,7 +3,7 @@
 - `torch_model`: `LSTMTransformerModel` for the old API stack, registered as "lstm_transformer"
 - `rl_module`: `SequenceRLModule` for the new API stack; `setup`: `use_sequence_module`
 - `episode_windows`: the connector that brings the windows to it
-- `causal_module`, `causal_state`, `episode_states`: the same for `encoder="causal"`
+- `episode_states`: the states of recurrent modules
 - `stream_windows`: the same windows where there are no episodes
 - `step_inputs`: what both see of one step
 - `spaces`: what RLlib cannot serve
@@ -14,7 +14,6 @@ import torch
 
 from rllib_seq.models.auxiliary import AuxiliaryLabels
 from rllib_seq.models.auxiliary_learners import AuxiliaryLossMixin
-from rllib_seq.models.causal_module import CausalRLModule
 from rllib_seq.models.rl_module import SequenceRLModule
 from rllib_seq.models.setup import use_sequence_module
 from rllib_seq.models.torch_model import LSTMTransformerModel
@@ -26,7 +25,6 @@ torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr
 __all__ = [
     "AuxiliaryLabels",
     "AuxiliaryLossMixin",
-    "CausalRLModule",
     "LSTMTransformerModel",
     "SequenceRLModule",
     "use_sequence_module",

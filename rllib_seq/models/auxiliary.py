@@ -27,7 +27,7 @@ from rllib_seq.config import AuxiliaryHead, SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.event_labels import labels_from_infos
 from rllib_seq.models.step_inputs import action_width
-from rllib_seq.nn.auxiliary import AuxiliaryHeads, event_loss
+from rllib_seq.nn.heads.auxiliary import AuxiliaryHeads, event_loss
 
 AUXILIARY_LOGITS = "auxiliary_logits"
 

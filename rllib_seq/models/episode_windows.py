@@ -3,6 +3,7 @@
 - `EpisodeWindows`: connector that puts the window of every step into a batch, when acting and when
   training alike
 - `windows_of`: the same for one episode, as arrays
+- `WindowLayout`: what is in a window
 
 An episode keeps every observation, action and reward once. A chunk of a cut episode keeps some of
 what came before it (its lookback). With L = 4 and a chunk that starts at step 5:
@@ -15,7 +16,7 @@ One step more than the window is long is looked back on, for the previous action
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -32,6 +33,20 @@ PREVIOUS_REWARDS = "previous_rewards"
 STEPS_BEFORE = "steps_before"
 
 
+class WindowLayout(NamedTuple):
+    """What is in a window: a part of `SequenceConfig`."""
+
+    window_length: int
+    prev_action: bool
+    prev_reward: bool
+
+    @classmethod
+    def of(cls, settings: SequenceConfig, length: int | None = None) -> WindowLayout:
+        """Return the windows of some settings; `length` replaces their length."""
+        length = settings.window_length if length is None else length
+        return cls(length, settings.prev_action, settings.prev_reward)
+
+
 class EpisodeWindows(ConnectorV2):
     """Adds windows to a batch, as the columns that `windows_of` returns.
 
@@ -44,7 +59,7 @@ class EpisodeWindows(ConnectorV2):
         input_observation_space: gym.Space | None = None,
         input_action_space: gym.Space | None = None,
         *,
-        config: SequenceConfig,
+        config: WindowLayout,
         as_learner_connector: bool = False,
     ) -> None:
         """Build the connector.
@@ -85,7 +100,7 @@ class EpisodeWindows(ConnectorV2):
 
 
 def windows_of(
-    episode: SingleAgentEpisode, start: int, stop: int, config: SequenceConfig
+    episode: SingleAgentEpisode, start: int, stop: int, config: WindowLayout
 ) -> dict[str, np.ndarray]:
     """Return the windows that end at the steps `start..stop-1` of an episode (chunk).
 

@@ -57,8 +57,8 @@ def event_labels(
 
     Returns:
         `[N, H, 3]`: for k steps on, how much of the stream saw the event, ended without it and went
-        on without it, times its `presence` now; see `rllib_seq.nn.auxiliary.event_loss`. All 0
-        after the event, the end or the cut.
+        on without it, times its `presence` now; see `rllib_seq.nn.heads.auxiliary.event_loss`.
+        All 0 after the event, the end or the cut.
     """
     steps = np.arange(len(event))
     behind = np.cumsum(lengths)  # the step after each piece

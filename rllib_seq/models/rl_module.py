@@ -1,6 +1,6 @@
 """The sequence networks as an RLModule of RLlib's new API stack.
 
-- `SequenceRLModule`: policy and value over the last L step inputs of a stream
+- `SequenceRLModule`: policy and value over the step inputs of a stream
 """
 
 from __future__ import annotations
@@ -22,24 +22,39 @@ from ray.rllib.core.rl_module.apis import (
 )
 from torch import Tensor
 
+from rllib_seq.config import SequenceConfig
 from rllib_seq.models.auxiliary import AUXILIARY_LOGITS, auxiliary_heads
+from rllib_seq.models.episode_windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+    WindowLayout,
+)
 from rllib_seq.models.spaces import refuse_actions
 from rllib_seq.models.step_inputs import encode_action
-from rllib_seq.models.windowed import (
-    SEQUENCE_CONFIG,
-    WindowedRLModule,
-)
-from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
-from rllib_seq.nn.auxiliary import event_probability
+from rllib_seq.models.windowed import WindowedRLModule
+from rllib_seq.nn import ActorCritic, SequentialPolicyNetwork, build_actor_critic, encoder_class
+from rllib_seq.nn.heads.auxiliary import event_probability
 
 
 class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, InferenceOnlyAPI):
-    """Policy and value networks over windows, for PPO, APPO and IMPALA on the new API stack.
+    """Policy and value networks over streams, for PPO, APPO and IMPALA on the new API stack.
 
     The networks, their inputs and the names of their weights are those of `LSTMTransformerModel`:
-    `load_state_dict` moves weights from one to the other, in both directions. An environment runner
-    holds the policy alone.
+    `load_state_dict` moves weights from one to the other, in both directions.
+
+    How RLlib sees it depends on the encoder. If its state is data (`StreamEncoder.reach`), the
+    module has no state: batches are windows `[N, L, ...]` that connectors rebuild from the
+    episodes. Otherwise it is recurrent: batches are sequences `[B, T]` with a `STATE_IN`, the state
+    of `ActorCritic`, recorded under the weights that sampled. An environment runner holds what
+    acting needs: the value network only if it carries a state of its own.
     """
+
+    @classmethod
+    def window_layout(cls, settings: SequenceConfig) -> WindowLayout:
+        """See `WindowedRLModule.window_layout`: a recurrent module sees one step at a time."""
+        reach = encoder_class(settings.encoder).reach(settings)
+        return WindowLayout.of(settings, reach or 1)
 
     def setup(self) -> None:
         """Build the networks; RLlib calls this.
@@ -55,9 +70,8 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
             )
         distribution = self.get_train_action_dist_cls()
         num_outputs = distribution.required_input_dim(self.action_space)
-        settings = self.model_config.get(SEQUENCE_CONFIG, {})
-        self.policy = SequentialPolicyNetwork(self.step_inputs.width, num_outputs, **settings)
-        self.value = SequentialValueNetwork(self.step_inputs.width, **settings)
+        networks = build_actor_critic(self.step_inputs.width, num_outputs, self.config_of_sequence)
+        self.policy, self.value = networks.policy, networks.value
         self.auxiliary = auxiliary_heads(self.config_of_sequence, self.action_space)
         self.eval()
 
@@ -71,32 +85,54 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         self.policy.eval()
         return self
 
+    @property
+    def networks(self) -> ActorCritic:
+        """Policy and value, as readers of the same streams."""
+        return ActorCritic(self.policy, getattr(self, "value", None))
+
+    def is_stateful(self) -> bool:
+        """Return whether RLlib has to carry a state."""
+        return self.networks.reach is None
+
+    def get_initial_state(self) -> dict[str, Tensor]:
+        """Return the state of a stream that has no steps; empty if RLlib carries none."""
+        if not self.is_stateful():
+            return {}
+        return {name: torch.zeros(shape) for name, shape in self.networks.state_shapes.items()}
+
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Return the inputs of the action distribution.
+        """Return the inputs of the action distribution, and the state afterwards.
 
         Args:
-            batch: columns of `windows_of` as tensors, `[N, ...]`.
+            batch: columns of `windows_of` as tensors, `[N, ...]`; or, for a recurrent module, of
+                single steps `[B, T, ...]`, `STATE_IN`, and, if they are padded, `SEQ_LENS`.
             **kwargs: RLlib's, not read.
 
         Returns:
-            `action_dist_inputs`, `[N, num_outputs]`.
+            `action_dist_inputs`, `[N, num_outputs]` or `[B, T, num_outputs]`, and, if recurrent,
+            `state_out`.
 
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
-        return {Columns.ACTION_DIST_INPUTS: self.policy(*self.windows(batch))}
+        if not self.is_stateful():
+            return {Columns.ACTION_DIST_INPUTS: self.policy(*self.windows(batch))}
+        reading = self.networks.read(*self._steps(batch))
+        outputs = {Columns.ACTION_DIST_INPUTS: self.policy.head(reading.features)}
+        return {**outputs, Columns.STATE_OUT: reading.state}
 
     def auxiliary_probabilities(self, batch: dict[str, Any], actions: Tensor) -> dict[str, Tensor]:
         """Return how likely the events of the auxiliary heads are.
 
         Args:
-            batch: as for `_forward`.
+            batch: as for `_forward`; if it is of sequences, with T = 1.
             actions: taken in its steps, `[N]` (or `[N, ...]`).
 
         Returns:
             by name of the event, `[N]`.
         """
-        return self._probabilities(self.policy.encoder(*self.windows(batch)), actions)
+        features = self._policy_features(self.policy, self._read_from(batch))
+        return self._probabilities(features.flatten(0, -2), actions)
 
     def _probabilities(self, features: Tensor, actions: Tensor) -> dict[str, Tensor]:
         logits = self._auxiliary_logits(features, actions)
@@ -110,17 +146,22 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return what the loss needs.
 
-        That is what `_forward` returns, the values `[N]` with dropout, and the logits of the
-        auxiliary heads by name.
+        That is what `_forward` returns, but no state, the values `[N]` (or `[B, T]`) with dropout,
+        and the logits of the auxiliary heads by name, a row for every step.
         """
-        windows = self.windows(batch)
-        features = self.policy.encoder(*windows)  # (N, d_model)
+        read_from = self._read_from(batch)
+        features = self._policy_features(self.policy, read_from)  # (..., d)
+        shared = self.config_of_sequence.share_encoder
+        value_features = features if shared else self._value_features(read_from)
         outputs = {
             Columns.ACTION_DIST_INPUTS: self.policy.head(features),
-            Columns.EMBEDDINGS: self.value(*windows).squeeze(1),
+            Columns.EMBEDDINGS: self.networks.value_head(value_features).squeeze(-1),
         }
         if self.auxiliary.heads:
-            outputs[AUXILIARY_LOGITS] = self._auxiliary_logits(features, batch[Columns.ACTIONS])
+            actions = batch[Columns.ACTIONS]
+            if self.is_stateful():
+                actions = actions.flatten(0, 1)
+            outputs[AUXILIARY_LOGITS] = self._auxiliary_logits(features.flatten(0, -2), actions)
         return outputs
 
     @property
@@ -134,20 +175,22 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         Args:
             batch: as for `_forward`.
             embeddings: of `_forward_train`. Losses pass them on; without them (for advantages) the
-                values are computed anew, without dropout and without gradients.
+                values are computed here, without dropout and without gradients.
 
         Returns:
-            `[N]`.
+            `[N]` or `[B, T]`.
 
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
         if embeddings is not None:
             return embeddings
+        assert self.value is not None
         training = self.value.training
         self.value.eval()
         with torch.no_grad():  # RLlib asks for the whole train batch at once
-            values = self.value(*self.windows(batch)).squeeze(1)
+            features = self._value_features(self._read_from(batch))
+            values = self.networks.value_head(features).squeeze(-1)
         self.value.train(training)
         return values
 
@@ -162,8 +205,35 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs of the action distribution of the copy, `[N, num_outputs]`."""
         self.old_policy.eval()
-        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.old_policy(*self.windows(batch))}
+        features = self._policy_features(self.old_policy, self._read_from(batch))
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.old_policy.head(features)}
 
     def get_non_inference_attributes(self) -> list[str]:
         """Return what acting does not need."""
-        return ["value", "old_policy", "auxiliary"]
+        carried = self.is_stateful() and not self.config_of_sequence.share_encoder
+        return ["old_policy", "auxiliary", *([] if carried else ["value"])]
+
+    def _read_from(self, batch: dict[str, Any]) -> tuple[Any, ...]:
+        """What encoders read of a batch: windows and mask, or state, steps and their number."""
+        return self._steps(batch) if self.is_stateful() else self.windows(batch)
+
+    def _policy_features(
+        self, policy: SequentialPolicyNetwork, read_from: tuple[Any, ...]
+    ) -> Tensor:
+        if not self.is_stateful():
+            return policy.encoder.windows(*read_from)
+        state, *steps = read_from
+        return policy.encoder.features(self.networks.policy_state(state), *steps)
+
+    def _value_features(self, read_from: tuple[Any, ...]) -> Tensor:
+        if self.is_stateful():
+            return self.networks.value_features(*read_from)
+        return self.networks.window_value_features(*read_from)
+
+    def _steps(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+        """State of the streams, their next step inputs `[B, T, width]`, and how many are real."""
+        columns = (Columns.OBS, STEPS_BEFORE, PREVIOUS_ACTIONS, PREVIOUS_REWARDS)
+        shape = batch[Columns.OBS].shape[:2]
+        flat = {name: batch[name].flatten(0, 1) for name in columns if name in batch}
+        inputs, _ = self.windows(flat)  # (B*T, 1, width)
+        return batch[Columns.STATE_IN], inputs.view(*shape, -1), batch.get(Columns.SEQ_LENS)

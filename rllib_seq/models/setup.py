@@ -20,11 +20,11 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import EpisodeLabels
 from rllib_seq.models.auxiliary_learners import auxiliary_learner
-from rllib_seq.models.causal_module import CausalRLModule
 from rllib_seq.models.episode_states import SequenceStates, StatesIn, StatesOut
 from rllib_seq.models.episode_windows import EpisodeWindows
 from rllib_seq.models.rl_module import SequenceRLModule
 from rllib_seq.models.windowed import act_on_windows, refuse_what_windows_exclude
+from rllib_seq.nn import encoder_class
 
 _MAX_SEQ_LEN = "max_seq_len"
 
@@ -32,12 +32,12 @@ _MAX_SEQ_LEN = "max_seq_len"
 def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> AlgorithmConfig:
     """Let PPO, APPO or IMPALA of the new API stack train the sequence networks.
 
-    Sets the RLModule, the connectors that build its windows (with `encoder="causal"`, that hand it
-    its states), and how much of a cut episode is kept (or, in a multi-agent config, that episodes
-    are not cut). Call it last, at least after `multi_agent`; calling it again replaces the
-    settings.
+    Sets the RLModule, the connectors that build its windows (or, for an encoder whose state is not
+    data, hand it its states), and how much of a cut episode is kept (or, in a multi-agent config,
+    that episodes are not cut). Call it last, at least after `multi_agent`; calling it again
+    replaces the settings.
 
-    A causal module learns from sequences of `max_seq_len` steps, RLlib's setting: call
+    A module with a state learns from sequences of `max_seq_len` steps, RLlib's setting: call
     `config.rl_module(model_config={"max_seq_len": ...})` before this; RLlib's default is 20. RLlib
     appends a step to every episode for the value of what comes next, so one more than the length of
     a whole episode is better than the length itself.
@@ -63,8 +63,10 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
             "rllib_seq.q_learning.use_sequence_q_learning)"
         )
     settings = SequenceConfig.from_dict(sequence_config)
-    if settings.encoder == "causal":
-        _carry_states(config, sequence_config)
+    encoder = encoder_class(settings.encoder)
+    encoder.check(settings)
+    if encoder.reach(settings) is None:
+        _carry_states(config, settings, sequence_config)
     else:
         act_on_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
         if _is_ours(config._module_to_env_connector):  # of an earlier call
@@ -76,7 +78,9 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
     return config
 
 
-def _carry_states(config: AlgorithmConfig, sequence_config: dict[str, Any]) -> None:
+def _carry_states(
+    config: AlgorithmConfig, settings: SequenceConfig, sequence_config: dict[str, Any]
+) -> None:
     """The same for a module that carries states."""
     longest = config.model_config.get(_MAX_SEQ_LEN, DefaultModelConfig().max_seq_len)
     if type(longest) is not int or longest < 1:
@@ -87,26 +91,25 @@ def _carry_states(config: AlgorithmConfig, sequence_config: dict[str, Any]) -> N
     if config.num_learners > 1:
         raise UserError(
             f"num_learners={config.num_learners}: RLlib cuts episodes to share them among "
-            "learners, and encoder='causal' keeps states where they were cut first; set "
-            "num_learners=1, or encoder='window'"
+            f"learners, and encoder={settings.encoder!r} keeps states where they were cut first; "
+            "set num_learners=1, or encoder='window'"
         )
     after = config._module_to_env_connector
     if after is not None and not _is_ours(after):
         raise UserError(
-            "this config has a module_to_env_connector of its own, and encoder='causal' takes its "
-            "states out there; change actions in the environment (a gymnasium wrapper), or use "
-            "encoder='window'"
+            "this config has a module_to_env_connector of its own, and "
+            f"encoder={settings.encoder!r} takes its states out there; change actions in the "
+            "environment (a gymnasium wrapper), or use encoder='window'"
         )
     act_on_windows(
         config,
-        CausalRLModule,
+        SequenceRLModule,
         sequence_config,
         use_sequence_module,
         model_config={_MAX_SEQ_LEN: longest},
         connectors=[AddTimeDimToBatchAndZeroPad(), StatesIn()],
     )
     config.env_runners(module_to_env_connector=functools.partial(_taking_states, longest))
-    settings = SequenceConfig.from_dict(sequence_config)
     config.learners(
         learner_connector=functools.partial(_learner_connectors, settings, max_seq_len=longest)
     )
@@ -123,13 +126,15 @@ def _learner_connectors(
     max_seq_len: int | None = None,
 ) -> list[ConnectorV2]:
     labels = [EpisodeLabels(heads=settings.auxiliary)] if settings.auxiliary else []
+    windows = EpisodeWindows(
+        config=SequenceRLModule.window_layout(settings), as_learner_connector=True
+    )
     if max_seq_len is None:
-        return [EpisodeWindows(config=settings, as_learner_connector=True), *labels]
-    steps = CausalRLModule.window_settings(settings)
+        return [windows, *labels]
     # RLlib's own pieces come after these and leave alone what is there; it cuts sequences only if
     # there are no states yet.
     return [
-        EpisodeWindows(config=steps, as_learner_connector=True),
+        windows,
         *labels,
         AddColumnsFromEpisodesToTrainBatch(),
         AddTimeDimToBatchAndZeroPad(as_learner_connector=True),

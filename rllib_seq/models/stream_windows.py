@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 
-from rllib_seq.config import SequenceConfig
 from rllib_seq.models.episode_windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,
+    WindowLayout,
 )
 
 __all__ = ["StreamWindows"]
@@ -25,7 +25,7 @@ class StreamWindows:
 
     Example:
         >>> from gymnasium.spaces import Box, Discrete
-        >>> config = SequenceConfig(window_length=3, prev_reward=False)
+        >>> config = WindowLayout(window_length=3, prev_action=True, prev_reward=False)
         >>> windows = StreamWindows(5, Box(0, 1, (2,)), Discrete(4), config)
         >>> rows = windows.push(np.array([1, 4]), np.ones((2, 2)), np.zeros(2, int), np.zeros(2))
         >>> rows["obs"].shape, rows["previous_actions"].shape, rows["steps_before"].tolist()
@@ -33,7 +33,7 @@ class StreamWindows:
     """
 
     def __init__(
-        self, streams: int, obs_space: gym.Space, action_space: gym.Space, config: SequenceConfig
+        self, streams: int, obs_space: gym.Space, action_space: gym.Space, config: WindowLayout
     ) -> None:
         """Start all streams.
 

@@ -1,11 +1,11 @@
 """The sequence networks as a custom model of RLlib's old API stack.
 
-- `LSTMTransformerModel`: policy and value over the last L step inputs of a stream
+- `LSTMTransformerModel`: policy and value over the step inputs of a stream
 
-With `encoder="window"` the recurrent state is data, not activations: `[last step inputs, how many
-are filled]`. It stays exact under any weights, so training on a stored state needs no burn-in. With
-`encoder="causal"` it is what `causal_state` describes: activations, recorded under the weights that
-sampled, from which PPO's sequences start.
+The recurrent state is that of `ActorCritic`, part by part. With `encoder="window"` it is data: the
+last step inputs, and how many there are. It stays exact under any weights, so training on a stored
+state needs no burn-in. With the others it is activations, recorded under the weights that sampled,
+from which PPO's sequences start: after the first update a little stale, as in any LSTM.
 """
 
 from __future__ import annotations
@@ -23,23 +23,18 @@ from torch import Tensor, nn
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
-from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on, state_of
 from rllib_seq.models.spaces import refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs, encode_action
-from rllib_seq.nn import (
-    SequentialPolicyNetwork,
-    SequentialValueNetwork,
-    next_state,
-    sequence_windows,
-)
-from rllib_seq.nn.auxiliary import event_probability
+from rllib_seq.nn import LENGTH, ActorCritic, Reading, build_actor_critic
+from rllib_seq.nn.heads.auxiliary import event_probability
 
 
 class LSTMTransformerModel(TorchModelV2, nn.Module):
     """Policy and value networks over streams, for PPO, APPO and IMPALA on the old API stack.
 
     A step input is the flattened observation, then the previous action (one-hot), then the previous
-    reward; both are zero at the first step of a stream. Policy and value share no parameters.
+    reward; both are zero at the first step of a stream. Policy and value share no parameters,
+    unless `share_encoder` is set.
 
     Example:
         >>> import rllib_seq  # registers "lstm_transformer"
@@ -95,19 +90,14 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         refuse_shifted(unflattened, "observations", "TransformObservation")
         self.step_inputs = StepInputs(obs_space, action_space, self.config)
         self.input_dim = self.step_inputs.width
-        # One row at least: RLlib cannot carry an empty state, and the fill length must tell the
-        # first step of a stream from a later one even if the window is the current step alone.
-        self.state_rows = max(self.config.window_length - 1, 1)
-
         # RLlib counts the outputs for Box actions in numpy's numbers.
-        self.policy = SequentialPolicyNetwork(self.input_dim, int(num_outputs), **settings)
-        self.value = SequentialValueNetwork(self.input_dim, **settings)
+        networks = build_actor_critic(self.input_dim, int(num_outputs), self.config)
+        self.policy, self.value = networks.policy, networks.value
         self.auxiliary = auxiliary_heads(self.config, action_space)
-        # Of the last `forward`: where steps are real [B, T], and what was made of these N steps.
+        # Of the last `forward`: where steps are real [B, T], and what was made of the N real ones.
         self._real: Tensor | None = None
-        self._features: Tensor | None = None  # (N, d_model)
-        self._windows: tuple[Tensor, Tensor] | None = None  # (N, L, input_dim), (N, L)
-        self._values: Tensor | None = None  # (B*T), if the encoder is causal
+        self._features: Tensor | None = None  # (N, d)
+        self._reading: Reading | None = None
         self._auxiliary_losses: dict[str, Tensor] = {}
 
         if self.config.prev_action:
@@ -119,14 +109,14 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 SampleBatch.REWARDS, shift=-1
             )
 
-    def get_initial_state(self) -> list[Any]:
-        """Return the state of a stream that has no steps.
+    @property
+    def networks(self) -> ActorCritic:
+        """Policy and value, as readers of the same streams."""
+        return ActorCritic(self.policy, self.value)
 
-        A window: `[state_rows, input_dim]` and `[1]`. Causal: the parts of `causal_state`.
-        """
-        if self.config.encoder == "causal":
-            return list(initial_parts(self.policy, self.value).values())
-        return [torch.zeros(self.state_rows, self.input_dim), torch.zeros(1)]
+    def get_initial_state(self) -> list[Any]:
+        """Return the state of a stream that has no steps: the parts of `ActorCritic`'s, zeros."""
+        return [torch.zeros(shape) for shape in self.networks.state_shapes.values()]
 
     def train(self, mode: bool = True) -> LSTMTransformerModel:
         """Set training mode for the value network alone."""
@@ -157,15 +147,16 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         rows, device = len(observation), observation.device
         if not state:
             state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]
-        length = state[-1].reshape(-1).round().long()  # RLlib carries floats
-        batch, steps = len(length), rows // len(length)
+        parts = dict(zip(self.networks.state_shapes, state, strict=True))
+        batch = len(parts[LENGTH])
+        steps = rows // batch
         if seq_lens is None:
             seq_lens = torch.full((batch,), steps)
-        seq_lens = torch.as_tensor(seq_lens, device=device).long()
-        step = torch.arange(steps, device=device)
-        first = length[:, None] + step == 0  # (B, T)
         # RLlib's dummy batches have empty sequences; one row of each is encoded all the same.
-        real = step < seq_lens[:, None].clamp(min=1)  # (B, T)
+        seq_lens = torch.as_tensor(seq_lens, device=device).long().clamp(min=1)
+        step = torch.arange(steps, device=device)
+        first = parts[LENGTH].reshape(batch, 1) + step == 0  # (B, T)
+        real = step < seq_lens[:, None]  # (B, T)
 
         inputs = self.step_inputs.join(
             observation,
@@ -174,30 +165,11 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             first.flatten(),
         ).view(batch, steps, self.input_dim)
         self.step_inputs.refuse_non_finite(inputs, real)
-        self._real = real
-        if self.config.encoder == "causal":
-            parts = dict(zip(CARRIED, state, strict=True))
-            lengths = seq_lens.clamp(min=1)
-            if self.training:  # RLlib reads no state then
-                encoder, value = self.policy.encoder.causal, self.value.causal
-                features = encoder.outputs(state_of("policy", parts), inputs, lengths)
-                values = value.outputs(state_of("value", parts), inputs, lengths).squeeze(2)
-            else:
-                features, values, after = read_on(self.policy, self.value, parts, inputs, lengths)
-                state = list(after.values())
-            self._values = values.flatten()
-            if self.auxiliary.heads:
-                self._features = features[real]
-            outputs = self.policy.head(features).masked_fill(~real[..., None], 0.0)
-            return outputs.flatten(0, 1), state
-        windows, valid = sequence_windows(state[0], length, inputs)
-        slots = self.config.window_length  # one less than `sequence_windows` makes, if it is 1
-        # Padded rows are most of a ragged batch, and would cost as much as real ones.
-        self._windows = windows[real][:, -slots:], valid[real][:, -slots:]
-        self._features = self.policy.encoder(*self._windows)
+        carry = not self.training  # RLlib reads no state then
+        self._reading = self.networks.read(parts, inputs, seq_lens, carry=carry)
+        self._real, self._features = real, self._reading.features[real]
         outputs = self._spread(self.policy.head(self._features))
-        past, length = next_state(state[0], length, inputs, seq_lens)
-        return outputs, [past, length[:, None].float()]
+        return outputs, list(self._reading.state.values()) if carry else state
 
     def value_function(self) -> Tensor:
         """Return the values `[B*T]` of the steps of the last `forward`, zero in padded rows.
@@ -205,12 +177,10 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         Raises:
             RuntimeError: `forward` was not called before.
         """
-        if self._real is None:
+        if self._reading is None:
             raise RuntimeError("value_function() needs a forward() before it")
-        if self._windows is not None:
-            return self._spread(self.value(*self._windows)).squeeze(1)
-        assert self._values is not None
-        return self._values
+        features = self._reading.value_features()[self._real]  # (N, d)
+        return self._spread(self.networks.value_head(features)).squeeze(1)
 
     def auxiliary_probabilities(self, actions: Tensor) -> dict[str, Tensor]:
         """Return how likely the events of the auxiliary heads are, for the last `forward`.

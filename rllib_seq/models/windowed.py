@@ -38,6 +38,7 @@ from rllib_seq.models.episode_windows import (
     PREVIOUS_REWARDS,
     STEPS_BEFORE,
     EpisodeWindows,
+    WindowLayout,
 )
 from rllib_seq.models.spaces import refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs
@@ -69,7 +70,7 @@ def act_on_windows(
         UserError: a setting is unknown or wrong.
     """
     settings = SequenceConfig.from_dict(sequence_config, where="the sequence module's settings")
-    settings = module_class.window_settings(settings)
+    layout = module_class.window_layout(settings)
     multi_agent = config.is_multi_agent
     config.rl_module(
         rl_module_spec=RLModuleSpec(
@@ -79,7 +80,7 @@ def act_on_windows(
     )
     config.env_runners(
         env_to_module_connector=functools.partial(
-            _acting_connectors, settings, multi_agent, tuple(connectors), set_up=set_up
+            _acting_connectors, layout, multi_agent, tuple(connectors), set_up=set_up
         )
     )
     if multi_agent:
@@ -90,7 +91,7 @@ def act_on_windows(
             # RLlib cuts the episodes of a batch to share it out; every part keeps its whole past.
             config.env_runners(episode_lookback_horizon=_WHOLE_EPISODE)
     else:
-        lookback = max(config.episode_lookback_horizon, settings.window_length)
+        lookback = max(config.episode_lookback_horizon, layout.window_length)
         config.env_runners(episode_lookback_horizon=lookback)
 
 
@@ -108,12 +109,13 @@ def sequence_settings(holder: AlgorithmConfig | RLModule) -> SequenceConfig | No
     return SequenceConfig.from_dict(settings[SEQUENCE_CONFIG], SEQUENCE_CONFIG)
 
 
-def module_windows(module: RLModule) -> SequenceConfig | None:
-    """Return the settings of the windows that a module sees, or None if it sees none."""
+def module_windows(module: RLModule) -> WindowLayout | None:
+    """Return the windows that a module sees, or None if it sees none."""
     settings = sequence_settings(module)
-    if settings is None or not isinstance(module, WindowedRLModule):
-        return settings
-    return module.window_settings(settings)
+    if settings is None:
+        return None
+    windowed = isinstance(module, WindowedRLModule)
+    return module.window_layout(settings) if windowed else WindowLayout.of(settings)
 
 
 def change_sequence_settings(config: AlgorithmConfig, **changes: Any) -> None:
@@ -145,7 +147,7 @@ def has_own_connectors(config: AlgorithmConfig) -> bool:
 
 
 def _acting_connectors(
-    settings: SequenceConfig,
+    layout: WindowLayout,
     multi_agent: bool,
     more: tuple[ConnectorV2, ...],
     env: Any,
@@ -158,7 +160,7 @@ def _acting_connectors(
     flat = all(map(_is_flat, space.values() if multi_agent else [space]))
     # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
     flatten = [] if flat else [FlattenObservations(multi_agent=multi_agent)]
-    return [*flatten, EpisodeWindows(config=settings), *copy.deepcopy(more)]
+    return [*flatten, EpisodeWindows(config=layout), *copy.deepcopy(more)]
 
 
 def _is_flat(space: gym.Space) -> bool:
@@ -201,9 +203,9 @@ class WindowedRLModule(TorchRLModule):
     """
 
     @classmethod
-    def window_settings(cls, settings: SequenceConfig) -> SequenceConfig:
-        """Return the settings of the windows that a module with these settings sees."""
-        return settings
+    def window_layout(cls, settings: SequenceConfig) -> WindowLayout:
+        """Return the windows that a module with these settings sees."""
+        return WindowLayout.of(settings)
 
     def setup(self) -> None:
         """Read the settings and measure the step inputs; RLlib calls this.

@@ -1,29 +1,43 @@
 """Sequence networks in pure PyTorch; nothing here imports Ray.
 
-- `windows`: windows of a stream, as pure functions
-- `encoder`: LSTM and Transformer over a window
-- `causal`: LSTM and Transformer that read a stream once, and what they carry
-- `networks`: Q, policy and value networks
+- `encoders`: memories, all of one interface: `StreamEncoder`, `register_encoder`
+- `heads`: policy, value, Q values, auxiliary predictions
+- `networks`: an encoder and a head
+- `actor_critic`: policy and value over the same streams
 """
 
-from rllib_seq.nn.causal import CausalEncoder, CausalState
-from rllib_seq.nn.encoder import SequenceEncoder
+from rllib_seq.nn.actor_critic import ActorCritic, Reading, build_actor_critic
+from rllib_seq.nn.encoders import (
+    LENGTH,
+    StreamEncoder,
+    count_steps,
+    encoder_class,
+    encoder_names,
+    make_encoder,
+    register_encoder,
+)
 from rllib_seq.nn.layers import initialise
 from rllib_seq.nn.networks import (
+    SequenceEncoder,
     SequentialPolicyNetwork,
     SequentialQNetwork,
     SequentialValueNetwork,
 )
-from rllib_seq.nn.windows import next_state, sequence_windows
 
 __all__ = [
-    "CausalEncoder",
-    "CausalState",
+    "LENGTH",
+    "ActorCritic",
+    "Reading",
     "SequenceEncoder",
     "SequentialPolicyNetwork",
     "SequentialQNetwork",
     "SequentialValueNetwork",
+    "StreamEncoder",
+    "build_actor_critic",
+    "count_steps",
+    "encoder_class",
+    "encoder_names",
     "initialise",
-    "next_state",
-    "sequence_windows",
+    "make_encoder",
+    "register_encoder",
 ]

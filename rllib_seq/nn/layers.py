@@ -1,7 +1,7 @@
 """What all networks here share, whatever they read.
 
 - `initialise`: how every kind of layer starts
-- `temporal_layers`: what stands behind a pooled window
+- `mlp_head`: what stands behind a memory
 - `check_size`, `check_windows`: what cannot be built or read
 """
 
@@ -41,10 +41,10 @@ def initialise(module: nn.Module, gain: float = 1.0) -> None:
                     nn.init.ones_(weight.detach().chunk(4)[1])
 
 
-def temporal_layers(config: SequenceConfig, outputs: int) -> nn.Sequential:
-    """Return the layers behind a pooled window: `[B, d_model]` to `[B, outputs]`."""
+def mlp_head(config: SequenceConfig, inputs: int, outputs: int) -> nn.Sequential:
+    """Return a temporal head, the layers behind a memory: `[..., inputs]` to `[..., outputs]`."""
     return nn.Sequential(
-        nn.Linear(config.d_model, config.head_hidden),
+        nn.Linear(inputs, config.head_hidden),
         nn.GELU(),
         nn.Dropout(config.dropout),
         nn.Linear(config.head_hidden, outputs),

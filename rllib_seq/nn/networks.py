@@ -1,10 +1,12 @@
-"""The three networks over windows of raw step inputs.
+"""An encoder and a head: what contracts name, and what learns.
 
-- `SequentialQNetwork`: Q value of every action
-- `SequentialPolicyNetwork`: inputs of an action distribution
-- `SequentialValueNetwork`: value of the current step
+- `SequenceEncoder`: windows -> features
+- `SequentialQNetwork`: windows -> Q value of every action
+- `SequentialPolicyNetwork`: windows -> inputs of the action distribution
+- `SequentialValueNetwork`: windows -> value
 
-They share no parameters, and all take windows `[B, L, state_dim]` and a bool mask `[B, L]`.
+All read windows `[B, L, state_dim]` and a bool mask `[B, L]`. Streams are read by their `encoder`,
+see `StreamEncoder.sequence`, and the features by their `head`.
 """
 
 from __future__ import annotations
@@ -15,11 +17,47 @@ import torch
 from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.nn.causal import CausalEncoder
-from rllib_seq.nn.chunks import in_chunks
-from rllib_seq.nn.encoder import SequenceEncoder, SequenceReader
-from rllib_seq.nn.layers import check_size, check_windows, initialise, temporal_layers
-from rllib_seq.nn.q_head import QHead
+from rllib_seq.nn.encoders import make_encoder
+from rllib_seq.nn.heads.policy import PolicyHead
+from rllib_seq.nn.heads.q_values import QHead
+from rllib_seq.nn.heads.value import ValueHead
+from rllib_seq.nn.layers import check_size
+
+_WHERE = "the config of the network"
+
+
+class SequenceEncoder(nn.Module):
+    """Features of a window: LSTM for order, Transformer for relations, one vector for now.
+
+    The encoder that `encoder` asks for, as a network of its own.
+
+    Example:
+        >>> encoder = SequenceEncoder(10, window_length=8, d_model=32)
+        >>> encoder(torch.zeros(5, 8, 10), torch.ones(5, 8, dtype=torch.bool)).shape
+        torch.Size([5, 32])
+    """
+
+    def __init__(self, input_dim: int, **config: Any) -> None:
+        """Build the encoder.
+
+        Args:
+            input_dim: width of a raw step input.
+            **config: fields of `SequenceConfig`.
+
+        Raises:
+            ValueError: a setting is unknown or wrong, or `input_dim` is not a positive int.
+        """
+        super().__init__()
+        self.config = SequenceConfig.from_dict(config, where=_WHERE)
+        self.encoder = make_encoder(input_dim, self.config)
+
+    def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
+        """Map windows `[B, L, input_dim]` and mask `[B, L]` to features, `[B, output_dim]`.
+
+        Raises:
+            ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
+        """
+        return self.encoder.windows(inputs, valid)
 
 
 class SequentialQNetwork(nn.Module):
@@ -57,10 +95,10 @@ class SequentialQNetwork(nn.Module):
             ValueError: a size is not a positive int, or a setting is unknown or wrong.
         """
         super().__init__()
-        self.encoder = SequenceEncoder(state_dim, **config)
+        self.encoder = make_encoder(state_dim, SequenceConfig.from_dict(config, _WHERE))
         low, high, atoms = support or (0.0, 0.0, 1)
         self.head = QHead(
-            self.encoder.config.d_model,
+            self.encoder.output_dim,
             check_size("action_dim", action_dim),
             dueling=dueling,
             atoms=check_size("atoms", atoms),
@@ -85,7 +123,7 @@ class SequentialQNetwork(nn.Module):
 
     def logits(self, states: Tensor, valid: Tensor, noise: Tensor | None = None) -> Tensor:
         """As `forward`, but the logits over the support, `[B, action_dim, atoms]`."""
-        return self.head(self.encoder(states, valid), noise)
+        return self.head(self.encoder.windows(states, valid), noise)
 
     def expectation(self, logits: Tensor) -> Tensor:
         """Q values `[B, action_dim]` of logits `[B, action_dim, atoms]`."""
@@ -109,10 +147,8 @@ class SequentialPolicyNetwork(nn.Module):
             ValueError: a size is not a positive int, or a setting is unknown or wrong.
         """
         super().__init__()
-        self.encoder = SequenceEncoder(state_dim, **config)
-        self.head = nn.Linear(self.encoder.config.d_model, check_size("num_outputs", num_outputs))
-        # Near zero: the first policy is near uniform and explores everything.
-        initialise(self.head, 0.01)
+        self.encoder = make_encoder(state_dim, SequenceConfig.from_dict(config, _WHERE))
+        self.head = PolicyHead(self.encoder.output_dim, check_size("num_outputs", num_outputs))
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
         """Map windows `[B, L, state_dim]` and mask `[B, L]` to `[B, num_outputs]`.
@@ -120,15 +156,14 @@ class SequentialPolicyNetwork(nn.Module):
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
-        return self.head(self.encoder(states, valid))
+        return self.head(self.encoder.windows(states, valid))
 
 
 class SequentialValueNetwork(nn.Module):
     """Value of the current step of a window.
 
-    Reader (projection, code of age, bidirectional LSTM), average over the valid slots, temporal
-    layers. It has no Transformer: a value is trained by regression and needs less of a model.
-    With `encoder="causal"` it is a `CausalEncoder` without Transformer blocks, `causal`.
+    The encoder's variant for values (a window: bidirectional LSTM and the average over the valid
+    slots), and a temporal head.
     """
 
     def __init__(self, state_dim: int, **config: Any) -> None:
@@ -142,13 +177,9 @@ class SequentialValueNetwork(nn.Module):
             ValueError: `state_dim` is not a positive int, or a setting is unknown or wrong.
         """
         super().__init__()
-        self.config = SequenceConfig.from_dict(config, where="the config of the network")
-        if self.config.encoder == "causal":
-            self.causal = CausalEncoder(state_dim, self.config, blocks=0, outputs=1)
-            return
-        self.reader = SequenceReader(state_dim, self.config)
-        self.head = temporal_layers(self.config, 1)
-        initialise(self.head)
+        settings = SequenceConfig.from_dict(config, _WHERE)
+        self.encoder = make_encoder(state_dim, settings, for_values=True)
+        self.head = ValueHead(self.encoder.output_dim, settings)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
         """Map windows `[B, L, state_dim]` and mask `[B, L]` to values `[B, 1]`.
@@ -156,14 +187,4 @@ class SequentialValueNetwork(nn.Module):
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
-        if self.config.encoder == "causal":
-            return self.causal(states, valid)
-        check_windows(states, valid, self.reader.input_dim)
-        return in_chunks(self._encode, states, valid)
-
-    def _encode(self, states: Tensor, valid: Tensor | None) -> Tensor:
-        tokens = self.reader(states, valid)  # (B, L, d_model)
-        if valid is None:
-            return self.head(tokens.mean(1))
-        weight = valid[..., None].to(tokens.dtype)  # (B, L, 1)
-        return self.head((tokens * weight).sum(1) / weight.sum(1))
+        return self.head(self.encoder.windows(states, valid))

@@ -11,8 +11,10 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 
+from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.windowed import act_on_windows, refuse_what_windows_exclude
+from rllib_seq.nn import encoder_class
 from rllib_seq.q_learning.exploration import EpsilonLadder, StreamExploration
 from rllib_seq.q_learning.learner import SequenceDQNLearner
 from rllib_seq.q_learning.module import SequenceQRLModule
@@ -57,6 +59,8 @@ def use_sequence_q_learning(
             "rllib_seq.models.use_sequence_module for PPO, APPO and IMPALA"
         )
     refuse_what_windows_exclude(config, "use_sequence_q_learning")
+    settings = SequenceConfig.from_dict(sequence_config)
+    encoder_class(settings.encoder).check(settings)
     if config.noisy and epsilon_ladder is not None:
         raise UserError(
             "noisy=True explores by noise and epsilon_ladder by random actions; give one of them"

@@ -29,7 +29,7 @@ from ray.rllib.utils.metrics import (
 
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
-from rllib_seq.models import CausalRLModule
+from rllib_seq.models import SequenceRLModule
 from rllib_seq.models.episode_states import keep_states
 from rllib_seq.models.stream_columns import StreamColumns
 from rllib_seq.models.stream_windows import StreamWindows
@@ -70,7 +70,8 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
         foreign = [
             name
             for name in names
-            if self.module[name].is_stateful() and not isinstance(self.module[name], CausalRLModule)
+            if self.module[name].is_stateful()
+            and not isinstance(self.module[name], SequenceRLModule)
         ]
         if len(names) != 1 or foreign:
             raise UserError(

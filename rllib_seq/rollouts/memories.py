@@ -1,7 +1,7 @@
 """What the array rollouts keep of every user, and the states in which sequences begin.
 
-- `WindowMemory`: his last step inputs
-- `CausalMemory`: what the causal encoder carries
+- `WindowMemory`: their last step inputs, for encoders whose state is data
+- `CarriedMemory`: their states, for all other encoders
 - `CarriedStates`: what streams carry, whatever it is
 
 Both read the next step of some users at once, and give the states that a batch of sequences needs.
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.models.causal_state import CARRIED, initial_parts, read_on
 from rllib_seq.rollouts.journeys import Journeys
 
 Array = NDArray[Any]
@@ -91,17 +90,17 @@ def memory_of(model: LSTMTransformerModel, rows: int, longest: int) -> Memory:
         rows: users.
         longest: most steps of a sequence.
     """
-    if model.config.encoder == "causal":
-        return CausalMemory(model, rows, longest)
-    return WindowMemory(model, rows)
+    if model.networks.reach is None:
+        return CarriedMemory(model, rows, longest)
+    return WindowMemory(model, rows, model.networks.reach)
 
 
 class WindowMemory:
-    """The window of every user, see `Memory`."""
+    """The window of every user, see `Memory`; as many steps as the encoder reaches."""
 
-    def __init__(self, model: LSTMTransformerModel, rows: int) -> None:
+    def __init__(self, model: LSTMTransformerModel, rows: int, reach: int) -> None:
         self._model = model
-        self._windows = torch.zeros(rows, model.config.window_length, model.input_dim)
+        self._windows = torch.zeros(rows, reach, model.input_dim)
         self._filled = torch.zeros(rows, dtype=torch.long)
 
     def begin(self, open_rows: Ints) -> dict[str, Array]:
@@ -139,14 +138,17 @@ class WindowMemory:
 
     def _value(self, windows: Tensor, filled: Tensor) -> Array:
         with torch.inference_mode():
-            return self._model.value(windows, _last(filled, windows.shape[1])).squeeze(1).numpy()
+            networks, valid = self._model.networks, _last(filled, windows.shape[1])
+            features = networks.window_value_features(windows, valid)
+            return networks.value_head(features).squeeze(1).numpy()
 
     def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
         inputs, past = journeys.columns[_INPUTS], self._past
         steps_before = journeys.starts[piece] + begin
         slots = past.shape[1]
-        state = np.zeros((len(piece), self._model.state_rows, inputs.shape[1]), np.float32)
+        rows, width = self._model.networks.state_shapes["inputs"]
+        state = np.zeros((len(piece), rows, width), np.float32)
         if slots:
             place = begin[:, None] + np.arange(-slots, 0)  # in the piece; negative: before it
             offset = (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
@@ -190,7 +192,8 @@ class CarriedStates:
             the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1.
         """
         parts = {name: part[rows] for name, part in self._parts.items()}
-        parts["length"].masked_fill_(first[:, None], 0.0)  # of a new stream nothing else is read
+        for part in parts.values():
+            part[first] = 0.0
         who = rows.numpy()
         self._in_sequence[who[first.numpy()]] = 0
         begins = self._in_sequence[who] % self._longest == 0
@@ -238,14 +241,15 @@ class CarriedStates:
         return numbers
 
 
-class CausalMemory:
-    """What the causal encoder carries for every user, see `Memory`.
+class CarriedMemory:
+    """The state of every user, see `Memory`.
 
     It holds two states of every user, and copies where sequences begin.
     """
 
     def __init__(self, model: LSTMTransformerModel, rows: int, longest: int) -> None:
-        initial = initial_parts(model.policy, model.value)
+        shapes = model.networks.state_shapes
+        initial = {name: torch.zeros(shape) for name, shape in shapes.items()}
         self._model = model
         self._carried = CarriedStates(initial, rows, longest)
         # A batch opens with the last step of the one before it, whose reward was not yet known.
@@ -265,10 +269,12 @@ class CausalMemory:
         parts, numbers = self._carried.before(rows, first)
         for name, part in parts.items():
             self._earlier[name][rows] = part
-        features, values, after = read_on(model.policy, model.value, parts, inputs[:, None])
-        self._carried.set(rows, after)
+        networks = model.networks
+        reading = networks.read(parts, inputs[:, None])
+        self._carried.set(rows, reading.state)
+        values = networks.value_head(reading.value_features()[:, 0])
         columns = {COPY: numbers, _VALUES: values[:, 0].numpy()}
-        return model.policy.head(features[:, 0]), columns
+        return model.policy.head(reading.features[:, 0]), columns
 
     def values(self, journeys: Journeys) -> tuple[Array, Array]:
         """See `Memory.values`; they came with the states."""
@@ -278,4 +284,4 @@ class CausalMemory:
         """See `Memory.states`."""
         offset = np.cumsum(journeys.lengths) - journeys.lengths
         copies = self._carried.copies(journeys.columns[COPY][offset[piece] + begin])
-        return [copies[name] for name in CARRIED]
+        return list(copies.values())

@@ -52,7 +52,7 @@ class Policy:
 
     @property
     def input_names(self) -> list[str]:
-        """What `run` takes, see `Spec.encoder`."""
+        """What `run` takes, see `Spec.memory_size`."""
         return [each.name for each in self._session.get_inputs()]
 
     @property
@@ -73,7 +73,7 @@ class Policy:
             memory: `[N, M]`, see `Spec.memory_size`.
         """
         inputs, valid = window_inputs(self.spec, observation, past)
-        if self.spec.encoder == "causal":
+        if self.spec.memory_size:
             outputs, memory = self.run(inputs=inputs[:, 0], memory=memory)
         else:
             (outputs,) = self.run(inputs=inputs, valid=valid)
@@ -160,11 +160,18 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
             str(model), options, providers=["CPUExecutionProvider"]
         )
         policy = Policy(spec, session)
+        if policy.input_names != ["inputs", "memory" if spec.memory_size else "valid"]:
+            raise UserError(
+                f"{str(folder)!r} has memory_size {spec.memory_size} and a model that reads "
+                f"{' and '.join(policy.input_names)}; export it again"
+            )
         with np.load(selftest, allow_pickle=False) as test:
             inputs = {name: test[name] for name in policy.input_names}
             wanted = [test[name] for name in policy.output_names]
         got = policy.run(**inputs)
         alone = policy.run(**{name: values[:1] for name, values in inputs.items()})
+    except UserError:
+        raise
     except _BAD_MODEL as error:
         raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
     rows = [values[:1] for values in wanted]

@@ -145,7 +145,7 @@ def score_stream(
         np.zeros(at.shape),
         valid,
     )
-    if policy.spec.encoder != "causal":
+    if not policy.spec.memory_size:
         nothing = np.zeros((count, 0), np.float32)
         return policy.act(observations, window, nothing)[0]
     scored, memory = np.zeros(count, np.int64), np.zeros((1, policy.spec.memory_size), np.float32)

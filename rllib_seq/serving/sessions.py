@@ -206,7 +206,7 @@ class Sessions:
         return self._windows.fetch_claimed(self._streams(rows))
 
     def memory(self, rows: Ints) -> NDArray[np.float32]:
-        """What a causal policy has made of the streams so far, `[n, M]`."""
+        """What a policy with a memory has made of the streams so far, `[n, M]`."""
         return np.asarray(self._memory[self._streams(rows)])
 
     def requests(self, rows: Ints) -> Ints:

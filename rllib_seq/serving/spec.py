@@ -27,13 +27,11 @@ from rllib_seq.envs.ad_auction.journey import features
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 
-__all__ = ["ENCODERS", "FORMAT", "SPEC", "File", "Spec", "file_sha256", "world_facts"]
+__all__ = ["FORMAT", "SPEC", "File", "Spec", "file_sha256", "world_facts"]
 
-FORMAT = 2
+FORMAT = 3
 """Of spec.json; raised when a reader of today could not understand it."""
 SPEC = "spec.json"
-ENCODERS = ("window", "causal")
-"""Kinds of policies that can be served."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,15 @@ class Spec:
 
     format: int
     encoder: str
-    """"window": inputs `[B, L, width]` and valid `[B, L]` to outputs `[B, K]`; "causal": inputs
-    `[B, width]` and memory `[B, M]` to outputs `[B, K]` and memory_after `[B, M]`."""
+    """Name of the encoder that was trained."""
     stream: str
     """What one memory follows: "user", or "campaign"."""
     window_length: int
-    """Steps that the model sees (L); if it is causal, with each of its attentions."""
+    """Steps that the model sees (L); how far one with a memory looks is its own affair."""
     memory_size: int
-    """What a causal model carries from step to step (M), zeros at first; 0: it reads windows."""
+    """What the model carries from step to step (M), zeros at first. The graph then maps inputs
+    `[B, width]` and memory `[B, M]` to outputs `[B, K]` and memory_after `[B, M]`. 0: it has no
+    memory and maps windows, inputs `[B, L, width]` and valid `[B, L]`, to outputs `[B, K]`."""
     prev_action: bool
     """Whether the previous action is an input; one-hot, part by part."""
     prev_reward: bool
@@ -97,11 +96,6 @@ class Spec:
             raise
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"cannot read export {str(path)!r}: {error!r}") from error
-        if spec.encoder not in ENCODERS:
-            raise UserError(
-                f"{str(path)!r} has encoder {spec.encoder!r}; this version serves "
-                f"{', '.join(ENCODERS)}"
-            )
         spec.check_world(path)
         return spec
 
@@ -138,7 +132,7 @@ class Spec:
     @property
     def steps_kept(self) -> int:
         """Past steps that a server has to keep of a stream, raw."""
-        return 1 if self.encoder == "causal" else self.window_length
+        return 1 if self.memory_size else self.window_length
 
     @property
     def input_width(self) -> int:

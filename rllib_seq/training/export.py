@@ -27,9 +27,9 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.models.causal_module import CausalRLModule
+from rllib_seq.models.rl_module import SequenceRLModule
 from rllib_seq.models.windowed import WindowedRLModule
-from rllib_seq.nn.causal_step import CausalStep
+from rllib_seq.nn.step_graph import PolicyStep, policy_graph
 from rllib_seq.serving.policy import TOLERANCE, load_policy
 from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
 from rllib_seq.training.config.checks import auction_config, plays_one_stream
@@ -84,7 +84,7 @@ def export_network(
 
     Args:
         network: windows `[N, L, width]` and masks `[N, L]` to `[N, K]`, in evaluation mode; or a
-            `CausalStep`.
+            `PolicyStep`.
         settings: of its inputs.
         world: that it bids in.
         one_stream: whether a campaign is one stream; else each user is.
@@ -103,19 +103,19 @@ def export_network(
     folder.mkdir(parents=True, exist_ok=True)
     facts = world_facts(world)
     width = len(facts["observation"]) + settings.prev_action * sum(sizes) + settings.prev_reward
-    if isinstance(network, CausalStep):
-        encoder, memory_size = "causal", network.memory_size
+    if isinstance(network, PolicyStep):
+        memory_size = network.memory_size
         names: _Names = ("inputs", "memory"), ("outputs", "memory_after")
         test = _test_steps(network, width)
     else:
-        encoder, memory_size = "window", 0
+        memory_size = 0
         names = ("inputs", "valid"), ("outputs",)
         test = _test_windows(settings.window_length, width)
     arrays = io.BytesIO()
     np.savez(arrays, **_answers(network, test, names))
     spec = Spec(
         format=FORMAT,
-        encoder=encoder,
+        encoder=settings.encoder,
         stream="campaign" if one_stream else "user",
         window_length=settings.window_length,
         memory_size=memory_size,
@@ -151,10 +151,9 @@ def _network(model: Any, checkpoint: Path) -> tuple[nn.Module, SequenceConfig]:
     Q networks read windows whatever their encoder is, see docs/guides/encoders.md.
     """
     if isinstance(model, LSTMTransformerModel):
-        policy = model.policy.eval()
-        return CausalStep(policy) if model.config.encoder == "causal" else policy, model.config
-    if isinstance(model, CausalRLModule):
-        return CausalStep(model.policy.eval()), model.config_of_sequence
+        return policy_graph(model.policy.eval()), model.config
+    if isinstance(model, SequenceRLModule):
+        return policy_graph(model.policy.eval()), model.config_of_sequence
     if isinstance(model, WindowedRLModule):
         return model.acting_network.eval(), model.config_of_sequence
     raise UserError(
@@ -183,7 +182,7 @@ def _test_windows(length: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(inputs * valid[..., None]), torch.from_numpy(valid)
 
 
-def _test_steps(step: CausalStep, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _test_steps(step: PolicyStep, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Step inputs `[B, width]` and memories `[B, M]` of streams as long as their row's number."""
     random = np.random.default_rng(0)
     shape = (_TEST_ROWS, _TEST_ROWS, width)

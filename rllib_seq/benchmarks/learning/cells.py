@@ -107,7 +107,7 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
     seed = resume_seed(cell.seed, state["row"]["iteration"]) if resumed else cell.seed
     config = config_of(contender, cell.preset, cell.steps, seed, cell.log)
     began = time.monotonic()
-    with ray_session(1, console), contender.substitution():
+    with ray_session(1, console):
         algorithm = build_algorithm(config)
         if resumed:
             algorithm.restore(str(part / "checkpoint"))

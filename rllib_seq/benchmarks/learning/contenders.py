@@ -14,19 +14,14 @@ which tells whether it was won. `display` observes counts: what a bidder without
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
-import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
-from torch import Tensor
 
 from rllib_seq.errors import UserError
-from rllib_seq.nn.encoder import Attention
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
 from rllib_seq.rollouts import ArrayEnvRunner, TellingRolloutWorker, telling_worker
 from rllib_seq.training.config.experiment import Options, prepare
@@ -52,7 +47,6 @@ class Contender:
         training: what it changes in the method.
         env: what it changes in the world that trains it.
         algorithm: "ppo" or "dqn".
-        pooling: "attention", or "mean" of the valid slots.
     """
 
     about: str
@@ -61,24 +55,6 @@ class Contender:
     training: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "ppo"
-    pooling: str = "attention"
-
-    @contextmanager
-    def substitution(self) -> Iterator[None]:
-        """Within it, networks pool as `pooling` says; only the mean has to be put in place."""
-        if self.pooling == "attention":
-            yield
-            return
-        with mock.patch.object(Attention, "look", _mean):
-            yield
-
-
-def _mean(attention: Attention, query: Tensor, tokens: Tensor, bias: Tensor | None) -> Tensor:
-    """The mean of the valid tokens, where `Attention.look` would choose among them."""
-    if bias is None:
-        return tokens.mean(1)
-    weight = torch.softmax(bias, dim=1)  # (B, L), alike where a slot is valid
-    return (weight[..., None] * tokens).sum(1)
 
 
 _NOT_OURS: dict[str, Any] = {
@@ -121,7 +97,7 @@ ABLATIONS = {
     "no_transformer": Contender("L = 12 without Transformer blocks", {"transformer_layers": 0}),
     "no_lstm": Contender("L = 12 without LSTM", {"lstm_layers": 0}),
     "no_previous_action": Contender("L = 12, previous bid not seen", {"prev_action": False}),
-    "mean_pooling": Contender("L = 12, mean of the window for attention pooling", pooling="mean"),
+    "mean_pooling": Contender("L = 12, mean for attention pooling", {"pooling": "mean"}),
     # Without a regret, what comes after a request has to be learned, as with `train --reward`.
     # Journeys then return .35, give or take, where regrets are .003.
     "reward_expected": Contender(

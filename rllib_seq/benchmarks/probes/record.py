@@ -46,7 +46,7 @@ class Minds:
                 "a run of 'lstm_transformer' or of use_sequence_module"
             )
         self._policy = policy
-        self._encoder = getattr(policy.encoder, "causal", policy.encoder)
+        self._encoder = policy.encoder
         self.slots = policy.encoder.config.window_length
         self._softmax: Any = None
         self._features: list[torch.Tensor] = []

@@ -23,7 +23,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
-from rllib_seq.nn.causal_step import CausalStep
+from rllib_seq.nn.step_graph import policy_graph
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import BidQuery, BidService
 from rllib_seq.serving.settings import Settings
@@ -62,8 +62,9 @@ def _export(folder, **changes):
     network = SequentialPolicyNetwork(len(facts["observation"]) + actions, actions, **settings)
     torch.nn.init.normal_(network.head.weight, std=3.0)
     config = SequenceConfig.from_dict(settings)
-    network = CausalStep(network.eval()) if config.encoder == "causal" else network.eval()
-    export_network(network, config, world, False, folder, {"benchmark": "serve"})
+    export_network(
+        policy_graph(network.eval()), config, world, False, folder, {"benchmark": "serve"}
+    )
 
 
 def _local(export, folder):

@@ -14,11 +14,11 @@ from rllib_seq.benchmarks.learning import cells as learning_cells
 from rllib_seq.benchmarks.learning import runs as learning_runs
 from rllib_seq.benchmarks.learning import statistics as learning_statistics
 from rllib_seq.benchmarks.learning.cells import Cell, train_cell
-from rllib_seq.benchmarks.learning.contenders import ABLATIONS, CONTENDERS, Contender
+from rllib_seq.benchmarks.learning.contenders import ABLATIONS, CONTENDERS
 from rllib_seq.benchmarks.learning.statistics import interval, iqm, probability_of_improvement
 from rllib_seq.benchmarks.learning.summary import show_summary, summarize, write_page
 from rllib_seq.errors import UserError
-from rllib_seq.nn import SequenceEncoder, SequentialPolicyNetwork
+from rllib_seq.nn import SequentialPolicyNetwork
 from rllib_seq.rollouts.faults import leave_error
 from rllib_seq.training.seeds import resume_seed
 
@@ -113,26 +113,6 @@ def test_every_seed_of_a_cell_that_goes_on_is_accepted() -> None:
         learning_cells.config_of(CONTENDERS["mlp"], "journey", 1000, seed)
 
 
-def test_mean_pooling_takes_the_valid_slots_and_nothing_else() -> None:
-    torch.manual_seed(0)
-    encoder = SequenceEncoder(3, d_model=8, num_heads=2, dropout=0.0)
-    inputs, valid = torch.randn(2, 4, 3), torch.tensor([[False, False, True, True], [True] * 4])
-    plain = encoder(inputs, valid)
-    with ABLATIONS["mean_pooling"].substitution():
-        pooled = encoder(inputs, valid)
-        seen: list[torch.Tensor] = []
-        encoder.pool_norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-        tokens: list[torch.Tensor] = []
-        encoder.token_norm.register_forward_hook(lambda module, args, out: tokens.append(out))
-        encoder(inputs, valid)
-    rows = tokens[0]
-    means = torch.stack([rows[0, 2:].mean(0), rows[1].mean(0)])
-    assert torch.allclose(seen[0], rows[:, -1] + means, atol=1e-6)
-    assert not torch.allclose(plain, pooled)
-    with Contender("plain").substitution():
-        assert torch.equal(encoder(inputs, valid), plain)
-
-
 def _cell(contender: str, seed: int, score: float) -> dict[str, Any]:
     row = {"policy": "trained", "seed": 1000, "spend": 50.0, "budget": None, "conversions": 100}
     row |= {"roas": 2.0, "pct_of_bayes": score + 1, "pct_of_full_information": score / 2}
@@ -205,8 +185,7 @@ def test_a_state_of_other_weights_is_stale_and_a_window_never_is(encoder: str, s
     weights = [SequentialPolicyNetwork(5, 3, **settings).eval() for _ in range(2)]
     for network in weights:  # heads begin near zero, where all bids are alike
         torch.nn.init.normal_(network.head.weight)
-    says = bench_stale.causal_says if encoder == "causal" else bench_stale.window_says
     inputs = torch.randn(6, bench_stale.REQUESTS, 5)
-    same, changed = bench_stale.compare(encoder, [(0, weights[0]), (9, weights[1])], says, inputs)
+    same, changed = bench_stale.compare(encoder, [(0, weights[0]), (9, weights[1])], inputs)
     assert same["apart_after_the_cut"] < 1e-5 and changed["requests_since"] == 9
     assert (changed["apart_after_the_cut"] > 1e-3) == stale

@@ -16,8 +16,7 @@ from rllib_seq.benchmarks.probes.bench import (
 )
 from rllib_seq.benchmarks.probes.record import TYPES, Minds
 from rllib_seq.errors import UserError
-from rllib_seq.models.causal_state import initial_parts, read_on
-from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
+from rllib_seq.nn import SequentialPolicyNetwork
 
 SMALL: dict[str, Any] = {"d_model": 8, "num_heads": 2, "window_length": 4, "dropout": 0.0}
 
@@ -102,12 +101,11 @@ def test_attention_of_windows_falls_on_valid_slots_alone() -> None:
 def test_attention_of_the_causal_encoder_grows_with_what_it_has_seen() -> None:
     torch.manual_seed(0)
     policy = SequentialPolicyNetwork(3, 2, encoder="causal", **SMALL)
-    value = SequentialValueNetwork(3, encoder="causal", **SMALL)
     minds = Minds(SimpleNamespace(policy=policy))
-    parts = {name: part[None] for name, part in initial_parts(policy, value).items()}
+    state = policy.encoder.initial_state(1)
     for seen in (1, 2, 3, 4, 4):
         with minds.open(), torch.no_grad():
-            expected, _, parts = read_on(policy, value, parts, torch.randn(1, 1, 3))
+            expected, state = policy.encoder.sequence(state, torch.randn(1, 1, 3))
         features, attention = minds.take()
         assert features[0] == pytest.approx(expected[0, 0].numpy())
         assert attention.sum() == pytest.approx(1)

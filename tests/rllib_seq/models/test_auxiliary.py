@@ -36,7 +36,7 @@ from rllib_seq.models.auxiliary import (
 from rllib_seq.models.auxiliary_learners import APPOAuxiliaryLearner, PPOAuxiliaryLearner
 from rllib_seq.models.episode_windows import windows_of
 from rllib_seq.models.event_labels import labels_from_infos
-from rllib_seq.nn.auxiliary import event_loss, event_probability
+from rllib_seq.nn.heads.auxiliary import event_loss, event_probability
 from rllib_seq.q_learning import use_sequence_q_learning
 
 OBS, ACTIONS = Box(-np.inf, np.inf, (3,), np.float32), Discrete(4)
@@ -153,10 +153,10 @@ def test_gradients_reach_the_encoder_and_the_weight_scales_them() -> None:
     once, thrice = gradients
     assert {name.rsplit(".", 2)[0].split(".")[0] for name in once} == {"policy", "auxiliary"}
     assert not any(name.startswith("policy.head") for name in once)
-    assert "policy.encoder.reader.project.weight" in once
+    assert "policy.encoder.stem.project.weight" in once
     for name, gradient in once.items():
         assert torch.allclose(3 * gradient, thrice[name], atol=1e-5), name
-    assert once["policy.encoder.reader.project.weight"].abs().sum() > 1e-3
+    assert once["policy.encoder.stem.project.weight"].abs().sum() > 1e-3
 
 
 def test_padding_changes_nothing_and_the_other_losses_stay() -> None:

@@ -24,8 +24,7 @@ from torch import Tensor
 import rllib_seq
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError, UserError
-from rllib_seq.models import CausalRLModule, LSTMTransformerModel, use_sequence_module
-from rllib_seq.models.causal_state import CARRIED
+from rllib_seq.models import LSTMTransformerModel, SequenceRLModule, use_sequence_module
 from rllib_seq.models.episode_states import SequenceStates
 from rllib_seq.models.episode_windows import windows_of
 from rllib_seq.q_learning import use_sequence_q_learning
@@ -89,7 +88,7 @@ def test_steps_equal_one_sequence(lens: list[int], seed: int) -> None:
 def test_the_state_is_what_is_documented() -> None:
     state = LSTMTransformerModel(OBS, ACTIONS, 4, {}, "m", encoder="causal").get_initial_state()
     assert all(isinstance(part, Tensor) and part.dtype == torch.float32 for part in state)
-    assert len(state) == len(CARRIED)
+    assert len(state) == 7
     assert sum(part.nbytes for part in state) == 16 * 2 * 64 + 8 * 64 * 5 * 7 + 4
 
 
@@ -113,9 +112,9 @@ def test_gradients_reach_their_own_network_alone(head: str) -> None:
         assert reached == name.startswith(head), name
 
 
-def _module(**config: Any) -> CausalRLModule:
+def _module(**config: Any) -> SequenceRLModule:
     torch.manual_seed(0)
-    return CausalRLModule(
+    return SequenceRLModule(
         observation_space=OBS,
         action_space=ACTIONS,
         model_config={"sequence_config": {**SMALL, "dropout": 0.0, **config}, "max_seq_len": 5},
@@ -134,9 +133,9 @@ def _episode(steps: int) -> SingleAgentEpisode:
     )
 
 
-def _batch(module: CausalRLModule, episode: SingleAgentEpisode, steps: int) -> dict[str, Any]:
+def _batch(module: SequenceRLModule, episode: SingleAgentEpisode, steps: int) -> dict[str, Any]:
     """The first steps of a stream, `[1, steps, ...]`."""
-    columns = windows_of(episode, 0, steps, module.window_settings(SequenceConfig(**SMALL)))
+    columns = windows_of(episode, 0, steps, module.window_layout(SequenceConfig(**SMALL)))
     batch: dict[str, Any] = {k: torch.as_tensor(v.copy())[None] for k, v in columns.items()}
     batch[Columns.STATE_IN] = {k: v[None] for k, v in module.get_initial_state().items()}
     return batch
@@ -159,7 +158,7 @@ def test_both_stacks_give_the_same_and_share_weights() -> None:
     assert old.std(0).min() > 1e-2
     assert torch.allclose(outputs[Columns.ACTION_DIST_INPUTS][0], old, atol=1e-5)
     assert torch.allclose(module.compute_values(batch)[0], old_values, atol=1e-5)
-    for name, part in zip(CARRIED, after, strict=True):
+    for name, part in zip(module.networks.state_shapes, after, strict=True):
         assert torch.allclose(outputs[Columns.STATE_OUT][name], part, atol=1e-5)
     back = _model()
     back.load_state_dict(module.state_dict())
@@ -178,7 +177,7 @@ def test_the_target_network_is_a_copy_and_does_not_leave_the_learner(tmp_path: A
     assert {key.split(".")[0] for key in acting} == {"policy", "value"}  # values carry a state
     module.save_to_path(tmp_path)
     restored = RLModule.from_checkpoint(tmp_path)
-    assert type(restored) is CausalRLModule
+    assert type(restored) is SequenceRLModule
     again = restored.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
     assert torch.allclose(again, outputs, atol=1e-6)
 
@@ -240,9 +239,9 @@ def test_ppo_of_the_new_stack_recomputes_what_it_recorded(environment: Any) -> N
     try:
         learner = algo.learner_group._learner
         (name,) = learner.module.keys()
-        module: CausalRLModule = learner.module[name]
+        module: SequenceRLModule = learner.module[name]
         acting = algo.env_runner.module
-        acting = acting if isinstance(acting, CausalRLModule) else acting[name]
+        acting = acting if isinstance(acting, SequenceRLModule) else acting[name]
         with torch.no_grad():
             module.policy.head.weight.mul_(100.0)
         acting.set_state(module.get_state(inference_only=True))
@@ -269,7 +268,7 @@ def test_ppo_of_the_new_stack_recomputes_what_it_recorded(environment: Any) -> N
         algo.stop()
 
 
-def _logp(module: CausalRLModule, batch: dict[str, Any]) -> Tensor:
+def _logp(module: SequenceRLModule, batch: dict[str, Any]) -> Tensor:
     with torch.no_grad():
         outputs = module.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
     distribution = module.get_train_action_dist_cls().from_logits(outputs)

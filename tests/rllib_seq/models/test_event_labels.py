@@ -10,7 +10,7 @@ from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models import event_labels as of_pieces
 from rllib_seq.models.event_labels import labels_from_infos
-from rllib_seq.nn.auxiliary import event_probability
+from rllib_seq.nn.heads.auxiliary import event_probability
 
 
 def event_labels(event, presence, ended, horizon):

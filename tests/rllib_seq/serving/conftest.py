@@ -10,8 +10,7 @@ from gymnasium.spaces import Discrete
 
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.models import SequenceRLModule
-from rllib_seq.models.causal_module import CausalRLModule
-from rllib_seq.nn.causal_step import CausalStep
+from rllib_seq.nn.step_graph import policy_graph
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
@@ -42,7 +41,7 @@ class Exported(NamedTuple):
 def exported(world: AuctionConfig, folder: Path, encoder: str = "window") -> Exported:
     simulator = AuctionSimulator(world)
     torch.manual_seed(0)
-    module = (CausalRLModule if encoder == "causal" else SequenceRLModule)(
+    module = SequenceRLModule(
         observation_space=simulator.observation_space,
         action_space=Discrete(len(simulator.preset.bid_levels)),
         model_config={"sequence_config": {**SMALL, "encoder": encoder}},
@@ -51,9 +50,8 @@ def exported(world: AuctionConfig, folder: Path, encoder: str = "window") -> Exp
         for name, weights in module.named_parameters():
             weights.mul_(0.0 if "bias" in name else 3.0)
     module.eval()
-    settings, network = module.config_of_sequence, module.acting_network
-    network = CausalStep(network) if encoder == "causal" else network
-    export_network(network, settings, world, False, folder, {"test": "small"})
+    graph = policy_graph(module.policy)
+    export_network(graph, module.config_of_sequence, world, False, folder, {"test": "small"})
     return Exported(module, world, folder)
 
 

@@ -99,7 +99,7 @@ def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_pat
     steps, streams = 3 * spec["window_length"], 5
     random = np.random.default_rng(0)
     inputs = random.normal(size=(streams, steps, policy.spec.input_width)).astype(np.float32)
-    encoder = network.encoder.causal
+    encoder = network.encoder
     with torch.no_grad():
         features, _ = encoder.sequence(encoder.initial_state(streams), torch.from_numpy(inputs))
         wanted = network.head(features).numpy()
@@ -120,7 +120,7 @@ def test_causal_q_networks_are_exported_as_what_reads_windows(tmp_path):
     network = SequentialQNetwork(len(facts["observation"]) + actions, actions, **CAUSAL).eval()
     config = SequenceConfig.from_dict(CAUSAL)
     spec = export_network(network, config, world, False, tmp_path, {})
-    assert (spec["encoder"], spec["memory_size"]) == ("window", 0)
+    assert (spec["encoder"], spec["memory_size"]) == ("causal", 0)
 
 
 def refuse_damage(folder, tmp_path):
@@ -128,7 +128,7 @@ def refuse_damage(folder, tmp_path):
     for number, (damage, words) in enumerate(
         [
             (lambda spec, f: spec.update(format=99), "format 99"),
-            (lambda spec, f: spec.update(encoder="rnn"), "encoder 'rnn'; this version"),
+            (lambda spec, f: spec.update(memory_size=5), "memory_size 5 and a model that reads"),
             (lambda spec, f: spec.pop("stream"), "cannot read export"),
             (lambda spec, f: spec["world"].update(preset="moon"), "unknown preset 'moon'"),
             (lambda spec, f: spec["facts"]["bid_levels"].pop(), "made for other bid_levels"),

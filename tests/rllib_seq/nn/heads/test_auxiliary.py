@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rllib_seq.config import AuxiliaryHead
-from rllib_seq.nn.auxiliary import AuxiliaryHeads, event_loss, event_probability
+from rllib_seq.nn.heads.auxiliary import AuxiliaryHeads, event_loss, event_probability
 
 
 def _logits(*probabilities: float) -> Tensor:

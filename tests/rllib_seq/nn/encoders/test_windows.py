@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rllib_seq.nn.windows import next_state, sequence_windows
+from rllib_seq.nn.encoders.windows import next_state, sequence_windows
 
 modest = settings(deadline=None, max_examples=25)
 

@@ -1,6 +1,7 @@
 """The encoder reads what it should, in order, and nothing else."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.nn.encoder import Attention, MaskedBiLSTM, SequenceEncoder, age_encoding
+from rllib_seq.nn import SequenceEncoder
+from rllib_seq.nn.encoders import WindowEncoder
+from rllib_seq.nn.encoders.attention import Attention
+from rllib_seq.nn.encoders.bilstm import MaskedBiLSTM, age_encoding
 from rllib_seq.nn.layers import initialise
 
 modest = settings(deadline=None, max_examples=25)
@@ -17,10 +22,14 @@ rows = st.lists(st.booleans(), min_size=6, max_size=6).filter(any)
 masks = st.lists(rows, min_size=1, max_size=5)
 
 
+def _encoder(input_dim: int = 5, **config: Any) -> WindowEncoder:
+    return WindowEncoder(input_dim, SequenceConfig(**config))
+
+
 @pytest.fixture(scope="module")
-def encoder() -> SequenceEncoder:
+def encoder() -> WindowEncoder:
     torch.manual_seed(0)
-    return SequenceEncoder(5, d_model=16, feedforward_dim=32, head_hidden=16).eval()
+    return _encoder(d_model=16, feedforward_dim=32, head_hidden=16).eval()
 
 
 def _full(batch: int, slots: int) -> Tensor:
@@ -30,7 +39,7 @@ def _full(batch: int, slots: int) -> Tensor:
 @modest
 @given(mask=masks, garbage=st.sampled_from([1e6, -1e6, math.nan, math.inf]))
 def test_slots_that_are_not_valid_change_nothing(
-    encoder: SequenceEncoder, mask: list[list[bool]], garbage: float
+    encoder: WindowEncoder, mask: list[list[bool]], garbage: float
 ) -> None:
     valid = torch.tensor(mask)
     inputs = torch.randn(*valid.shape, 5)
@@ -38,7 +47,7 @@ def test_slots_that_are_not_valid_change_nothing(
     assert (encoder(inputs, valid) - encoder(dirty, valid)).abs().max() < 1e-6
 
 
-def test_no_gradient_reaches_slots_that_are_not_valid(encoder: SequenceEncoder) -> None:
+def test_no_gradient_reaches_slots_that_are_not_valid(encoder: WindowEncoder) -> None:
     inputs = torch.randn(2, 6, 5, requires_grad=True)
     valid = torch.tensor([[False, True, False, True, True, True], [False] * 5 + [True]])
     encoder(inputs, valid).square().sum().backward()
@@ -68,7 +77,7 @@ def test_lstm_reads_the_valid_slots_as_if_they_were_all(mask: list[list[bool]]) 
 def test_the_whole_encoder_is_that_of_plain_modules(full: bool) -> None:
     """Against nn.LSTM, nn.TransformerEncoderLayer and nn.MultiheadAttention, one by one."""
     torch.manual_seed(0)
-    encoder = SequenceEncoder(5, d_model=16, feedforward_dim=32, head_hidden=16).eval()
+    encoder = _encoder(d_model=16, feedforward_dim=32, head_hidden=16).eval()
     valid = torch.ones(300, 8, dtype=torch.bool)
     if not full:
         valid = torch.arange(8) >= torch.randint(0, 8, (300, 1))
@@ -80,11 +89,11 @@ def test_the_whole_encoder_is_that_of_plain_modules(full: bool) -> None:
                 layer.bias.normal_(std=0.1)
         expected = []
         for window, keep in zip(inputs, valid, strict=True):
-            tokens = encoder.reader.project(window[keep])
+            tokens = encoder.stem.project(window[keep])
             tokens = tokens + age_encoding(len(tokens), config.d_model, tokens)
             read = tokens
             for forwards, backwards in zip(
-                encoder.reader.lstm.forwards, encoder.reader.lstm.backwards, strict=True
+                encoder.stem.lstm.forwards, encoder.stem.lstm.backwards, strict=True
             ):
                 read = torch.cat([forwards(read)[0], backwards(read.flip(0))[0].flip(0)], dim=1)
             tokens = (tokens + read)[None]
@@ -119,7 +128,7 @@ def _take_over(theirs: nn.MultiheadAttention, ours: Attention) -> None:
     theirs.load_state_dict({"in_proj_weight": weight, "in_proj_bias": bias, **output})
 
 
-def test_code_of_a_step_is_its_age_whatever_the_fill(encoder: SequenceEncoder) -> None:
+def test_code_of_a_step_is_its_age_whatever_the_fill(encoder: WindowEncoder) -> None:
     """Two steps in a window of two slots read the same as two steps at the end of six."""
     inputs = torch.randn(3, 6, 5)
     valid = torch.tensor([[False] * 4 + [True] * 2] * 3)
@@ -130,7 +139,7 @@ def test_code_of_a_step_is_its_age_whatever_the_fill(encoder: SequenceEncoder) -
     assert codes[-1].tolist() == [0.0, 1.0] * 8
 
 
-def test_order_matters_and_nothing_is_forgotten(encoder: SequenceEncoder) -> None:
+def test_order_matters_and_nothing_is_forgotten(encoder: WindowEncoder) -> None:
     inputs, valid = torch.randn(4, 8, 5), _full(4, 8)
     output = encoder(inputs, valid)
     swapped = inputs[:, [1, 0, 2, 3, 4, 5, 6, 7]]
@@ -141,7 +150,7 @@ def test_order_matters_and_nothing_is_forgotten(encoder: SequenceEncoder) -> Non
         assert (encoder(changed, valid) - output).abs().amax(1).min() > 1e-3, slot
 
 
-def test_current_step_is_salient(encoder: SequenceEncoder) -> None:
+def test_current_step_is_salient(encoder: WindowEncoder) -> None:
     inputs = torch.randn(64, 8, 5, requires_grad=True)
     encoder(inputs, _full(64, 8)).square().sum().backward()
     assert inputs.grad is not None
@@ -150,12 +159,12 @@ def test_current_step_is_salient(encoder: SequenceEncoder) -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 2, 20])
-def test_any_window_length(encoder: SequenceEncoder, slots: int) -> None:
+def test_any_window_length(encoder: WindowEncoder, slots: int) -> None:
     assert encoder(torch.randn(3, slots, 5), _full(3, slots)).shape == (3, 16)
 
 
 def test_training_equals_evaluation_without_dropout() -> None:
-    network = SequenceEncoder(5, d_model=16, dropout=0.0)
+    network = _encoder(d_model=16, dropout=0.0)
     inputs, valid = torch.randn(4, 8, 5), torch.rand(4, 8) < 0.7
     valid[:, -1] = True
     trained = network.train()(inputs, valid)
@@ -164,7 +173,7 @@ def test_training_equals_evaluation_without_dropout() -> None:
 
 
 def test_dropout_acts_only_in_training() -> None:
-    network = SequenceEncoder(5, d_model=16, dropout=0.5)
+    network = _encoder(d_model=16, dropout=0.5)
     inputs, valid = torch.randn(4, 8, 5), _full(4, 8)
     assert not torch.equal(network(inputs, valid), network(inputs, valid))
     network.eval()
@@ -175,7 +184,7 @@ def test_dropout_acts_only_in_training() -> None:
 def test_initial_scale(width: int) -> None:
     """Nothing vanishes or explodes: features near unit size, gradients alive in every block."""
     torch.manual_seed(0)
-    network = SequenceEncoder(20, d_model=width).eval()
+    network = _encoder(20, d_model=width).eval()
     inputs = torch.randn(256, 8, 20, requires_grad=True)
     features = network(inputs, _full(256, 8))
     assert 0.2 < features.std() < 2.0
@@ -204,7 +213,7 @@ def test_initialise_by_kind_of_layer() -> None:
     assert linear.bias.tolist() == [0.0] * 4
 
 
-def test_input_errors(encoder: SequenceEncoder) -> None:
+def test_input_errors(encoder: WindowEncoder) -> None:
     inputs = torch.randn(2, 8, 5)
     with pytest.raises(ValueError, match=r"\[B, L, 5\].*\[2, 8, 4\].*\[2, 8\]"):
         encoder(inputs[..., :4], _full(2, 8))
@@ -224,3 +233,18 @@ def test_construction_errors() -> None:
         SequenceEncoder(0)
     with pytest.raises(UserError, match="unknown key 'd_modle'.*did you mean 'd_model'"):
         SequenceEncoder(5, d_modle=32)
+
+
+def test_mean_pooling_takes_the_valid_slots_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    encoder = _encoder(3, d_model=8, num_heads=2, dropout=0.0, pooling="mean")
+    inputs, valid = torch.randn(2, 4, 3), torch.tensor([[False, False, True, True], [True] * 4])
+    seen: list[Tensor] = []
+    encoder.pool_norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    tokens: list[Tensor] = []
+    encoder.token_norm.register_forward_hook(lambda module, args, out: tokens.append(out))
+    encoder(inputs, valid)
+    rows = tokens[0]
+    means = torch.stack([rows[0, 2:].mean(0), rows[1].mean(0)])
+    assert torch.allclose(seen[0], rows[:, -1] + means, atol=1e-6)
+    assert not any(name.startswith("pool.") for name in encoder.state_dict())

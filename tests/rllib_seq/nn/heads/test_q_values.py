@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rllib_seq.nn import SequentialQNetwork
-from rllib_seq.nn.q_head import NoisyLinear, QHead
+from rllib_seq.nn.heads.q_values import NoisyLinear, QHead
 
 
 def test_factorised_noise_is_a_disturbed_weight_matrix() -> None:

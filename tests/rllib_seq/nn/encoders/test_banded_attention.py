@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from rllib_seq.nn.banded_attention import BandedAttention, age_bias
+from rllib_seq.nn.encoders.banded_attention import BandedAttention, age_bias
 
 
 def test_a_token_reads_the_same_wherever_in_the_stream_it_stands() -> None:
