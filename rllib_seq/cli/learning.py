@@ -21,7 +21,10 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="World: journey, display, uniform or log.")
+        str | None, typer.Option(help="World: journey, display, uniform, drawn or log.")
+    ] = None,
+    world_seed: Annotated[
+        int | None, typer.Option(help="Of --preset drawn: the seed of the world's numbers.")
     ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Budget of one campaign, currency units.")
@@ -117,11 +120,12 @@ def train(
         raise UserError(f"--evaluate is {evaluate!r}; choose one of: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[evaluate]
     options = Options(
-        preset,
-        budget,
-        window_length,
-        num_env_runners,
-        seed,
+        preset=preset,
+        world_seed=world_seed,
+        budget=budget,
+        window_length=window_length,
+        num_env_runners=num_env_runners,
+        seed=seed,
         reward=reward,
         auction=auction,
         log=tuple(str(path.resolve()) for path in log) if log else None,
@@ -185,7 +189,10 @@ def tune(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="GPUs of one trial's learners; may be .25, say.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="World: journey or display.")] = None,
+    preset: Annotated[str | None, typer.Option(help="World: journey, display or drawn.")] = None,
+    world_seed: Annotated[
+        int | None, typer.Option(help="Of --preset drawn: the seed of the world's numbers.")
+    ] = None,
     num_env_runners: Annotated[
         int | None, typer.Option(help="Remote rollout workers of one trial.")
     ] = None,
@@ -208,7 +215,9 @@ def tune(
         stop_time_s=stop_time_s,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
-        trial=Options(preset=preset, num_env_runners=num_env_runners, seed=seed),
+        trial=Options(
+            preset=preset, world_seed=world_seed, num_env_runners=num_env_runners, seed=seed
+        ),
     )
     go = resume_sweep if resume else run_sweep
     write(json_file, go(config, options, storage or "sweeps", make_console()))
@@ -218,6 +227,9 @@ def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Run or checkpoint folder, or its URI.")],
     preset: Annotated[
         str | None, typer.Option(help="World; default: that of the training.")
+    ] = None,
+    world_seed: Annotated[
+        int | None, typer.Option(help="Of --preset drawn: the seed of the world's numbers.")
     ] = None,
     episodes: Annotated[int, typer.Option(help="Campaigns per seed.")] = 4,
     seed: Annotated[int, typer.Option(help="First of three evaluation seeds.")] = 1000,
@@ -240,7 +252,7 @@ def evaluate(
     console = make_console()
     with local_copy(checkpoint) as place:
         folder = find_checkpoint(place)
-        result = evaluate_checkpoint(folder, preset, protocol, console)
+        result = evaluate_checkpoint(folder, preset, protocol, console, world_seed=world_seed)
         path = evaluation_path(folder)
         write_json(path, result)
         written = send_back(path, place, checkpoint)

@@ -78,7 +78,7 @@ def run_training(
     name = short_name(module)
     run = RunFolder.create(
         storage,
-        name if world is None else f"{name}-{world.preset}",
+        name if world is None else f"{name}-{world.world}",
         description(module, options, limits, config, offline),
     )
     return _session(config, run, limits, None, console, protocol)

@@ -1,11 +1,7 @@
-"""The worlds: every number of every preset, with its source, and what a user may change.
+"""Which world an experiment plays: a preset, and what a user may change in it.
 
-- `journey`: the hidden stage makes memory pay; exact references exist (see `oracles`).
-- `display`: the market, hours, click rate and journey lengths of real campaigns; segments, devices,
-  creatives that wear out, a budget, a flight that ends and conversions that come late.
-- `uniform`: one auction against a rival who bids U[0, 1]; everything has a closed form.
-- `COMPETITORS`: who may bid against us instead of the prices of a preset.
 - `AuctionConfig`: a preset plus the choices of an experiment, validated.
+- `PRESETS`, `COMPETITORS`: see `shipped`; the worlds of preset `drawn` are in `drawn`.
 """
 
 from __future__ import annotations
@@ -16,195 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rllib_seq.envs.ad_auction.checks import check_choice, check_keys, check_whole
 from rllib_seq.envs.ad_auction.journey.features import KINDS
 from rllib_seq.envs.ad_auction.journey.signals import Layout
-from rllib_seq.envs.ad_auction.journey.traffic import Traffic, load_week
-from rllib_seq.envs.ad_auction.journey.users import (
-    Audience,
-    ConversionDelay,
-    Creatives,
-    JourneyModel,
-)
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
-from rllib_seq.envs.ad_auction.market.bidders import Bidder
-from rllib_seq.envs.ad_auction.market.competitors import GammaPrices, QuantilePrices, load_landscape
-from rllib_seq.envs.ad_auction.market.pacing import PID, Constant, Hedge, OnlineDual, Proportional
-from rllib_seq.envs.ad_auction.market.rivals import Rivals, rehearse
-from rllib_seq.envs.ad_auction.market.valuations import LognormalValues, Regimes
+from rllib_seq.envs.ad_auction.market.rivals import rehearse
 from rllib_seq.envs.ad_auction.worlds.actions import ACTIONS, BID_UNITS, Actions
+from rllib_seq.envs.ad_auction.worlds.drawn import drawn_preset
 from rllib_seq.envs.ad_auction.worlds.observed import Observed
+from rllib_seq.envs.ad_auction.worlds.shipped import COMPETITORS, PRESETS
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["COMPETITORS", "PRESETS", "AuctionConfig", "Preset"]
+__all__ = ["COMPETITORS", "DRAWN", "PRESETS", "AuctionConfig", "Preset"]
 
-
-# A hidden Markov journey in which the value of memory is known exactly.
-_JOURNEY = JourneyModel(
-    stages=("unaware", "aware", "considering", "intent"),
-    channels=("display", "video", "search"),
-    initial_share=np.array([0.60, 0.30, 0.08, 0.02]),
-    channel_share=np.array([0.5, 0.2, 0.3]),
-    move_up=np.array([[0.02, 0.06, 0.03], [0.15, 0.35, 0.10], [0.15, 0.10, 0.40], [0, 0, 0]]),
-    move_down=np.array([0, 0.03, 0.05, 0.05]),
-    hazard_won=np.array([0, 0, 0.03, 0.25]),
-    hazard_lost=np.array([0, 0, 0.005, 0.03]),
-    churn=np.array([0.06, 0.01, 0.01, 0.01]),
-    click=np.array(
-        [[0.01, 0.02, 0.02], [0.05, 0.10, 0.10], [0.10, 0.15, 0.30], [0.15, 0.15, 0.50]]
-    ),
-    visit=np.array([0.01, 0.10, 0.30, 0.60]),
-    requests_per_user=24,
-    traffic=Traffic(arrival_hours=48.0, mean_gap_hours=3.0),  # 24 requests in three days
-)
-
-_JOURNEY_PRESET = Preset(
-    users=_JOURNEY,
-    prices=GammaPrices(shape=1.4, scale=0.04),
-    auction="second_price",
-    floor=0.0,
-    value=1.0,
-    budget_per_user=math.inf,
-    shadow_price=0.0,
-    flight_hours=math.inf,
-    # The oracle's bids lie between these; 16 log-spaced levels cost it .6 % of its profit.
-    lowest_bid=0.004,
-    highest_bid=0.3,
-    num_bid_levels=16,
-)
-
-_DISPLAY = dataclasses.replace(
-    _JOURNEY,
-    # Users who know us already make short journeys to a conversion as common as they are: a user
-    # who sees all our impressions converts after 3 of them in the median, after 6 at the third
-    # quartile, as in the journeys of the PyPI package mta (MIT; 3, 6).
-    initial_share=np.array([0.53, 0.27, 0.13, 0.07]),
-    # One by one from the lengths of the 68,602 journeys in mta that end without a conversion.
-    comes_back=np.array(
-        [0.854, 0.880, 0.606, 0.853, 0.859, 0.553, 0.820, 0.821, 0.851, 0.879, 0.878, 0.861]
-        + [0.889, 0.882, 0.894, 0.903, 0.910, 0.914, 0.910, 0.896, 0.927, 0.942, 0.920, 0.0]
-    ),
-    # A click rate of .0335 % on all impressions: iPinYou campaign 2259, 280 on 835,556.
-    click=_JOURNEY.click * 0.005,
-    # Made up but for the curve: arrivals in the first week, sessions of two requests a
-    # quarter of an hour apart, and a day between two sessions.
-    traffic=Traffic(
-        arrival_hours=168.0,
-        mean_gap_hours=24.0,
-        tick_hours=0.25,
-        session_continues=0.5,
-        session_gap_hours=0.25,
-        week=load_week(),
-    ),
-    # After a click about 35 % of the conversions come within an hour, 50 % within a day, the
-    # last after 30 days.
-    delay=ConversionDelay((0.0, 0.35, 0.5, 1.0), (0.02, 1.0, 24.0, 720.0)),
-    # Made up: a few users are worth twice the others; no public log tells.
-    audience=Audience(
-        segments=("mass", "premium"),
-        segment_share=np.array([0.8, 0.2]),
-        value_factor=np.array([0.8, 1.8]),
-        devices=("phone", "desktop", "tablet"),
-        device_share=np.array([[0.62, 0.33, 0.05], [0.45, 0.48, 0.07]]),
-        click_factor=np.array([1.1, 0.85, 1.0]),
-    ),
-    # Made up: one creative for everybody, one for each segment; half of an effect is lost after
-    # 14 impressions within a day, or 7 of the same creative in a row.
-    creatives=Creatives(
-        names=("brand", "offer", "service"),
-        appeal=np.array([[1.0, 1.2, 0.7], [1.0, 0.6, 1.4]]),
-        frequency_fatigue=0.05,
-        creative_fatigue=0.1,
-    ),
-)
-
-_DISPLAY_PRESET = dataclasses.replace(
-    _JOURNEY_PRESET,
-    users=_DISPLAY,
-    # Prices of iPinYou campaign 2259, per impression (its table is per mille).
-    prices=load_landscape("2259", unit=1e-3),
-    floor=0.005,
-    # The mean price is the same share of a conversion's value as in `journey` (.0931 / 1.66).
-    value=1.66,
-    # What the Bayes policy spends per user at this shadow price, about half of what it would
-    # spend at none: the two describe the same scarcity.
-    budget_per_user=0.021,
-    shadow_price=0.5,
-    flight_hours=14 * 24.0,
-    observation="full",
-)
-
-_UNIFORM_PRESET = Preset(
-    # One request per user, who converts if and only if we win it. What that is worth is his
-    # segment, which the bidder sees: our value is uniform, too, on a grid of ten.
-    users=JourneyModel(
-        stages=("ready",),
-        channels=("auction",),
-        initial_share=np.ones(1),
-        channel_share=np.ones(1),
-        move_up=np.zeros((1, 1)),
-        move_down=np.zeros(1),
-        hazard_won=np.ones(1),
-        hazard_lost=np.zeros(1),
-        churn=np.zeros(1),
-        click=np.zeros((1, 1)),
-        visit=np.zeros(1),
-        requests_per_user=1,
-        traffic=Traffic(arrival_hours=24.0, mean_gap_hours=1.0),
-        audience=Audience(
-            segments=tuple(f"value_{percent}" for percent in range(5, 100, 10)),
-            segment_share=np.full(10, 0.1),
-            value_factor=np.arange(5, 100, 10) / 100,
-            device_share=np.ones((10, 1)),
-        ),
-        creatives=Creatives(appeal=np.ones((10, 1))),
-    ),
-    prices=QuantilePrices({}, {}, cap=1.0),
-    auction="second_price",
-    floor=0.0,
-    value=1.0,
-    budget_per_user=math.inf,
-    shadow_price=0.0,
-    flight_hours=math.inf,
-    lowest_bid=0.01,
-    highest_bid=1.0,
-    num_bid_levels=24,
-    observation="full",
-)
-
-# Made up, but for the mean price, which is that of `journey` and `display`: 5.6 % of a conversion's
-# value. Eight rivals who differ in scale; what one likes, the others tend to like.
-COMPETITORS: dict[str, Rivals] = {
-    "truthful": Rivals(
-        tuple(Bidder(value=scale) for scale in (1.1, 1.0, 0.9, 0.8, 0.8, 0.7, 0.6, 0.5)),
-        LognormalValues((0.017,), spread=1.0, correlation=0.5),
-    ),
-    # Budgets are half of what each would spend without one.
-    "rivalry": Rivals(
-        (
-            Bidder(value=0.9),
-            Bidder(Constant(0.8), value=1.1),
-            Bidder(Hedge(), value=1.0),
-            Bidder(Hedge(), value=0.8),
-            Bidder(Constant(), value=1.1, budget=0.0034),  # until broke
-            Bidder(Proportional(), value=0.9, budget=0.0021),
-            Bidder(PID(), value=1.2, budget=0.0041),
-            Bidder(OnlineDual(), value=1.0, budget=0.0027),
-        ),
-        LognormalValues((0.016,), spread=1.0, correlation=0.5),
-        Regimes(changes=4, spread=0.4),
-    ),
-}
+DRAWN = "drawn"
 REWARDS = ("sampled", "expected", "regret", "attributed")
 EVENTFUL = ("sampled", "attributed")
 """Rewards with which journeys end by events, and not by probabilities."""
-PRESETS: dict[str, Preset] = {
-    "journey": _JOURNEY_PRESET,
-    "display": _DISPLAY_PRESET,
-    "uniform": _UNIFORM_PRESET,
-}
 
 
 @dataclass(frozen=True)
@@ -216,7 +40,7 @@ class AuctionConfig:
     """
 
     preset: str = "journey"
-    """A key of `PRESETS`."""
+    """A key of `PRESETS`, or "drawn" with a `world_seed`."""
     num_users: int = 64
     """Users of one campaign."""
     observation: str | None = None
@@ -265,6 +89,10 @@ class AuctionConfig:
     bid in the rest of the flight would then make no difference; the shadow price stands for the
     budget. Whoever is judged keeps it, see `judged`."""
 
+    world_seed: int | None = None
+    """Of preset "drawn": the seed that its numbers are drawn from, see `drawn`. It stays the same
+    in all campaigns, whatever seed they have."""
+
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
         if self.preset == "log":
@@ -272,7 +100,8 @@ class AuctionConfig:
                 "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "
                 "docs/environments/replay.md"
             )
-        check_choice("preset", self.preset, [*PRESETS, "log"])
+        check_choice("preset", self.preset, [*PRESETS, DRAWN, "log"])
+        self._check_world_seed()
         check_choice("reward", self.reward, REWARDS)
         if self.auction is not None:
             check_choice("auction", self.auction, AUCTIONS)
@@ -310,6 +139,19 @@ class AuctionConfig:
                 raise ValueError(f"{name} is {value!r}; give a number of at least 0")
         self._check_credits()
 
+    def _check_world_seed(self) -> None:
+        drawn, seed = self.preset == DRAWN, self.world_seed
+        if drawn and not (type(seed) is int and 0 <= seed < 2**31):
+            raise ValueError(
+                f"world_seed of preset 'drawn' is {seed!r}; give a whole number from 0 to "
+                "2147483647 that its world is drawn from"
+            )
+        if not drawn and seed is not None:
+            raise ValueError(
+                f"world_seed is {seed!r}, and preset {self.preset!r} is not drawn; leave it out, "
+                "or give preset 'drawn'"
+            )
+
     def _check_credits(self) -> None:
         if self.credits is None:
             if self.reward == "attributed":
@@ -336,6 +178,11 @@ class AuctionConfig:
         """
         check_keys(config, [field.name for field in dataclasses.fields(cls)])
         return cls(**config)
+
+    @property
+    def world(self) -> str:
+        """Its name in titles and of folders: the preset, of "drawn" with its seed."""
+        return self.preset if self.world_seed is None else f"{self.preset}-{self.world_seed}"
 
     @property
     def num_slots(self) -> int:
@@ -377,7 +224,8 @@ class AuctionConfig:
 
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""
-        preset = PRESETS[self.preset]
+        seed = self.world_seed
+        preset = PRESETS[self.preset] if seed is None else drawn_preset(seed)
         if self.observed is not None:
             preset = Observed.from_dict(self.observed).lay_over(preset)
         changes: dict[str, Any] = {}

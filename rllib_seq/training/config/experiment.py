@@ -45,6 +45,8 @@ class Options:
 
     preset: str | None = None
     """World of the ad auction."""
+    world_seed: int | None = None
+    """Of preset drawn."""
     budget: float | None = None
     """Budget of one campaign, currency units."""
     window_length: int | None = None
@@ -120,7 +122,7 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
 
 def _change_world(config: AlgorithmConfig, options: Options) -> None:
     both = ("reward", "auction")
-    names = ("preset", "budget", "observed", *both)
+    names = ("preset", "world_seed", "budget", "observed", *both)
     simulated = {name: getattr(options, name) for name in names}
     replayed = {name: getattr(options, name) for name in (*both, *_REPLAY_OPTIONS)}
     in_log = config.env == REPLAY_ENV
@@ -144,6 +146,8 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
                 f"{_spoken(changes)} can be set for the ad auction only; this config's "
                 f"environment is {config.env!r}"
             )
+        if "preset" in changes:
+            config.env_config.pop("world_seed", None)  # that of another preset
         config.environment(env_config={**config.env_config, **changes})
         if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
             config.training(gamma=1.0)  # a regret alone prices what comes after the request

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from rllib_seq.envs.ad_auction.references.optimum import optimum
-from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import DRAWN, AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.auction_logs import replay_config, replay_world
 from rllib_seq.training.config.checks import (
@@ -79,6 +79,7 @@ def evaluate_checkpoint(
     protocol: Protocol,
     console: Console,
     others: Mapping[str, Path] | None = None,
+    world_seed: int | None = None,
 ) -> dict[str, Any]:
     """Plays a checkpoint where it was trained, or in another preset, and prints the table.
 
@@ -88,6 +89,7 @@ def evaluate_checkpoint(
         protocol: seeds and numbers, of simulated campaigns.
         console: where progress and the table go.
         others: see `run_evaluation`.
+        world_seed: of preset drawn.
 
     Returns:
         The content of `evaluation.json`.
@@ -97,14 +99,14 @@ def evaluate_checkpoint(
     """
     config = resumed_config(checkpoint)
     if config.env == REPLAY_ENV:
-        if preset not in (None, "log"):
+        if preset not in (None, "log") or world_seed is not None:
             raise UserError(
-                f"{str(checkpoint)!r} was trained on a log, whose observations preset {preset!r} "
-                "does not have; leave --preset out"
+                f"{str(checkpoint)!r} was trained on a log, whose observations preset "
+                f"{preset or DRAWN!r} does not have; leave --preset out"
             )
         paths, _ = replay_config(config.env_config)
         return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
-    world = _world(checkpoint, preset)
+    world = _world(checkpoint, preset, world_seed)
     return run_evaluation(checkpoint, world, protocol, console, others)
 
 
@@ -146,6 +148,7 @@ def run_evaluation(
         campaigns = evaluate(policies, world, seeds, protocol.episodes, count, SIGNALS | learned)
     evaluation: dict[str, Any] = {
         "preset": world.preset,
+        "world_seed": world.world_seed,
         "checkpoint": str(checkpoint),
         "seeds": seeds,
         "episodes": protocol.episodes,
@@ -171,20 +174,22 @@ def run_evaluation(
     return evaluation
 
 
-def _world(checkpoint: Path, preset: str | None) -> AuctionConfig:
+def _world(checkpoint: Path, preset: str | None, world_seed: int | None) -> AuctionConfig:
     """The world that a checkpoint was trained in, or another preset as it stands.
 
     Raises:
         UserError: the preset is unknown, or the checkpoint is not of the ad auction.
     """
     world = auction_config(resumed_config(find_checkpoint(checkpoint)))
-    if preset is None and world is None:
+    if preset is None and world_seed is not None:
+        preset = DRAWN
+    if world is not None and preset in (None, world.preset):
+        if world_seed in (None, world.world_seed):
+            return world
+    if preset is None:
         raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; name a --preset")
-    if preset is None or (world is not None and world.preset == preset):
-        assert world is not None
-        return world
     try:
-        return AuctionConfig(preset=preset)
+        return AuctionConfig(preset=preset, world_seed=world_seed)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -14,7 +14,7 @@ from rllib_seq.html import GREY, figure_html, page
 from rllib_seq.training.reports.calibration_view import calibration_html
 from rllib_seq.training.reports.campaign_view import campaign_html
 from rllib_seq.training.reports.replay_view import replay_html
-from rllib_seq.training.run.console import PRIVILEGED
+from rllib_seq.training.run.console import PRIVILEGED, world_title
 from rllib_seq.training.storage.files import read_json
 from rllib_seq.training.storage.run_folder import Row, RunFolder
 
@@ -61,7 +61,7 @@ def _comparison(evaluation: dict[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in evaluation["seeds"])
     rows = "".join(_comparison_row(row) for row in evaluation["summary"])
     return (
-        f"<h2>Comparison</h2><p>Preset {html.escape(evaluation['preset'])}, seeds {seeds}, "
+        f"<h2>Comparison</h2><p>Preset {html.escape(world_title(evaluation))}, seeds {seeds}, "
         f"{evaluation['episodes']} campaigns of {evaluation['num_users']} users per seed; mean and "
         "95 % interval.</p><div class=scroll tabindex=0><table><tr><th>policy</th>"
         "<th>signal</th><th>profit per user</th><th>% of optimum</th><th>% of Bayes</th>"

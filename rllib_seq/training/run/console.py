@@ -22,7 +22,7 @@ from rich.table import Table
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["PRIVILEGED", "TrainingDisplay", "comparison_table", "counting"]
+__all__ = ["PRIVILEGED", "TrainingDisplay", "comparison_table", "counting", "world_title"]
 
 PRIVILEGED = "privileged: goes by what no bidder sees, the hidden stage or the world's own numbers"
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
@@ -110,7 +110,7 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
     """The summary in `evaluation.json` as a table."""
     seeds = evaluation["seeds"]
     table = Table(
-        title=f"{evaluation['preset']}, seeds {', '.join(map(str, seeds))}, "
+        title=f"{world_title(evaluation)}, seeds {', '.join(map(str, seeds))}, "
         f"{evaluation['episodes']} x {evaluation['num_users']} users each; mean ± 95 % interval",
         title_justify="left",
         caption=PRIVILEGED,
@@ -118,7 +118,7 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
     )
     table.add_column("policy")
     table.add_column("signal")
-    for name in ("profit / user", "% of optimum", "% of Bayes", "over memoryless", "beats it on"):
+    for name in ("profit / user", "% optimum", "% Bayes", "over memoryless", "beats it on"):
         table.add_column(name, justify="right")
     for row in evaluation["summary"]:
         profit, over = row["profit_per_user"], row["over_memoryless"]
@@ -129,10 +129,16 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
             _percent(row["pct_of_optimum"]),
             _percent(row["pct_of_bayes"]),
             f"{over['mean']:+.4f} ± {over['half_width']:.4f}",
-            f"{row['beats_memoryless_on_seeds']} of {len(seeds)} seeds",
+            f"{row['beats_memoryless_on_seeds']} of {len(seeds)}",
             style="bold" if row["policy"] == "trained" else None,
         )
     return table
+
+
+def world_title(evaluation: dict[str, Any]) -> str:
+    """The world that `evaluation.json` is of."""
+    seed = evaluation.get("world_seed")
+    return evaluation["preset"] if seed is None else f"{evaluation['preset']}, world seed {seed}"
 
 
 def _percent(share: float | None) -> str:

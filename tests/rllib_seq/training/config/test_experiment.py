@@ -77,6 +77,8 @@ def test_a_config_can_be_a_file(tmp_path):
         (Options(window_length=0), "window_length=0 must be an int of at least 1"),
         (Options(num_env_runners=-1), "num-env-runners is -1"),
         (Options(num_env_runners=10**6), "num-env-runners is 1000000; give 0"),
+        (Options(preset="drawn"), "world_seed of preset 'drawn' is None; give a whole number"),
+        (Options(world_seed=4), "world_seed is 4, and preset 'journey' is not drawn"),
         (Options(seed=-1), "seed is -1"),
         (Options(seed=2**32), "seed is 4294967296; give a whole number from 0 to"),
     ],
@@ -84,6 +86,14 @@ def test_a_config_can_be_a_file(tmp_path):
 def test_bad_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         prepare(ppo(), options)
+
+
+def test_a_drawn_world_is_named_by_its_seed_and_another_preset_drops_it():
+    config = prepare(ppo(), Options(preset="drawn", world_seed=10))
+    assert auction_config(config).world == "drawn-10"
+    assert config.env_config["world_seed"] == 10
+    assert auction_config(prepare(config, Options(world_seed=11))).world == "drawn-11"
+    assert auction_config(prepare(config, Options(preset="journey"))).world == "journey"
 
 
 @pytest.mark.parametrize(
