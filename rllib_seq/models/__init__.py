@@ -7,6 +7,7 @@
 - `stream_windows`: the same windows where there are no episodes
 - `step_inputs`: what both see of one step
 - `spaces`: what RLlib cannot serve
+- `own_encoders`: encoders that a driver registered, in its workers
 - `event_labels`, `auxiliary`, `auxiliary_learners`: what auxiliary heads learn from, and how
 """
 
@@ -14,6 +15,7 @@ import torch
 
 from rllib_seq.models.auxiliary import AuxiliaryLabels
 from rllib_seq.models.auxiliary_learners import AuxiliaryLossMixin
+from rllib_seq.models.own_encoders import share_encoders
 from rllib_seq.models.rl_module import SequenceRLModule
 from rllib_seq.models.setup import use_sequence_module
 from rllib_seq.models.torch_model import LSTMTransformerModel
@@ -21,6 +23,8 @@ from rllib_seq.models.torch_model import LSTMTransformerModel
 # With a seed RLlib asks PyTorch for deterministic algorithms, which also fills all new memory with
 # NaN. That finds bugs, decides nothing, and costs a twelfth of an update.
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+share_encoders()
 
 __all__ = [
     "AuxiliaryLabels",
