@@ -77,10 +77,24 @@ def serve(
         float | None, typer.Option(help="Most value of one [default: 10 times the training's].")
     ] = None,
     pacing: Annotated[str, typer.Option(help="none, proportional, pid or dual.")] = "none",
-    currency: Annotated[str, typer.Option(help="Of all prices.")] = "USD",
+    creatives: Annotated[
+        Path | None, typer.Option(help="What is shown (TOML or JSON) [default: an example].")
+    ] = None,
+    deals: Annotated[Path | None, typer.Option(help="Deals that are held (TOML or JSON).")] = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="Rates of currencies, for floors (TOML or JSON).")
+    ] = None,
+    ids: Annotated[
+        str, typer.Option(help="Ids that users are known by, the best first; also eids:SOURCE.")
+    ] = "buyeruid,eids,ifa,id",
+    currency: Annotated[str, typer.Option(help="Of all bids.")] = "USD",
     tmax_ms: Annotated[float, typer.Option(help="Most time for an answer.")] = 100.0,
     hold_seconds: Annotated[float, typer.Option(help="How long a bid holds (exp).")] = 300.0,
     max_users: Annotated[int, typer.Option(help="Users in memory.")] = 131_072,
+    max_body_bytes: Annotated[int, typer.Option(help="Larger bid requests are refused.")] = (
+        1_048_576
+    ),
+    max_imps: Annotated[int, typer.Option(help="Most impressions of a bid request.")] = 256,
     explore: Annotated[float, typer.Option(help="Share of random actions, to learn from.")] = 0.0,
     record: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write served trajectories (Parquet).")
@@ -126,10 +140,16 @@ def serve(
             cap_hours=cap_hours,
             charge=charge,
             pacing=pacing,
+            creatives=_path(creatives),
+            deals=_path(deals),
+            rates=_path(rates),
+            ids=tuple(each.strip() for each in ids.split(",")),
             currency=currency,
             tmax_ms=tmax_ms,
             hold_seconds=hold_seconds,
             max_users=max_users,
+            max_body_bytes=max_body_bytes,
+            max_imps=max_imps,
             explore=explore,
             record=None if record is None else str(record.resolve()),
             public_url=public_url,
@@ -196,6 +216,11 @@ def ledger(
             entries = export_ledger(storage, export_csv)
             typer.echo(f"written: {export_csv}, {entries} entries")
     write(json_file, books)
+
+
+def _path(path: Path | None) -> str | None:
+    """As replicas elsewhere on this machine find it."""
+    return None if path is None else str(path.resolve())
 
 
 def score(

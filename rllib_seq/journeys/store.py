@@ -63,6 +63,7 @@ class SequenceStore:
         state_dim: numbers in a state.
         ttl: a user whose last step is older than this is forgotten, in the unit of the timestamps.
         blank: what else is kept of each user, as it is for a new one: one structured value.
+        spare: rows for steps of nobody, see `spare_rows`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SequenceStore:
         state_dim: int,
         ttl: float = float("inf"),
         blank: np.void | None = None,
+        spare: int = 0,
     ) -> None:
         for name, number in (
             ("capacity", capacity),
@@ -101,7 +103,7 @@ class SequenceStore:
             ("rewards", np.float32, (window_length,)),
         ]
         # All that is known of a user stands in one place: he is packed, and cached, as a whole.
-        self._users_kept = np.zeros(capacity, np.dtype(fields, align=True))
+        self._users_kept = np.zeros(capacity + spare, np.dtype(fields, align=True))
         self._arrays: dict[str, NDArray[Any]] = {
             **{name: self._users_kept[name] for name, *_ in fields},
             "used": np.zeros(capacity, np.int64),
@@ -115,7 +117,7 @@ class SequenceStore:
 
     @property
     def records(self) -> NDArray[np.void]:
-        """`[capacity]`: what else is kept, by row (see `claim`); for reading and writing."""
+        """`[capacity + spare]`: what else is kept, by row (see `claim`); to read and to write."""
         return self._arrays["records"]
 
     @property
@@ -254,6 +256,30 @@ class SequenceStore:
         row[order], new[order] = self._claim(keys[order], now)
         self._arrays["seen"][row] = now
         return row, new
+
+    def spare_rows(self, count: int) -> Ints:
+        """Blank rows `[count]` that belong to no user; used again by the next call.
+
+        Raises:
+            UserError: there are not as many.
+        """
+        first = self.capacity
+        if count > len(self._users_kept) - first:
+            raise UserError(f"{count} spare rows, but there are {len(self._users_kept) - first}")
+        rows = np.arange(first, first + count)
+        self.reset(rows)
+        return rows
+
+    def forget(self, users: ArrayLike) -> None:
+        """Removes users and overwrites what was kept of them; those who are unknown, too."""
+        row, known = self._find(np.asarray(users, np.int64))
+        free = np.unique(row[known])
+        self._users_kept[free] = np.zeros((), self._users_kept.dtype)
+        rows = self._arrays["rows"][: self._users]
+        kept = np.flatnonzero(~np.isin(rows, free))
+        self._arrays["keys"][: len(kept)] = self._arrays["keys"][kept]
+        self._arrays["rows"][: self._users] = np.concatenate([rows[kept], free])
+        self._users = len(kept)
 
     def find(self, users: ArrayLike) -> tuple[Ints, NDArray[np.bool_]]:
         """Rows of users `[B]`, and whether they are known `[B]` (else the row means nothing)."""

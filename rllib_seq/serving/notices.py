@@ -1,4 +1,4 @@
-"""Wins, losses, clicks, visits and conversions: booked once each, bounded by the bid.
+"""Wins, losses, views, clicks, visits, conversions: booked once each, bounded by the bid.
 
 - `Notices`: what a notice changes.
 - `NOTICES`: their kinds.
@@ -15,7 +15,7 @@ from collections import Counter
 
 import numpy as np
 
-from rllib_seq.serving.openrtb.bid_ids import Bid, BidSigner
+from rllib_seq.serving.openrtb.bid_ids import Bid, BidSealer
 from rllib_seq.serving.prices import Booked, PriceReader
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.clock import BookClock
@@ -25,7 +25,8 @@ from rllib_seq.serving.trajectories import TrajectoryWriter
 
 __all__ = ["ATTEMPTS", "NOTICES", "Notices"]
 
-NOTICES = ("win", "billing", "loss", "click", "visit", "conversion")
+NOTICES = ("win", "billing", "loss", "view", "click", "visit", "conversion")
+"""A view is told by the pixel of an ad: it is counted, and changes nothing else."""
 ATTEMPTS = 3
 """At a change that other servers get in the way of."""
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -39,7 +40,7 @@ class Notices:
     Args:
         memory: of the users.
         storage: which notices are known.
-        signer: of bids.
+        sealer: of bids.
         settings: of the operator.
         clock: of the campaign.
         books: the clock of the books.
@@ -52,7 +53,7 @@ class Notices:
         self,
         memory: SessionCache,
         storage: Storage,
-        signer: BidSigner,
+        sealer: BidSealer,
         settings: Settings,
         clock: CampaignClock,
         books: BookClock,
@@ -60,7 +61,7 @@ class Notices:
         counts: Counter[str],
         record: TrajectoryWriter | None,
     ) -> None:
-        self._memory, self._storage, self._signer = memory, storage, signer
+        self._memory, self._storage, self._sealer = memory, storage, sealer
         self._charge = settings.charge
         self._known_seconds = settings.notice_days * _DAY
         self._most = {"visit": _MOST_VISITS, "conversion": settings.max_conversions}
@@ -79,9 +80,11 @@ class Notices:
         event: str,
     ) -> str:
         """Books a notice, see `BidService.notice`."""
-        bid = None if bid_id is None else self._signer.read(bid_id)
+        bid = None if bid_id is None else self._sealer.read(bid_id)
         if bid is None and user is None:
             return self._noticed(kind, "unknown")
+        if bid is not None and bid.test:
+            return self._noticed(kind, "ignored")
         subject = f"u{user}" if bid is None else f"{bid.number}"
         name = _WON if kind in ("win", "billing") else kind
         if kind in self._most:
@@ -153,7 +156,8 @@ class Notices:
         self, kind: str, which: tuple[str, str], key: int, bid: Bid | None, booked: Booked
     ) -> bool:
         now, hour = self._books(), self._clock.hour()
-        rows = self._memory.claim(np.array([key]), hour)
+        remembered = bid is None or bid.remembered
+        rows = self._memory.claim(np.array([key]), hour, np.array([remembered]))
         row, sessions = int(rows[0]), self._memory.sessions
         totals: dict[str, float] = {}
         release, reward, amount = None, 0.0, booked.amount
@@ -174,7 +178,7 @@ class Notices:
         elif kind == "visit":
             sessions.visit(row, hour)
             totals = {"visits": 1.0}
-        else:
+        elif kind == "conversion":
             if math.isnan(amount):
                 amount = min(self._values[sessions.segment(row)], self._most_value)
             reward = amount
@@ -185,9 +189,10 @@ class Notices:
         else:
             until = (now if bid is None else bid.until) + self._known_seconds
         notice = Notice(*which, until, now, amount, booked.flag)
-        if not self._memory.write(rows, [key], now, totals, notice, release):
+        written = (rows, [key]) if remembered else (rows[:0], [])
+        if not self._memory.write(*written, now, totals, notice, release):
             return False  # and what was changed here is read anew, see `SessionCache.claim`
-        if self._record is not None and reward:
+        if self._record is not None and reward and remembered:
             self._record.reward(key, sessions.last_request(row), hour, reward)
         return True
 

@@ -64,24 +64,33 @@ class Policy:
         """The graph's outputs, of its inputs by name."""
         return list(self._session.run(None, inputs))
 
-    def act(self, observation: Floats32, past: Window, memory: Floats32) -> tuple[Ints, Floats32]:
+    def act(
+        self,
+        observation: Floats32,
+        past: Window,
+        memory: Floats32,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> tuple[Ints, Floats32]:
         """The greedy actions, flat (see `join_parts`), `[N]`, and the memories afterwards.
 
         Args:
             observation: `[N, D]`, now.
             past: the steps before, `Spec.steps_kept` of them.
             memory: `[N, M]`, see `Spec.memory_size`.
+            allowed: flat actions that may be taken, `[N, A]`; None: all.
         """
         inputs, valid = window_inputs(self.spec, observation, past)
         if self.spec.memory_size:
             outputs, memory = self.run(inputs=inputs[:, 0], memory=memory)
         else:
             (outputs,) = self.run(inputs=inputs, valid=valid)
-        return self._largest(outputs), memory
+        return self._largest(outputs, allowed), memory
 
-    def _largest(self, outputs: Floats32) -> Ints:
+    def _largest(self, outputs: Floats32, allowed: NDArray[np.bool_] | None) -> Ints:
         """Of every block of outputs, as one number."""
         sizes = self.spec.action_sizes
+        if allowed is not None:
+            outputs = np.where(blocks_of(allowed, sizes), outputs, -np.inf)
         if len(sizes) == 1:
             return outputs.argmax(axis=1)
         blocks = np.split(outputs, np.cumsum(sizes)[:-1], axis=1)
@@ -138,6 +147,15 @@ def join_parts(parts: list[Ints], sizes: list[int]) -> Ints:
     for part, size in zip(parts, sizes, strict=True):
         flat = flat * size + part
     return flat
+
+
+def blocks_of(allowed: NDArray[np.bool_], sizes: list[int]) -> NDArray[np.bool_]:
+    """Which parts occur in allowed flat actions `[N, A]`: `[N, sum(sizes)]`."""
+    cube = allowed.reshape(len(allowed), *sizes)
+    axes = range(1, cube.ndim)
+    return np.concatenate(
+        [cube.any(axis=tuple(other for other in axes if other != axis)) for axis in axes], axis=1
+    )
 
 
 def load_policy(folder: Path, spec: Spec | None = None) -> Policy:

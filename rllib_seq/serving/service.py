@@ -20,8 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.masking import CreativeChoice
 from rllib_seq.serving.notices import ATTEMPTS, Notices
-from rllib_seq.serving.openrtb.bid_ids import Bid, BidSigner
+from rllib_seq.serving.openrtb.bid_ids import Bid, BidSealer
+from rllib_seq.serving.openrtb.creatives import load_catalogue
+from rllib_seq.serving.openrtb.eligibility import Bought, Eligibility, Offer
+from rllib_seq.serving.openrtb.identity import Identities
+from rllib_seq.serving.openrtb.terms import load_terms
 from rllib_seq.serving.policy import Policy, split_parts
 from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.settings import Settings
@@ -34,6 +39,7 @@ from rllib_seq.serving.trajectories import TrajectoryWriter
 __all__ = ["BidDecision", "BidQuery", "BidService"]
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 _HOUR = 3600.0
 _63_BITS = np.int64(2**63 - 1)
@@ -49,6 +55,14 @@ class BidQuery(NamedTuple):
     device: int
     floor: float
     """Currency units per impression."""
+    creatives: int = -1
+    """The policy's creatives that can be shown, as bits."""
+    remembered: bool = True
+    """Whether the user is; otherwise they are without a past, and their key is random."""
+    test: bool = False
+    """Whether the bid is for a test: nothing is set aside, and nothing is counted."""
+    offer: Offer | None = None
+    """What can be bought; None: a bid buys whatever the policy shows."""
 
 
 class BidDecision(NamedTuple):
@@ -58,6 +72,8 @@ class BidDecision(NamedTuple):
     """None: no bid."""
     why: str
     """"bid", or why there is none: "policy", "floor", "cap", "budget", "over"."""
+    bought: Bought | None = None
+    """Of the query's offer."""
 
 
 class BidService:
@@ -88,6 +104,19 @@ class BidService:
         self.segments = preset.users.audience.segments
         self.devices = preset.users.audience.devices
         self.creatives = preset.users.creatives.names
+        catalogue = load_catalogue(settings.creatives)
+        strangers = sorted(catalogue.names - set(self.creatives))
+        if strangers:
+            raise UserError(
+                f"creatives {settings.creatives!r}: the policy has no creative {strangers[0]!r}; "
+                f"choose from {', '.join(self.creatives)}, or leave it out"
+            )
+        terms = load_terms(settings.currency, settings.deals, settings.rates)
+        self.eligibility = Eligibility(
+            *(catalogue, terms, self.channels, self.creatives),
+            https=not settings.public_url.startswith("http://"),
+        )
+        self.identities = Identities(settings.ids, settings.user_secret)
         self.counts: Counter[str] = Counter()
         """Since the start: answers by why, notices by kind and what became of them."""
         self._policy = policy
@@ -109,16 +138,20 @@ class BidService:
             ends if math.isfinite(ends) else preset.length_hours,
             settings,
         )
-        self.sessions = Sessions(spec, settings.max_users, settings.session_hours, settings.cap)
+        self.sessions = Sessions(
+            *(spec, settings.max_users, settings.session_hours, settings.cap),
+            guests=settings.max_batch,
+        )
         self.memory = SessionCache(
             *(self.sessions, storage, self.money, settings.session_hours * _HOUR),
             self.clock.hour(),
         )
-        self._signer = BidSigner(storage.constant("secret", secrets.token_bytes(32)))
+        self._sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
+        self._choice = CreativeChoice.of(spec.config.actions, spec.action_sizes, self.creatives)
         self._record = TrajectoryWriter(settings.record) if settings.record else None
         self._notices = Notices(
-            *(self.memory, storage, self._signer, settings, self.clock, self._books),
+            *(self.memory, storage, self._sealer, settings, self.clock, self._books),
             *(spec.facts["conversion_value"], self.counts, self._record),
         )
 
@@ -165,19 +198,22 @@ class BidService:
         return answers
 
     def _answer(self, queries: Sequence[BidQuery], now: float) -> list[BidDecision]:
-        columns = [np.array(column) for column in zip(*queries, strict=True)]
-        asked = SimpleNamespace(**dict(zip(BidQuery._fields, columns, strict=True)))
+        *columns, offers = zip(*queries, strict=True)
+        asked = SimpleNamespace(**dict(zip(BidQuery._fields, map(np.array, columns), strict=False)))
         hour, n = self.clock.hour(), len(queries)
         keys = asked.user
-        rows = self.memory.claim(keys, hour)
+        rows = self.memory.claim(keys, hour, asked.remembered)
         self.money.pace(hour)
         observation = self.sessions.observe(
             rows, keys, asked, hour, self.money.budget_left(), self.money.flight_left(hour)
         )
+        # Who may be shown some creatives alone gets the best action with one of these.
+        few = None if self._choice is None else self._choice.allowed(asked.creatives)
+        limits = {} if few is None else {"allowed": few}
         actions, memory = self._policy.act(
-            observation, self.sessions.past(rows), self.sessions.memory(rows)
+            observation, self.sessions.past(rows), self.sessions.memory(rows), **limits
         )
-        actions = self._explored(actions)
+        actions = self._explored(actions, few)
         amounts, creatives = self._decode(actions, asked.segment)
         worthless, amounts = amounts <= 0, amounts * self.money.multiplier
         why = ["bid"] * n
@@ -190,26 +226,38 @@ class BidService:
             for place in np.flatnonzero(refused).tolist():
                 why[place] = reason
         requests = self.sessions.requests(rows)
+        bought = _buy(offers, creatives, amounts, why)
         bids = self._bids(asked, requests, amounts, creatives, why, now)
         self.sessions.step(rows, asked, observation, actions, memory, hour)
         until = hour + self.settings.hold_seconds / _HOUR
         for place, bid in bids.items():
             self.sessions.hold(int(rows[place]), bid.number, hour, until)
         try:
-            self.memory.write(rows, keys.tolist(), now, {"requests": n, "bids": len(bids)})
+            real = n - int(asked.test.sum())
+            made = sum(not bid.test for bid in bids.values())
+            kept = np.flatnonzero(asked.remembered)
+            if real:
+                totals = {"requests": float(real), "bids": float(made)}
+                self.memory.write(rows[kept], keys[kept].tolist(), now, totals)
         except Conflict:
             self.money.free((bid.number for bid in bids.values()), now)
             raise
         if self._record is not None:
-            self._record.steps(keys, requests, hour, observation, actions)
-        return [BidDecision(bids.get(place), reason) for place, reason in enumerate(why)]
+            self._record.steps(keys[kept], requests[kept], hour, observation[kept], actions[kept])
+        return [
+            BidDecision(bids.get(place), reason, bought.get(place))
+            for place, reason in enumerate(why)
+        ]
 
-    def _explored(self, actions: Ints) -> Ints:
+    def _explored(self, actions: Ints, allowed: Bools | None) -> Ints:
         if self.settings.explore == 0:
             return actions
         number = math.prod(self._policy.spec.action_sizes)
         drawn = self._random.random(len(actions)) < self.settings.explore
-        return np.where(drawn, self._random.integers(number, size=len(actions)), actions)
+        scores = self._random.random((len(actions), number))
+        if allowed is not None:
+            scores[~allowed] = -1.0
+        return np.where(drawn, scores.argmax(axis=1), actions)
 
     def _decode(self, actions: Ints, segment: Ints) -> tuple[NDArray[np.float64], Ints]:
         parts = split_parts(actions, self._policy.spec.action_sizes)
@@ -231,14 +279,23 @@ class BidService:
         octets = secrets.token_bytes(8 * len(places))
         columns = [
             column[places].tolist()
-            for column in (asked.user, requests, asked.channel, creatives, amounts)
+            for column in (
+                *(asked.user, requests, asked.channel, creatives, amounts),
+                *(np.full(len(why), until), asked.remembered, asked.test),
+            )
         ]
         numbers = (np.frombuffer(octets, np.int64) & _63_BITS).tolist()
-        wanted = [Bid._make((*values, until)) for values in zip(numbers, *columns, strict=True)]
-        holds = [Hold(bid.number, bid.amount, until) for bid in wanted]
+        wanted = [Bid._make(values) for values in zip(numbers, *columns, strict=True)]
+        real = [bid for bid in wanted if not bid.test]
+        holds = [Hold(bid.number, bid.amount, until) for bid in real]
+        made = {
+            bid.number
+            for bid, is_made in zip(real, self.money.hold(holds, now), strict=True)
+            if is_made
+        }
         bids = {}
-        for place, bid, is_made in zip(places, wanted, self.money.hold(holds, now), strict=True):
-            if is_made:
+        for place, bid in zip(places, wanted, strict=True):
+            if bid.test or bid.number in made:
                 bids[place] = bid
             else:
                 why[place] = "budget"
@@ -246,12 +303,14 @@ class BidService:
 
     def sign(self, bid: Bid) -> str:
         """The id of a bid."""
-        return self._signer.sign(bid)
+        return self._sealer.seal(bid)
 
     def withdraw(self, bid: Bid) -> None:
         """Takes back a bid that has not left: its answer would be late."""
         self.counts["withdrawn"] += 1
-        row = self.sessions.find(bid.user)
+        if bid.test:
+            return
+        row = self.sessions.find(bid.user) if bid.remembered else None
         if row is not None:
             self.sessions.release(row, bid.number, None)
         self._storage.write(Change(self._books(), totals={"bids": -1.0}, release=bid.number))
@@ -295,8 +354,40 @@ class BidService:
         clock = self.clock.now
         return clock.ahead() if isinstance(clock, SteadyClock) else 0.0
 
+    def click_token(self, bid_id: str, landing: str) -> str:
+        """Stands for a click of a bid and where it leads to."""
+        return self._sealer.seal_click(bid_id, landing)
+
+    def read_click(self, token: str) -> tuple[str, str] | None:
+        """The bid's id and where the click leads to; None if the token is not ours."""
+        return self._sealer.read_click(token)
+
+    def forget(self, key: int) -> None:
+        """Forgets all that is known of a user."""
+        self.memory.forget(key)
+
     def close(self) -> None:
         """Writes what is left and lets go of the storage."""
         if self._record is not None:
             self._record.close()
         self._storage.close()
+
+
+def _buy(
+    offers: Sequence[Offer | None],
+    creatives: Ints,
+    amounts: NDArray[np.float64],
+    why: list[str],
+) -> dict[int, Bought]:
+    """What is bought with bids, by place; changes the amounts of deals with a fixed price."""
+    bought = {}
+    for place, offer in enumerate(offers):
+        if offer is None or why[place] != "bid":
+            continue
+        found = offer.buy(int(creatives[place]), float(amounts[place]))
+        if found is None:
+            why[place] = "floor"
+        else:
+            bought[place] = found
+            amounts[place] = found.amount
+    return bought

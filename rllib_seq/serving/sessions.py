@@ -57,23 +57,30 @@ class Sessions:
         capacity: users in memory at a time; who was seen least recently makes room.
         ttl_hours: a user who has not been seen for so long starts anew.
         cap: most impressions that a frequency cap counts; 0 for none.
+        guests: most requests at a time of users who are not remembered.
     """
 
-    def __init__(self, spec: Spec, capacity: int, ttl_hours: float, cap: int) -> None:
+    def __init__(
+        self, spec: Spec, capacity: int, ttl_hours: float, cap: int, guests: int = 1
+    ) -> None:
         preset = spec.config.build_preset()
         self._layout = spec.config.build_layout(preset)
         self._half_life = preset.users.creatives.half_life_hours
         self._value, self._price_of_budget = preset.value, 1.0 + preset.shadow_price
         channels = len(self._layout.channels)
-        tracker = Tracker(capacity, 1, channels) if self._layout.kind == "full" else None
+        rows = capacity + guests
+        tracker = Tracker(rows, 1, channels) if self._layout.kind == "full" else None
         counts = tracker.user_arrays() if tracker else {}
         dim, steps, memory = len(spec.facts["observation"]), spec.steps_kept, spec.memory_size
         self._of_user = spec.stream == "user"
         if self._of_user:
             blank = _record(counts, cap, memory)
-            self._store = self._windows = SequenceStore(capacity, steps, dim, ttl_hours, blank)
+            self._store = self._windows = SequenceStore(
+                capacity, steps, dim, ttl_hours, blank, guests
+            )
         else:
-            self._store = SequenceStore(capacity, 1, 1, ttl_hours, _record(counts, cap, 0))
+            blank = _record(counts, cap, 0)
+            self._store = SequenceStore(capacity, 1, 1, ttl_hours, blank, guests)
             self._windows = SequenceStore(1, steps, dim, blank=_record({}, 0, memory))
             self._windows.claim(_CAMPAIGN, 0.0)
         self._memory = self._windows.records["memory"]
@@ -84,6 +91,8 @@ class Sessions:
             for name in counts:
                 setattr(tracker, name, records[name])
         self._tracker = tracker
+        self.rows = rows
+        """Of users and guests."""
 
     def __len__(self) -> int:
         return len(self._store)
@@ -106,6 +115,14 @@ class Sessions:
     def claim(self, keys: Ints, hour: float) -> tuple[Ints, Bools]:
         """Rows of different users `[n]`, and who was not in memory `[n]`."""
         return self._store.claim(keys, hour)
+
+    def guests(self, count: int) -> Ints:
+        """Rows `[count]` of users without a past, who are gone after the next call."""
+        return self._store.spare_rows(count)
+
+    def forget(self, key: int) -> None:
+        """Removes a user."""
+        self._store.forget([key])
 
     def find(self, key: int) -> int | None:
         """The row of a user, if he is in memory."""

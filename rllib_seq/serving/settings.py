@@ -33,6 +33,14 @@ class Settings:
     """Hard limit on spend in currency units; None: that of the world of the training."""
     flight_hours: float | None = None
     """How long the campaign runs from the first start on; None: as in the training."""
+    creatives: str | None = None
+    """File of what is shown (TOML or JSON), see `openrtb.creatives`; None: the shipped example."""
+    deals: str | None = None
+    """File of deals that are held, see `openrtb.terms`; None: no deal is bid on."""
+    rates: str | None = None
+    """File of rates by which floors in other currencies are converted."""
+    ids: tuple[str, ...] = ("buyeruid", "eids", "ifa", "id")
+    """By which ids users are known, the best first; `eids:SOURCE` is one source."""
     currency: str = "USD"
     """Of prices; other requests get no bid. Prices over HTTP are per thousand impressions."""
     max_users: int = 131_072
@@ -76,8 +84,10 @@ class Settings:
     """What requests must show; needed unless the server is reached from this machine alone."""
     user_secret: str | None = field(default=None, repr=False)
     """Key of the hash that stands for user ids; None: a public hash."""
-    max_body_bytes: int = 65_536
+    max_body_bytes: int = 1_048_576
     """Larger bodies are refused."""
+    max_imps: int = 256
+    """Requests with more impressions are refused."""
     body_seconds: float = 5.0
     """A body that takes longer to come is refused."""
 

@@ -45,7 +45,8 @@ def authorised(scope: Scope, token: str | None) -> bool:
     shown = b""
     for name, value in scope["headers"]:
         if name == b"authorization":
-            shown = value.removeprefix(b"Bearer ")
+            scheme, _, credentials = value.partition(b" ")
+            shown = credentials.strip() if scheme.lower() == b"bearer" else value
     if not shown:
         query = parse_qs(scope["query_string"].decode("latin-1"))
         shown = query.get("token", [""])[0].encode()

@@ -3,7 +3,8 @@
 - `create_app`: FastAPI around a bid service, and the fast path in front of it.
 - `open_service`: the service of some settings.
 
-`POST /openrtb2/bid`, `/notice/{kind}`, `/healthz`, `/metrics`, `/live`, `/` and `/docs`.
+`POST /openrtb2/bid`, `/notice/{kind}`, `/pixel/`, `/click/`, `DELETE /users`, `/healthz`,
+`/metrics`, `/live`, `/` and `/docs`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
 from pydantic.json_schema import models_json_schema
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.http.access import authorised
@@ -31,6 +32,8 @@ from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
 from rllib_seq.serving.http.notice_routes import add_notice_routes
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
+from rllib_seq.serving.http.served import served_routes
+from rllib_seq.serving.http.user_routes import add_user_routes
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.openrtb.response import BidResponse
 from rllib_seq.serving.policy import load_policy
@@ -42,7 +45,7 @@ from rllib_seq.serving.state.opening import open_storage
 __all__ = ["create_app", "open_service"]
 
 _LOG = logging.getLogger(__name__)
-_OPEN = ("/healthz", "/notice/")
+_OPEN = ("/healthz", "/notice/", "/click/", "/pixel/")
 _WATCH_SECONDS = 1.0
 _REF = "#/components/schemas/{model}"
 
@@ -92,7 +95,9 @@ def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _invalid)
     _bid_route(app)
     add_notice_routes(app)
+    add_user_routes(app)
     _figure_routes(app)
+    served_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return _Front(app)
 
@@ -114,7 +119,20 @@ class _Front:
             if path == BID_PATH and scope["method"] == "POST":
                 await self._app.state.bid(scope, receive, send)
                 return
+            if scope["method"] == "HEAD" and path != BID_PATH:
+                scope, send = {**scope, "method": "GET"}, _without_body(send)
         await self._app(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    """Headers alone, as HEAD wants them."""
+
+    async def send_headers(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_headers
 
 
 def _bid_route(app: FastAPI) -> None:

@@ -8,25 +8,30 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
+import zlib
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from rllib_seq.serving.http.batching import Batcher
+from rllib_seq.serving.http.markup import BidWriter
 from rllib_seq.serving.http.metrics import Metrics
 from rllib_seq.serving.http.queries import queries_of
 from rllib_seq.serving.openrtb.request import BidRequest
-from rllib_seq.serving.openrtb.response import NO_BID, Bid, BidResponse, SeatBid
-from rllib_seq.serving.service import BidDecision, BidService
+from rllib_seq.serving.openrtb.response import NO_BID
+from rllib_seq.serving.service import BidService
 
 __all__ = ["BID_PATH", "BidEndpoint", "first_problem", "problem"]
 
 BID_PATH = "/openrtb2/bid"
-_JSON = (b"content-type", b"application/json")
+_HEADERS = [(b"content-type", b"application/json"), (b"x-openrtb-version", b"2.6")]
+_WORTH_PACKING = 512
 
 
 class _Refused(Exception):
@@ -52,7 +57,7 @@ class BidEndpoint:
 
     def __init__(self, service: BidService, batcher: Batcher, metrics: Metrics) -> None:
         self._service, self._settings = service, service.settings
-        self._public_url = service.settings.public_url.rstrip("/")
+        self._writer = BidWriter(service)
         self._decide, self._observe = batcher.answer, metrics.latency.observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,8 +69,13 @@ class BidEndpoint:
             status, content = problem(refused.status, refused.detail)
         except _Gone:
             return
-        headers = [(b"content-length", b"%d" % len(content))] if status != 204 else []
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, _JSON]})
+        headers = _HEADERS
+        if len(content) >= _WORTH_PACKING and _takes_gzip(scope):
+            content = gzip.compress(content, 1)
+            headers = [*headers, (b"content-encoding", b"gzip")]
+        if status != 204:
+            headers = [*headers, (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
     async def _answer(self, scope: Scope, receive: Receive, started: float) -> tuple[int, bytes]:
@@ -76,58 +86,38 @@ class BidEndpoint:
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise _Refused(400, first_problem(errors)) from None
-        queries, why = queries_of(request, service)
+        if len(request.imp) > settings.max_imps:
+            raise _Refused(400, f"imp: more than {settings.max_imps} impressions")
+        queries, why = queries_of(request, service, _exchange(scope))
         if not queries:
-            service.counts[why] += 1
             return _no_bid(request.id, why)
         tmax = min(request.tmax or settings.tmax_ms, settings.tmax_ms)
         deadline = started + (tmax - settings.margin_ms) / 1000.0
         if len(queries) == 1:
             answers = [await self._decide(queries[0][1], deadline)]
-        else:  # in order: they are requests of one user
+        else:  # in order: they may be requests of one user
             answers = await asyncio.gather(*(self._decide(query, deadline) for _, query in queries))
         self._observe(time.monotonic() - started)
-        bids = [
-            self._bid(impression, answer, scope)
-            for (impression, _), answer in zip(queries, answers, strict=True)
+        made = [
+            (imp, answer)
+            for (imp, _), answer in zip(queries, answers, strict=True)
             if answer.bid is not None
         ]
-        if not bids:
+        if not made:
             return _no_bid(request.id, answers[-1].why)
-        response = BidResponse(
-            id=request.id,
-            seatbid=[SeatBid(bid=bids)],
-            bidid=bids[0].id,
-            cur=settings.currency,
-        )
-        return 200, response.model_dump_json(exclude_none=True).encode()
-
-    def _bid(self, impression: str, answer: BidDecision, scope: Scope) -> Bid:
-        assert answer.bid is not None
-        name = self._service.sign(answer.bid)
-        notice = f"{self._public_url or _base(scope)}/notice/"
-        return Bid(
-            id=name,
-            impid=impression,
-            price=answer.bid.amount * 1000.0,
-            nurl=f"{notice}win?bid={name}&price=${{AUCTION_PRICE}}",
-            burl=f"{notice}billing?bid={name}&price=${{AUCTION_PRICE}}",
-            lurl=f"{notice}loss?bid={name}&reason=${{AUCTION_LOSS}}",
-            crid=self._service.creatives[answer.bid.creative],
-            exp=int(self._settings.hold_seconds),
-            ext={
-                "click": f"{notice}click?bid={name}",
-                "conversion": f"{notice}conversion?bid={name}",
-            },
-        )
+        return 200, self._writer.response(request.id, made, scope)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         most = self._settings.max_body_bytes
+        packed = False
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > most:
                 raise _Refused(413, f"the body has more than {most} bytes")
-            if name == b"content-encoding" and value != b"identity":
-                raise _Refused(415, "send the body without content-encoding")
+            if name == b"content-encoding":
+                encoding = value.strip().lower()
+                packed = encoding in (b"gzip", b"x-gzip")
+                if not packed and encoding not in (b"", b"identity"):
+                    raise _Refused(415, "send the body with content-encoding gzip, or without")
         seconds = self._settings.body_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -140,23 +130,46 @@ class BidEndpoint:
             raise _Refused(408, f"the body took more than {seconds:g} seconds") from None
         if message["type"] == "http.disconnect":
             raise _Gone
+        if packed:
+            content = _unpacked(content, most)
         if len(content) > most:
             raise _Refused(413, f"the body has more than {most} bytes")
         return bytes(content)
+
+
+def _unpacked(content: bytes, most: int) -> bytes:
+    """At most one byte more than is allowed, however much there is in it."""
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        unpacked = unpacker.decompress(content, most + 1)
+    except zlib.error:
+        raise _Refused(400, "the body is not gzip, as its content-encoding says") from None
+    if len(unpacked) <= most and not unpacker.eof:
+        raise _Refused(400, "the body ends in the middle of its gzip")
+    return unpacked
+
+
+def _takes_gzip(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"accept-encoding":
+            for each in value.lower().split(b","):
+                coding, _, quality = each.partition(b";")
+                if coding.strip() in (b"gzip", b"*"):
+                    return quality.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00")
+    return False
+
+
+def _exchange(scope: Scope) -> str:
+    """The name in `?exchange=`."""
+    if not scope["query_string"]:
+        return ""
+    return parse_qs(scope["query_string"].decode("latin-1")).get("exchange", [""])[0]
 
 
 def _no_bid(request_id: str, why: str) -> tuple[int, bytes]:
     if why not in NO_BID:
         return 204, b""
     return 200, json.dumps({"id": request_id, "nbr": NO_BID[why]}).encode()
-
-
-def _base(scope: Scope) -> str:
-    """Where the request was sent to."""
-    host = next((value for name, value in scope["headers"] if name == b"host"), None)
-    if host is None:
-        host = "{}:{}".format(*(scope["server"] or ("localhost", 80))).encode()
-    return f"{scope['scheme']}://{host.decode('latin-1')}{scope.get('root_path', '')}"
 
 
 def problem(status: int, detail: str) -> tuple[int, bytes]:

@@ -26,6 +26,7 @@ progress { width: 100%; accent-color: var(--mark); } #state { min-height: 1.5em;
 <section><h2>Wins, clicks, conversions</h2><b id=counts>–</b></section>
 <section><h2>Users in memory</h2><b id=users>–</b></section>
 <section><h2>Late answers</h2><b id=late>–</b></section>
+<section><h2>Commonest reasons for no bid</h2><span id=no_bid>–</span></section>
 </main><script>
 const show = (id, text) => { document.getElementById(id).textContent = text; };
 const number = (value, digits = 0) => value == null ? '–'
@@ -52,6 +53,8 @@ async function update() {
     document.getElementById('share').value = live.budget ? totals.spend / live.budget : 0;
     show('counts', [totals.wins, totals.clicks, totals.conversions].map(n => number(n)).join(', '));
     show('users', number(live.users)); show('late', number(live.late));
+    show('no_bid', Object.entries(live.no_bid).map(([reason, n]) => `${reason} ${number(n)}`)
+      .join(', ') || '–');
     show('state', 'model ' + live.model + ', up ' + number(live.uptime_seconds) + ' s');
   } catch (error) { show('state', 'no figures: ' + error.message); }
 }

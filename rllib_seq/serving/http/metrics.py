@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,13 +16,19 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rllib_seq.serving.notices import NOTICES
+from rllib_seq.serving.openrtb.eligibility import REASONS
 from rllib_seq.serving.service import BidService
 
 __all__ = ["Metrics"]
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _PREFIX = "rllib_seq_"
-_OUTCOMES = ("counted", "known", "unknown", "ignored")
+_NO_BIDS = (
+    *REASONS,
+    *("policy", "floor", "cap", "budget", "over", "late", "withdrawn", "error"),
+)
+_COMMONEST = 5
+_OUTCOMES = ("counted", "known", "unknown", "ignored", "failed")
 
 
 class Metrics:
@@ -74,6 +81,12 @@ class Metrics:
             else:
                 answers.add_metric([name], counts[name])
         yield from (answers, notices, flags, ignored)
+        no_bids = CounterMetricFamily(
+            _PREFIX + "no_bid", "Impressions without a bid, by reason.", labels=["reason"]
+        )
+        for reason in _NO_BIDS:
+            no_bids.add_metric([reason], counts[reason])
+        yield no_bids
         campaign = GaugeMetricFamily(
             _PREFIX + "campaign", "Totals of the campaign, by name.", labels=["total"]
         )
@@ -99,6 +112,7 @@ class Metrics:
     def live(self) -> dict[str, Any]:
         """What the live page shows."""
         service = self._service
+        counts = service.counts
         money, hour = service.money, service.clock.hour()
         money.refresh()
         totals = money.totals
@@ -110,6 +124,11 @@ class Metrics:
             "multiplier": money.multiplier,
             "users": len(service.sessions),
             "evicted": service.sessions.evicted,
+            "no_bid": dict(
+                Counter(
+                    {reason: counts[reason] for reason in _NO_BIDS if counts[reason]}
+                ).most_common(_COMMONEST)
+            ),
             "late": service.counts["late"] + service.counts["withdrawn"],
             "uptime_seconds": time.monotonic() - self._started,
             "resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

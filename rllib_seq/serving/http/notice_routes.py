@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from rllib_seq.serving.http.access import authorised
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
-from rllib_seq.serving.openrtb.identity import user_key
+from rllib_seq.serving.http.user_routes import IdKind, Where
 from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.service import BidService
 
@@ -41,7 +41,9 @@ def add_notice_routes(app: FastAPI) -> None:
         bid: Annotated[str | None, Query(max_length=200, description="Id of the bid.")] = None,
         price: str | None = None,
         value: str | None = None,
-        user: Annotated[str | None, Query(min_length=1, max_length=256)] = None,
+        user: Annotated[str | None, Query(min_length=1, max_length=4096)] = None,
+        id_kind: IdKind = "buyeruid",
+        where: Where = "",
         event: Annotated[str, Query(max_length=128)] = "",
         reason: str = "",
     ) -> Noticed:
@@ -50,7 +52,8 @@ def add_notice_routes(app: FastAPI) -> None:
         Wins and billings need `bid` and should have `price` (`${AUCTION_PRICE}` filled in): without
         a price that can be read, the bid is what is spent. Losses and clicks need `bid`. Visits and
         conversions need `bid`, or else `user`, an `event` (an order number, say) and the token;
-        `value` is what a conversion is worth.
+        `value` is what a conversion is worth. `id_kind` says which id of the user it is, `where`
+        the source of an eid or the exchange of a `user.id`.
         """
         service: BidService = app.state.service
         if kind in _NEEDS_BID and bid is None:
@@ -61,7 +64,7 @@ def add_notice_routes(app: FastAPI) -> None:
             return refusal(401, "a notice about a user needs the token")  # type: ignore[return-value]
         key = None
         if bid is None and user is not None:
-            key = user_key(user, service.settings.user_secret)
+            key = service.identities.key(id_kind, user, where)
         try:
             status = await app.state.batcher.call(
                 service.notice, kind, bid, key, price, value, event

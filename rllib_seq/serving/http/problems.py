@@ -30,7 +30,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         403: "The request comes from a page of another site, or was sent to another host.",
         408: "The body took too long.",
         413: "The body is too large.",
-        415: "The body is compressed.",
+        415: "The body is compressed, and not with gzip.",
         503: "The state cannot be written; try again.",
     }.items()
 }

@@ -7,7 +7,8 @@ Device types are those of AdCOM 1.0.
 
 from __future__ import annotations
 
-from rllib_seq.serving.openrtb.identity import user_key
+from os import urandom
+
 from rllib_seq.serving.openrtb.request import BidRequest, Imp
 from rllib_seq.serving.service import BidQuery, BidService
 
@@ -16,54 +17,51 @@ __all__ = ["queries_of"]
 _DEVICES = {1: "phone", 2: "desktop", 3: "tv", 4: "phone", 5: "tablet", 6: "device", 7: "tv"}
 
 
-def queries_of(request: BidRequest, service: BidService) -> tuple[list[tuple[str, BidQuery]], str]:
-    """What the bidder sees of a request.
+def queries_of(
+    request: BidRequest, service: BidService, exchange: str
+) -> tuple[list[tuple[Imp, BidQuery]], str]:
+    """What the bidder sees of a request; what it cannot buy is counted by its reason.
+
+    Args:
+        request: of an exchange.
+        service: that would bid.
+        exchange: its name, by which its own user ids are told from those of others.
 
     Returns:
-        For each impression that it could buy, its id and the request for the service; and why there
-        are none: "user" (nobody is named) or "unsupported" (channel or currency).
+        Each impression that can be bought with the query for the service; and why there are none.
     """
-    named = _user_of(request)
-    if named is None:
-        return [], "user"
-    currency = service.settings.currency
-    if request.cur and currency not in request.cur:
-        return [], "unsupported"
-    user = user_key(named, service.settings.user_secret)
+    reason = service.eligibility.refused(request)
+    if reason is not None:
+        service.counts[reason] += len(request.imp)
+        return [], reason
+    test = request.test == 1
+    user = None if test else service.identities.key_of(request, exchange)
     segment, device = _segment_of(request, service), _device_of(request, service)
     queries = []
     for imp in request.imp:
-        channel = _channel_of(imp, service)
-        if channel is not None and (imp.bidfloor == 0 or imp.bidfloorcur == currency):
-            queries.append(
-                (imp.id, BidQuery(user, channel, segment, device, imp.bidfloor / 1000.0))
-            )
-    return queries, "" if queries else "unsupported"
+        found = service.eligibility.offer(request, imp)
+        if isinstance(found, str):
+            reason = found
+            service.counts[reason] += 1
+            continue
+        channel, offer = found
+        query = BidQuery(
+            *(_nobody() if user is None else user, channel, segment, device, offer.floor),
+            *(offer.creatives, user is not None, test, offer),
+        )
+        queries.append((imp, query))
+    return queries, reason or ""
 
 
-def _user_of(request: BidRequest) -> str | None:
-    user, device = request.user, request.device
-    return (user and (user.buyeruid or user.id)) or (device and device.ifa) or None
-
-
-def _channel_of(imp: Imp, service: BidService) -> int | None:
-    """The channel by its name, or by the medium; None for one that the policy does not know."""
-    if imp.ext is not None and imp.ext.channel is not None:
-        names = [imp.ext.channel]
-    else:
-        media = {"video": imp.video, "audio": imp.audio, "native": imp.native}
-        names = [name for name, medium in media.items() if medium is not None]
-        names += ["display", "banner"] if imp.banner is not None else []
-    known = [service.channels.index(name) for name in names if name in service.channels]
-    if len(service.channels) == 1 and not known:
-        return 0
-    return known[0] if known else None
+def _nobody() -> int:
+    """The key of one impression of a user who is not remembered."""
+    return int.from_bytes(urandom(8), "little", signed=True)
 
 
 def _segment_of(request: BidRequest, service: BidService) -> int:
     """The first segment that the training knows by name or id; else its first."""
-    for data in request.user.data if request.user else []:
-        for segment in data.segment:
+    for data in (request.user.data if request.user else None) or ():
+        for segment in data.segment or ():
             for name in (segment.name, segment.id, segment.value):
                 if name in service.segments:
                     return service.segments.index(name)

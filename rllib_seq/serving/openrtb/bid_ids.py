@@ -1,10 +1,11 @@
-"""Signed ids of bids, which carry what a notice must tell.
+"""Sealed ids of bids, which carry what a notice must tell.
 
 - `Bid`: what a bid was.
-- `BidSigner`: bids to ids and back.
+- `BidSealer`: bids to ids and back, and addresses that count clicks.
 
-The server keeps no table of its bids: whatever a notice is about comes back with it, however late,
-and nobody else can make such an id. It names no user but by a key, see `identity.user_key`.
+The server keeps no table of its bids: whatever a notice is about comes back with it, however late.
+Ids stand in public addresses, so they are encrypted and authenticated (AES-256-GCM): they tell
+others neither the user nor the price, and nobody else can make one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import struct
+from os import urandom
 from typing import NamedTuple
 
-__all__ = ["Bid", "BidSigner"]
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_LAYOUT = struct.Struct("<qqiHHdd")
-_MAC_BYTES = 14  # 112 bits; with them, the id is a multiple of three bytes
+__all__ = ["Bid", "BidSealer"]
+
+_LAYOUT = struct.Struct("<qqiHBBdd")
+_NONCE_BYTES = 12
+_BID, _CLICK = b"bid", b"click"
 
 
 class Bid(NamedTuple):
@@ -37,38 +42,65 @@ class Bid(NamedTuple):
     """Currency units per impression."""
     until: float
     """Seconds since the epoch: how long it holds."""
+    remembered: bool = True
+    """Whether the user is; otherwise the key is random and stands for this bid alone."""
+    test: bool = False
+    """Whether it is for a test, and spends nothing."""
 
 
-class BidSigner:
-    """Signs bids.
+class BidSealer:
+    """Seals bids.
 
-    >>> signer = BidSigner(b"secret")
+    >>> sealer = BidSealer(b"secret")
     >>> bid = Bid(1, 2, 3, 0, 0, 0.5, 1.7e9)
-    >>> len(signer.sign(bid)), signer.read(signer.sign(bid)) == bid, signer.read("forged")
-    (72, True, None)
+    >>> len(sealer.seal(bid)), sealer.read(sealer.seal(bid)) == bid, sealer.read("forged")
+    (91, True, None)
 
     Args:
-        secret: at most 64 bytes.
+        secret: any length; the key is derived from it.
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._cipher = AESGCM(hashlib.blake2b(secret, digest_size=32, person=b"bid ids").digest())
 
-    def sign(self, bid: Bid) -> str:
+    def seal(self, bid: Bid) -> str:
         """The id, letters of URLs."""
-        content = _LAYOUT.pack(*bid)
-        return base64.urlsafe_b64encode(content + self._mac(content)).decode()
+        flags = bid.remembered | bid.test << 1
+        content = _LAYOUT.pack(*bid[:4], bid.creative, flags, bid.amount, bid.until)
+        return self._sealed(content, _BID)
 
     def read(self, text: str) -> Bid | None:
-        """The bid of an id; None if it was not signed here."""
-        try:
-            signed = base64.urlsafe_b64decode(text.encode("ascii"))
-        except (binascii.Error, UnicodeEncodeError, ValueError):
+        """The bid of an id; None if it was not sealed here."""
+        content = self._opened(text, _BID)
+        if content is None or len(content) != _LAYOUT.size:
             return None
-        content, mac = signed[: _LAYOUT.size], signed[_LAYOUT.size :]
-        if len(content) != _LAYOUT.size or not hmac.compare_digest(mac, self._mac(content)):
-            return None
-        return Bid(*_LAYOUT.unpack(content))
+        number, user, request, channel, creative, flags, amount, until = _LAYOUT.unpack(content)
+        return Bid(
+            *(number, user, request, channel, creative, amount, until),
+            remembered=bool(flags & 1),
+            test=bool(flags & 2),
+        )
 
-    def _mac(self, content: bytes) -> bytes:
-        return hashlib.blake2b(content, key=self._secret, digest_size=_MAC_BYTES).digest()
+    def seal_click(self, bid_id: str, landing: str) -> str:
+        """A token that carries a bid's id and where a click leads to."""
+        return self._sealed(f"{bid_id}\n{landing}".encode(), _CLICK)
+
+    def read_click(self, text: str) -> tuple[str, str] | None:
+        """A bid's id and where a click leads to; None if the token was not sealed here."""
+        content = self._opened(text, _CLICK)
+        if content is None:
+            return None
+        bid_id, _, landing = content.decode().partition("\n")
+        return bid_id, landing
+
+    def _sealed(self, content: bytes, purpose: bytes) -> str:
+        nonce = urandom(_NONCE_BYTES)
+        sealed = nonce + self._cipher.encrypt(nonce, content, purpose)
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def _opened(self, text: str, purpose: bytes) -> bytes | None:
+        try:
+            sealed = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose)
+        except (InvalidTag, binascii.Error, UnicodeEncodeError, ValueError):
+            return None

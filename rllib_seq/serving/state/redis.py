@@ -29,6 +29,7 @@ _PAUSE_SECONDS = 0.5
 _PASSWORD = "RLLIB_SEQ_REDIS_PASSWORD"
 _PREFIX = "rllib-seq:"
 _ADJUSTMENTS = _PREFIX + "adjustments"
+_FORGOTTEN = b"\xff" * 8
 _NAMES = tuple(_PREFIX + name for name in ("totals", "holds", "holds-until"))
 
 _QUOTED_TOTALS = ", ".join(f"'{name}'" for name in TOTALS)
@@ -78,8 +79,10 @@ _WRITE = (
     _FREE
     + """
 local sessions, stale = tonumber(ARGV[6]), {}
+local FORGOTTEN, NEW = string.rep('\\255', 8), string.rep('\\0', 8)
 for i = 1, sessions do
   local version = redis.call('GETRANGE', KEYS[4 + i], 0, 7)
+  if version == FORGOTTEN then version = NEW end
   if version ~= '' and version ~= ARGV[5 + 2 * i] then stale[#stale + 1] = i end
 end
 if #stale > 0 then return {'stale', unpack(stale)} end
@@ -166,7 +169,8 @@ class RedisStorage:
 
     def load(self, keys: Sequence[int]) -> list[bytes | None]:
         """Users."""
-        return list(self._redis.mget([_session(key) for key in keys])) if keys else []
+        found = self._redis.mget([_session(key) for key in keys]) if keys else []
+        return [None if state == _FORGOTTEN else state for state in found]
 
     def load_campaign(self) -> bytes | None:
         """Every server has signals of its own."""
@@ -212,6 +216,11 @@ class RedisStorage:
         if what == b"stale":
             raise Conflict([users[place - 1] for place in more])
         return None if what == b"known" else _totals(more)
+
+    def forget(self, key: int) -> None:
+        """Leaves a mark that a server with the user in memory takes for a change."""
+        self._redis.set(_session(key), _FORGOTTEN, ex=self._ttl)
+        self._redis.delete(_notices(f"u{key}"))
 
     def prune(self, now: float, seen_before: float) -> None:
         """Redis forgets by itself."""

@@ -20,6 +20,7 @@ from rllib_seq.serving.state.storage import Change, Notice, Storage
 __all__ = ["CampaignClock", "SessionCache"]
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 _HOUR, _WEEK = 3600.0, 7 * 86400.0
 _MONDAY = 4 * 86400.0  # 5 January 1970 was one
@@ -69,16 +70,27 @@ class SessionCache:
         self.sessions = sessions
         self._storage, self._money, self._ttl = storage, money, ttl_seconds
         self._pruned = -np.inf
-        self._as_written = np.zeros(sessions.capacity, np.bool_)  # rows that nobody is changing
+        self._as_written = np.zeros(sessions.rows, np.bool_)  # rows that nobody is changing
         campaign = storage.load_campaign()
         if campaign is not None:
             sessions.unpack_campaign(campaign, hour)
 
-    def claim(self, keys: Ints, hour: float) -> Ints:
+    def claim(self, keys: Ints, hour: float, remembered: Bools | None = None) -> Ints:
         """Rows of different users `[n]`, with what the storage remembers of them, to be changed.
 
         Who is claimed and not written, whatever the reason, is read anew by the next claim.
+
+        Args:
+            keys: of the users, `[n]`.
+            hour: now.
+            remembered: `[n]`, who is; the others are without a past, and are not to be written.
         """
+        if remembered is not None and not remembered.all():
+            rows = np.empty(len(keys), np.int64)
+            rows[~remembered] = self.sessions.guests(int((~remembered).sum()))
+            if remembered.any():
+                rows[remembered] = self.claim(keys[remembered], hour)
+            return rows
         rows, new = self.sessions.claim(keys, hour)
         places = np.flatnonzero(new | ~self._as_written[rows])
         self._as_written[rows] = False
@@ -129,6 +141,11 @@ class SessionCache:
         self._money.totals = after
         self._as_written[rows] = True
         return True
+
+    def forget(self, key: int) -> None:
+        """Forgets a user, here and in the storage."""
+        self.sessions.forget(key)
+        self._storage.forget(key)
 
     def prune(self, now: float) -> None:
         """Lets the storage forget what is too old, every ten minutes."""

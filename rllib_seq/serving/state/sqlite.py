@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from rllib_seq.serving.state.storage import TOTALS, Adjustment, Change, Hold, No
 __all__ = ["SQLiteStorage"]
 
 _SWEEP_SECONDS = 1.0
+_LOG_ATTEMPTS = 100
 _PRUNED_AT_ONCE = 500
 _TABLES = """
 CREATE TABLE IF NOT EXISTS constants (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -160,6 +162,25 @@ class SQLiteStorage:
         self._totals = totals
         self._held = max(0.0, self._held - released)
         return dict(totals)
+
+    def forget(self, key: int) -> None:
+        """Overwrites what was deleted, and empties the log, which may have it still."""
+        self._db.execute("PRAGMA secure_delete=ON")
+        try:
+            with self._transaction():
+                self._db.execute("DELETE FROM sessions WHERE user = ?", (key,))
+                self._db.execute("DELETE FROM bookings WHERE subject = ?", (f"u{key}",))
+            self._empty_log()
+        finally:
+            self._db.execute("PRAGMA secure_delete=OFF")
+
+    def _empty_log(self) -> None:
+        for _ in range(_LOG_ATTEMPTS):  # the thread of the checkpoints may be at it
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy:
+                return
+            time.sleep(0.01)
+        raise sqlite3.OperationalError("the log of the state is busy; forget the user again")
 
     def prune(self, now: float, seen_before: float) -> None:
         """Looks through a file in the thread of the checkpoints, so that no bid waits for it."""

@@ -143,6 +143,9 @@ class Storage(Protocol):
             Conflict: a user has another version than the change says.
         """
 
+    def forget(self, key: int) -> None:
+        """Removes a user and the notices about them, from what is on the disk, too."""
+
     def prune(self, now: float, seen_before: float) -> None:
         """Forgets notices that are too old, and users who were last seen before."""
 

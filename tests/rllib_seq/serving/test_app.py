@@ -11,7 +11,6 @@ import urllib.parse
 import pytest
 from serving_helpers import Client, process, request_of, running, wait_for
 
-from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings
 
 TOKEN = "a token of sufficient length"
@@ -72,14 +71,14 @@ def test_several_impressions_are_steps_of_one_user(client, server):
     imps = request_of("bob")["imp"] * 3
     imps = [{**imp, "id": str(i)} for i, imp in enumerate(imps)]
     client.bid("bob", imp=imps)
-    row = service.sessions.find(user_key("bob", None))
+    row = service.sessions.find(service.identities.key("id", "bob"))
     assert service.sessions.last_request(row) == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "nbr"),
-    [({"user": {}}, 8), ({"tmax": 1}, 15)],
-    ids=["nobody", "no time"],
+    [({"site": {}, "app": {}}, 2), ({"tmax": 1}, 15)],
+    ids=["site and app", "no time"],
 )
 def test_reasons_for_no_bid(changes, nbr, client):
     body = {**request_of("carol"), **changes}
@@ -88,7 +87,7 @@ def test_reasons_for_no_bid(changes, nbr, client):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"cur": ["EUR"]}, {"imp": [{"id": "1", "ext": {"channel": "radio"}}]}],
+    [{"cur": ["EUR"]}, {"imp": [{"id": "1", "banner": {}, "ext": {"channel": "radio"}}]}],
     ids=["currency", "channel"],
 )
 def test_what_is_not_bought_gets_an_empty_answer(changes, client):
@@ -100,11 +99,14 @@ def test_what_is_not_bought_gets_an_empty_answer(changes, client):
     [
         ("", "EOF"),
         ("[]", "an object"),
-        ('{"id": 1, "imp": []}', "id: Input should be a valid string"),
+        ('{"id": true, "imp": []}', "id: Input should be a valid string"),
         ('{"id": "r", "imp": []}', "imp: List should have at least 1"),
         ('{"id": "r", "imp": [{"id": "1", "bidfloor": "2"}]}', "imp.0.bidfloor: Input should be a"),
         ('{"id": "r", "imp": [{"id": "1", "bidfloor": NaN}]}', "finite number"),
-        ('{"id": "r", "imp": [{"id": "1"}], "tmax": true}', "tmax: Input should be a valid int"),
+        (
+            '{"id": "r", "imp": [{"id": "1", "banner": {}}], "tmax": true}',
+            "tmax: Input should be a valid int",
+        ),
         ("\xff\xfe", "JSON"),
     ],
 )
@@ -123,7 +125,7 @@ def test_limits(client, server):
     assert client("POST", "/openrtb2/bid", big)[0] == 413
     chunks = iter([b"x" * 10_000] * 3)
     assert Client(server[0])("POST", "/openrtb2/bid", chunks)[0] == 413
-    headers = {"content-encoding": "gzip"}
+    headers = {"content-encoding": "br"}
     assert client("POST", "/openrtb2/bid", b"...", **headers)[0] == 415
 
 

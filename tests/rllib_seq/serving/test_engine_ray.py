@@ -14,7 +14,6 @@ from test_redis import redis_url  # noqa: F401, a fixture
 from rllib_seq.errors import UserError
 from rllib_seq.serving.engine_ray import bid_deployment
 from rllib_seq.serving.http.app import open_service
-from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings
 
 pytestmark = pytest.mark.redis
@@ -98,7 +97,7 @@ def test_a_replica_is_killed_under_load(journey, redis_url):  # noqa: F811
         open_cases = answered.total() - booked.total() + failed.total()
         assert booked.total() <= totals["requests"] <= booked.total() + open_cases
         # Money and memory are written together: the journeys hold as many steps.
-        keys = np.array([user_key(user, None) for user in users])
+        keys = np.array([service.identities.key("id", user) for user in users])
         rows = service.memory.claim(keys, service.clock.hour())
         assert service.sessions.requests(rows).sum() == totals["requests"]
         service.close()

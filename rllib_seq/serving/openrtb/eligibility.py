@@ -1,0 +1,340 @@
+"""Which creatives may be shown in an impression, and on which terms; before any budget is held.
+
+- `Eligibility`: from an impression to an `Offer`, or to the reason why there is none.
+- `Offer`, `Placement`: what may be bought, and what a bid buys of it.
+- `REASONS`: all reasons.
+
+The criteria are applied one after the other; the reason is the first one that leaves no creative.
+What is decided by lists of the request and of the impression alone is remembered, because most
+requests of a placement have the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from rllib_seq.serving.openrtb.creatives import Catalogue, Creative
+from rllib_seq.serving.openrtb.demands import IAB_1, Demands, demands_of, lower
+from rllib_seq.serving.openrtb.native import read_request
+from rllib_seq.serving.openrtb.request import BidRequest, Deal, Imp
+from rllib_seq.serving.openrtb.terms import Terms
+
+__all__ = ["REASONS", "Eligibility", "Offer", "Placement"]
+
+REASONS = (
+    *("invalid", "currency", "channel", "deal", "medium", "seat", "app", "advertiser"),
+    *("category", "language", "secure", "interstitial", "rewarded", "size", "duration"),
+    *("protocol", "mime", "bitrate", "attribute", "banner_type", "api", "native"),
+)
+"""Why an impression is not bid on, whatever the policy would do."""
+
+_MOST_CACHED = 64
+"""Requests with longer lists are decided each time, so that what is remembered stays small."""
+_SAME_RATIO = 0.02
+_FIXED_PRICE = 3
+
+
+class Placement(NamedTuple):
+    """A creative in a size."""
+
+    ad: Creative
+    w: int | None
+    h: int | None
+
+
+class Bought(NamedTuple):
+    """What a bid is for."""
+
+    placement: Placement
+    deal: str | None
+    amount: float
+    """Currency units per impression."""
+
+
+class _Terms(NamedTuple):
+    """One way to buy an impression: the open auction or a deal."""
+
+    deal: str | None
+    floor: float
+    """Currency units per impression."""
+    fixed: bool
+    """Whether the floor is the price."""
+    placements: tuple[Placement, ...]
+
+
+class Offer:
+    """What may be bought of an impression.
+
+    Args:
+        ways: deals with the highest floor first, then the open auction.
+        names: of the policy's creatives.
+    """
+
+    def __init__(self, ways: list[_Terms], names: Sequence[str]) -> None:
+        self._ways, self._names = ways, names
+        self.floor = min(way.floor for way in ways)
+        """The lowest, currency units per impression."""
+        named = {place.ad.creative for way in ways for place in way.placements}
+        self.creatives = -1
+        """Creatives of the policy that can be shown, as bits."""
+        if None not in named:
+            self.creatives = sum(1 << number for number, name in enumerate(names) if name in named)
+
+    def buy(self, creative: int, amount: float) -> Bought | None:
+        """What a bid of an amount for a creative of the policy buys; None: it is below the floors.
+
+        A deal comes before the open auction, for sellers prefer it.
+        """
+        name = self._names[creative]
+        for way in self._ways:
+            if amount >= way.floor:
+                for placement in way.placements:
+                    if placement.ad.creative in (None, name):
+                        price = way.floor if way.fixed else amount
+                        return Bought(placement, way.deal, price)
+        return None
+
+
+class Eligibility:
+    """Decides what may be shown.
+
+    Args:
+        catalogue: of creatives.
+        terms: deals and currencies.
+        channels: of the policy.
+        names: of the policy's creatives.
+        https: whether pixels and clicks can be served over https.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        terms: Terms,
+        channels: Sequence[str],
+        names: Sequence[str],
+        https: bool,
+    ) -> None:
+        self._catalogue, self._terms = catalogue, terms
+        self._channels, self._names, self._https = channels, names, https
+        self._decided = lru_cache(maxsize=1024)(self._decide)
+
+    def refused(self, request: BidRequest) -> str | None:
+        """Why nothing of a request can be bought, if that is so."""
+        if sum(each is not None for each in (request.site, request.app, request.dooh)) > 1:
+            return "invalid"
+        allowed = request.cur
+        if allowed and self._terms.currency not in (each.upper() for each in allowed):
+            return "currency"
+        return None
+
+    def offer(self, request: BidRequest, imp: Imp) -> tuple[int, Offer] | str:
+        """What can be bought of an impression.
+
+        Returns:
+            The number of its channel and the offer; or one of `REASONS`.
+        """
+        floor = self._terms.converted(imp.bidfloor or 0.0, imp.bidfloorcur)
+        reason = "channel"
+        for medium, channel in self._media(imp):
+            placements, why = self._placements(request, imp, medium)
+            if not placements:
+                reason = why
+                continue
+            ways = self._deals(imp, placements)
+            if not (imp.pmp is not None and imp.pmp.private_auction == 1):
+                if floor is not None:
+                    ways.append(_Terms(None, floor / 1000.0, False, placements))
+                elif not ways:
+                    reason = "currency"
+            elif not ways:
+                reason = "deal"
+            if ways:
+                return channel, Offer(ways, self._names)
+        return reason
+
+    def _media(self, imp: Imp) -> list[tuple[str, int]]:
+        """Media of an impression with their channels, the most valuable first."""
+        media = [
+            medium
+            for medium in ("video", "audio", "native", "banner")
+            if getattr(imp, medium) is not None
+        ]
+        named = imp.ext.channel if imp.ext is not None else None
+        if named is not None:
+            number = self._channel(named)
+            return [] if number is None else [(medium, number) for medium in media]
+        channels = [(medium, self._channel(*_CHANNELS[medium])) for medium in media]
+        return [(medium, number) for medium, number in channels if number is not None]
+
+    def _channel(self, *names: str) -> int | None:
+        for name in names:
+            if name in self._channels:
+                return self._channels.index(name)
+        return 0 if len(self._channels) == 1 else None
+
+    def _deals(self, imp: Imp, placements: tuple[Placement, ...]) -> list[_Terms]:
+        ways = []
+        for deal in (imp.pmp.deals if imp.pmp is not None else None) or ():
+            held = self._terms.deals.get(deal.id)
+            floor = self._terms.converted(deal.bidfloor or 0.0, deal.bidfloorcur)
+            if held is None or floor is None:
+                continue
+            fitting = tuple(
+                each
+                for each in placements
+                if (held.creatives is None or each.ad.crid in held.creatives)
+                and _deal_takes(deal, each.ad)
+            )
+            if fitting:
+                ways.append(_Terms(deal.id, floor / 1000.0, deal.at == _FIXED_PRICE, fitting))
+        return sorted(ways, key=lambda way: -way.floor)
+
+    def _placements(
+        self, request: BidRequest, imp: Imp, medium: str
+    ) -> tuple[tuple[Placement, ...], str]:
+        wanted = demands_of(request, imp, medium)
+        lists = sum(map(len, (wanted.badv, wanted.bcat, wanted.bapp, wanted.mimes)))
+        short = lists <= _MOST_CACHED and all(
+            len(each) <= 256 for names in (wanted.badv, wanted.bcat, wanted.bapp) for each in names
+        )
+        placements, why = (self._decided if short else self._decide)(wanted)
+        if placements and imp.native is not None and medium == "native":
+            asked = read_request(imp.native.request)
+            placements = tuple(
+                each
+                for each in placements
+                if asked is not None
+                and each.ad.native is not None
+                and asked.assets_of(each.ad.native)
+            )
+            why = "native"
+        return placements, why
+
+    def _decide(self, wanted: Demands) -> tuple[tuple[Placement, ...], str]:
+        left = list(self._catalogue.of_medium[wanted.medium])
+        if not left:
+            return (), "medium"
+        criteria = (
+            ("seat", _seat),
+            ("app", lambda ad, wanted: ad.bundle not in wanted.bapp),
+            ("advertiser", lambda ad, wanted: ad.domains.isdisjoint(wanted.badv)),
+            ("category", _category),
+            ("language", _language),
+            ("secure", self._secure),
+            ("interstitial", lambda ad, wanted: ad.interstitial or not wanted.interstitial),
+            ("rewarded", lambda ad, wanted: ad.rewarded or not wanted.rewarded),
+            ("attribute", lambda ad, wanted: not set(ad.attr) & set(wanted.battr)),
+            ("banner_type", lambda ad, wanted: not set(ad.btype) & set(wanted.btype)),
+            ("api", lambda ad, wanted: not ad.api or bool(set(ad.api) & set(wanted.api))),
+            ("mime", _mime),
+            ("protocol", _protocol),
+            ("duration", _duration),
+            ("bitrate", _bitrate),
+        )
+        for reason, allows in criteria:
+            left = [ad for ad in left if allows(ad, wanted)]
+            if not left:
+                return (), reason
+        placements = [place for ad in left if (place := _placed(ad, wanted)) is not None]
+        return tuple(placements), "size"
+
+    def _secure(self, ad: Creative, wanted: Demands) -> bool:
+        return not wanted.secure or (ad.secure and self._https)
+
+
+_CHANNELS = {
+    "video": ("video",),
+    "audio": ("audio",),
+    "native": ("native", "display"),
+    "banner": ("display", "banner"),
+}
+
+
+def _seat(ad: Creative, wanted: Demands) -> bool:
+    return ad.seat not in wanted.bseat and (not wanted.wseat or ad.seat in wanted.wseat)
+
+
+def _category(ad: Creative, wanted: Demands) -> bool:
+    """A block of a category blocks what is below it; another taxonomy cannot be compared."""
+    if not (wanted.bcat or wanted.acat):
+        return True
+    if ad.cattax != wanted.cattax:
+        return False
+    above: Callable[[str], frozenset[str]] = (
+        (lambda name: frozenset((name, name.partition("-")[0])))
+        if ad.cattax == IAB_1
+        else (lambda name: frozenset((name,)))
+    )
+    names = [name.upper() for name in ad.cat]
+    blocked = {name.upper() for name in wanted.bcat}
+    allowed = {name.upper() for name in wanted.acat}
+    if any(above(name) & blocked for name in names):
+        return False
+    return not allowed or all(above(name) & allowed for name in names)
+
+
+def _language(ad: Creative, wanted: Demands) -> bool:
+    if not wanted.wlang:
+        return True
+    spoken = {name.replace("_", "-").partition("-")[0] for name in wanted.wlang}
+    return ad.language is not None and ad.language.casefold().partition("-")[0] in spoken
+
+
+def _mime(ad: Creative, wanted: Demands) -> bool:
+    return not (wanted.mimes and ad.media_types.isdisjoint(wanted.mimes))
+
+
+def _protocol(ad: Creative, wanted: Demands) -> bool:
+    return not wanted.protocols or bool(set(ad.protocols) & set(wanted.protocols))
+
+
+def _duration(ad: Creative, wanted: Demands) -> bool:
+    if ad.duration is None:
+        return True
+    if wanted.durations:
+        return ad.duration in wanted.durations
+    return wanted.shortest <= ad.duration <= (wanted.longest or ad.duration)
+
+
+def _bitrate(ad: Creative, wanted: Demands) -> bool:
+    if ad.bitrate is None:
+        return True
+    return wanted.least_bitrate <= ad.bitrate <= (wanted.most_bitrate or ad.bitrate)
+
+
+def _placed(ad: Creative, wanted: Demands) -> Placement | None:
+    """The creative in the first size that is asked for and that it has; None: there is none."""
+    if ad.type in ("native", "audio"):
+        return Placement(ad, None, None)
+    if ad.type == "video":
+        for w, h in ad.sizes:
+            if wanted.keep_ratio == (0, 0) or _same_ratio((w, h), wanted.keep_ratio):
+                return Placement(ad, w, h)
+        return None
+    for size in wanted.formats:
+        if size in ad.sizes:
+            return Placement(ad, *size)
+    for w, h in ad.sizes:
+        if any(
+            _same_ratio((w, h), (wide, high)) and w >= least for wide, high, least in wanted.ratios
+        ):
+            return Placement(ad, w, h)
+        free = not (wanted.formats or wanted.ratios)
+        if free and all(
+            least <= length <= (most or length)
+            for length, least, most in zip((w, h), wanted.least, wanted.most, strict=True)
+        ):
+            return Placement(ad, w, h)
+    return None
+
+
+def _same_ratio(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1.0) <= _SAME_RATIO
+
+
+def _deal_takes(deal: Deal, ad: Creative) -> bool:
+    if deal.wseat and ad.seat not in deal.wseat:
+        return False
+    return not deal.wadomain or not ad.domains.isdisjoint(lower(deal.wadomain, "www."))
