@@ -14,6 +14,7 @@ _FILES = (
     "learner",
     "model",
     "pacing",
+    "response",
     "rollout",
     "self_play",
     "stale",

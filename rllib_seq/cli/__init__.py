@@ -15,6 +15,7 @@ import typer
 from rllib_seq import __version__
 from rllib_seq.cli import learning, serving, tools
 from rllib_seq.cli.extras import extra_with
+from rllib_seq.cli.response import response
 from rllib_seq.errors import Interrupted, UserError
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -33,6 +34,8 @@ Examples:
     rllib-seq report runs/RUN
 
     rllib-seq discover events.parquet
+
+    rllib-seq response events.parquet --output response
 
     rllib-seq export runs/RUN policy
 
@@ -79,6 +82,7 @@ COMMANDS = (
     learning.evaluate,
     learning.report,
     tools.discover,
+    response,
     serving.export,
     serving.serve,
     serving.ledger,

@@ -1,0 +1,140 @@
+"""What `rllib-seq response` does: read, train, judge, export."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from rich.console import Console
+from rich.table import Table
+
+from rllib_seq.errors import UserError
+from rllib_seq.journeys.event_log import load_events
+from rllib_seq.training.response.comparison import MEMORY, Comparison, compare
+from rllib_seq.training.response.model import fit_response
+from rllib_seq.training.response.step_graph import export_response
+from rllib_seq.training.response.table import ResponseTable, from_events, from_table
+
+__all__ = ["comparison_table", "read_responses", "run_response"]
+
+_EVENTS = (None, "click", "conversion")
+
+
+def read_responses(
+    path: Path,
+    outcome: str | None = None,
+    user: str | None = None,
+    time: str | None = None,
+    known: str | None = None,
+    ignore: tuple[str, ...] = (),
+) -> ResponseTable:
+    """An event log, or any table with a column of outcomes.
+
+    Args:
+        path: of an event log (docs/guides/discover.md); with `user` or an `outcome` that is a
+            column: CSV or Parquet.
+        outcome: "click", "conversion" or a column; None: see `from_events`.
+        user: see `from_table`; None: "user_id".
+        time: likewise; None: "timestamp", if there is one.
+        known: likewise.
+        ignore: likewise.
+
+    Raises:
+        UserError: the file cannot be read, or does not hold what was asked for.
+    """
+    if outcome in _EVENTS and user is None:
+        if time or known or ignore:
+            raise UserError(
+                "--time, --known and --ignore are for a table with a column of outcomes; name it "
+                "with --outcome"
+            )
+        return from_events(load_events(path), outcome)
+    if outcome is None:
+        raise UserError("--user names a table's column; name that of the outcomes with --outcome")
+    table = _read(path)
+    if time is None and "timestamp" in table.column_names:
+        time = "timestamp"
+    return from_table(table, user or "user_id", outcome, time, known, ignore)
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        if path.suffix == ".parquet":
+            return pyarrow.parquet.read_table(path)
+        return pyarrow.csv.read_csv(path)
+    except FileNotFoundError as error:
+        raise UserError(f"no file {str(path)!r}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"{str(path)!r} is neither CSV nor Parquet: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def run_response(
+    table: ResponseTable, output: Path | None, seed: int, console: Console
+) -> dict[str, Any]:
+    """Judges the three models, prints the table and the sentence, and exports the model.
+
+    Args:
+        table: steps with outcomes.
+        output: folder for `response.json`, `response.onnx` and `comparison.json`; None: no files.
+        seed: of users and weights.
+        console: where progress and the table go.
+
+    Returns:
+        `{"outcome", "steps", "rows", "gains", "sentence"}`, see `Comparison`.
+
+    Raises:
+        UserError: too few outcomes, or the folder cannot be written.
+    """
+
+    def progress(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    comparison, _ = compare(table, seed, progress)
+    console.print(comparison_table(comparison, table.name))
+    console.print(comparison.sentence, markup=False, highlight=False)
+    result = {"outcome": table.name, "steps": len(table), **dataclasses.asdict(comparison)}
+    if output is not None:
+        progress("training on all steps, for export")
+        export_response(fit_response(table, seed=seed), output)
+        (output / "comparison.json").write_text(json.dumps(result, indent=1) + "\n")
+        console.print(f"written: {output / 'response.onnx'}", soft_wrap=True)
+    return result
+
+
+def comparison_table(comparison: Comparison, outcome: str) -> Table:
+    """The models by part, every number with its 95 % interval."""
+    table = Table(title=f"Who answers ({outcome}), modelled; 95 % intervals", title_justify="left")
+    for i, name in enumerate(
+        ("on", "model", "steps", "answered", "AUC", "log loss", "predicted / real")
+    ):
+        table.add_column(name, justify="left" if i < 2 else "right")
+    part = None
+    for row in comparison.rows:
+        if part not in (None, row["part"]):
+            table.add_section()
+        cells = [
+            "" if part == row["part"] else row["part"],
+            row["model"],
+            f"{row['steps']:,}",
+            f"{100 * row['answers'] / row['steps']:.2f} %",
+            *(_span(row[what], digits) for what, digits in _MEASURES),
+        ]
+        table.add_row(*cells, style="bold" if row["model"] == MEMORY else None)
+        part = row["part"]
+    return table
+
+
+_MEASURES = (("auc", 3), ("log_loss", 4), ("calibration", 2))
+
+
+def _span(number: dict[str, float], digits: int) -> str:
+    return (
+        f"{number['value']:.{digits}f} ({number['low']:.{digits}f} to {number['high']:.{digits}f})"
+    )
