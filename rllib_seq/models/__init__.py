@@ -1,10 +1,7 @@
 """Adapters that put the networks of `rllib_seq.nn` under RLlib.
 
 - `torch_model`: `LSTMTransformerModel` for the old API stack, registered as "lstm_transformer"
-- `rl_module`: `SequenceRLModule` for the new API stack; `setup`: `use_sequence_module`
-- `episode_windows`: the connector that brings the windows to it
-- `episode_states`: the states of recurrent modules
-- `stream_windows`: the same windows where there are no episodes
+- `rl_module/`: `SequenceRLModule` for the new API stack, and `use_sequence_module`
 - `step_inputs`: what both see of one step
 - `spaces`: what RLlib cannot serve
 - `own_encoders`: encoders that a driver registered, in its workers
@@ -16,8 +13,8 @@ import torch
 from rllib_seq.models.auxiliary import AuxiliaryLabels
 from rllib_seq.models.auxiliary_learners import AuxiliaryLossMixin
 from rllib_seq.models.own_encoders import share_encoders
-from rllib_seq.models.rl_module import SequenceRLModule
-from rllib_seq.models.setup import use_sequence_module
+from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
+from rllib_seq.models.rl_module.setup import use_sequence_module
 from rllib_seq.models.torch_model import LSTMTransformerModel
 
 # With a seed RLlib asks PyTorch for deterministic algorithms, which also fills all new memory with

@@ -25,7 +25,7 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.windowed import SEQUENCE_CONFIG, WindowedRLModule
+from rllib_seq.models.rl_module.windowed_module import SEQUENCE_CONFIG, WindowedRLModule
 from rllib_seq.nn import SequentialQNetwork
 from rllib_seq.q_learning.exploration import EPSILON, NOISE_SEED, noise_of
 from rllib_seq.q_learning.replay import NEXT

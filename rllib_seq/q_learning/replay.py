@@ -22,7 +22,11 @@ from ray.rllib.utils.replay_buffers import EpisodeReplayBuffer, PrioritizedEpiso
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.models.episode_windows import PREVIOUS_ACTIONS, PREVIOUS_REWARDS, STEPS_BEFORE
+from rllib_seq.models.rl_module.episode_windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+)
 from rllib_seq.q_learning.step_memory import StepMemory, Windows
 
 NEXT = "next_"

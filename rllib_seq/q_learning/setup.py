@@ -13,7 +13,7 @@ from ray.rllib.algorithms.dqn import DQNConfig
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.windowed import act_on_windows, refuse_what_windows_exclude
+from rllib_seq.models.rl_module.configure import configure_windows, refuse_what_windows_exclude
 from rllib_seq.nn import encoder_class
 from rllib_seq.q_learning.exploration import EpsilonLadder, StreamExploration
 from rllib_seq.q_learning.learner import SequenceDQNLearner
@@ -86,7 +86,7 @@ def use_sequence_q_learning(
     # RLlib adds the rest of DQN's options to the model config by itself.
     options = {**config._model_config_auto_includes, "noisy": config.noisy}
     again = functools.partial(use_sequence_q_learning, epsilon_ladder=epsilon_ladder)
-    act_on_windows(config, SequenceQRLModule, sequence_config, again, options, connectors)
+    configure_windows(config, SequenceQRLModule, sequence_config, again, options, connectors)
     config.learners(learner_class=SequenceDQNLearner)
     config.replay_buffer_config = _replay(config, sequence_config)
     return config

@@ -30,10 +30,10 @@ from ray.rllib.utils.metrics import (
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import SequenceRLModule
-from rllib_seq.models.episode_states import keep_states
-from rllib_seq.models.stream_columns import StreamColumns
-from rllib_seq.models.stream_windows import StreamWindows
-from rllib_seq.models.windowed import module_windows, sequence_settings
+from rllib_seq.models.rl_module.configure import module_windows, sequence_settings
+from rllib_seq.models.rl_module.episode_states import keep_states
+from rllib_seq.models.rl_module.stream_columns import StreamColumns
+from rllib_seq.models.rl_module.stream_windows import StreamWindows
 from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.journeys import Acts, Campaign, Journeys, JourneySampler
 from rllib_seq.rollouts.memories import COPY, CarriedStates

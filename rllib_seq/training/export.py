@@ -27,8 +27,8 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.models.rl_module import SequenceRLModule
-from rllib_seq.models.windowed import WindowedRLModule
+from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
+from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
 from rllib_seq.serving.policy import TOLERANCE, load_policy
 from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts

@@ -17,7 +17,7 @@ from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.windowed import has_own_connectors, sequence_settings
+from rllib_seq.models.rl_module.configure import has_own_connectors, sequence_settings
 from rllib_seq.training.config.auction_logs import replay_world
 
 __all__ = [

@@ -16,7 +16,7 @@ from ray.rllib.utils import force_list
 
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
-from rllib_seq.models.windowed import change_sequence_settings, sequence_settings
+from rllib_seq.models.rl_module.configure import change_sequence_settings, sequence_settings
 from rllib_seq.rollouts import count_steps, telling_worker
 from rllib_seq.training.config.checks import (
     AUCTION_ENVS,

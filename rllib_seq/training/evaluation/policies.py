@@ -26,8 +26,8 @@ from ray.rllib.policy.policy import Policy
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
 from rllib_seq.errors import UserError
-from rllib_seq.models.stream_windows import StreamWindows
-from rllib_seq.models.windowed import module_windows
+from rllib_seq.models.rl_module.configure import module_windows
+from rllib_seq.models.rl_module.stream_windows import StreamWindows
 from rllib_seq.training.storage.files import check_seal
 from rllib_seq.training.storage.run_folder import UNREADABLE_PICKLE, modules_folder
 

@@ -8,7 +8,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError
-from rllib_seq.models.episode_windows import EpisodeWindows
+from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
 
 OBS = Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = Discrete(5)

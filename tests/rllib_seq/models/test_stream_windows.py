@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.models.episode_windows import windows_of
-from rllib_seq.models.stream_windows import StreamWindows
+from rllib_seq.models.rl_module.episode_windows import windows_of
+from rllib_seq.models.rl_module.stream_windows import StreamWindows
 
 OBS = Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = Discrete(5)

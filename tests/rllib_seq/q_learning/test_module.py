@@ -17,7 +17,11 @@ from ray.rllib.algorithms.dqn.dqn_learner import (
 from torch import Tensor
 
 from rllib_seq.errors import NonFiniteInputError, UserError
-from rllib_seq.models.episode_windows import PREVIOUS_ACTIONS, PREVIOUS_REWARDS, STEPS_BEFORE
+from rllib_seq.models.rl_module.episode_windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+)
 from rllib_seq.q_learning import SequenceQRLModule
 from rllib_seq.q_learning.exploration import EPSILON, NOISE_SEED
 from rllib_seq.q_learning.replay import NEXT

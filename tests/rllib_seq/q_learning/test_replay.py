@@ -9,7 +9,11 @@ from gymnasium.spaces import Box, Discrete
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from rllib_seq.models.episode_windows import PREVIOUS_ACTIONS, PREVIOUS_REWARDS, STEPS_BEFORE
+from rllib_seq.models.rl_module.episode_windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+)
 from rllib_seq.q_learning import SequenceEpisodeReplayBuffer
 from rllib_seq.q_learning.replay import NEXT, SampledSteps, SampledStepsToBatch
 

@@ -8,7 +8,7 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.models.rl_module.configure import sequence_settings
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
 
 

@@ -14,7 +14,7 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
-from rllib_seq.models.windowed import sequence_settings
+from rllib_seq.models.rl_module.configure import sequence_settings
 from rllib_seq.q_learning.exploration import StreamExploration
 from rllib_seq.rollouts import (
     ArrayRolloutWorker,
@@ -190,8 +190,8 @@ def test_options_reach_a_config_of_the_new_stack():
     prepare(config, Options("display", window_length=11, num_env_runners=1, seed=7))
     settings = sequence_settings(config)
     assert (settings.window_length, settings.d_model) == (11, 8)
-    for connector in (config._env_to_module_connector, config._learner_connector):
-        assert settings in connector.args
+    assert config._env_to_module_connector.layout.window_length == 11
+    assert config._learner_connector.settings == settings
     assert config.env_config == {"preset": "display"}
     assert config.env_runner_cls is TellingMultiAgentEnvRunner
 

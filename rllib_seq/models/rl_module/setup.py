@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -20,10 +20,14 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import EpisodeLabels
 from rllib_seq.models.auxiliary_learners import auxiliary_learner
-from rllib_seq.models.episode_states import SequenceStates, StatesIn, StatesOut
-from rllib_seq.models.episode_windows import EpisodeWindows
-from rllib_seq.models.rl_module import SequenceRLModule
-from rllib_seq.models.windowed import act_on_windows, refuse_what_windows_exclude
+from rllib_seq.models.rl_module.configure import (
+    OurConnectors,
+    configure_windows,
+    refuse_what_windows_exclude,
+)
+from rllib_seq.models.rl_module.episode_states import SequenceStates, StatesIn, StatesOut
+from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
+from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
 from rllib_seq.nn import encoder_class
 
 _MAX_SEQ_LEN = "max_seq_len"
@@ -68,11 +72,10 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
     if encoder.reach(settings) is None:
         _carry_states(config, settings, sequence_config)
     else:
-        act_on_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
-        if _is_ours(config._module_to_env_connector):  # of an earlier call
+        configure_windows(config, SequenceRLModule, sequence_config, use_sequence_module)
+        if isinstance(config._module_to_env_connector, StateConnectors):  # of an earlier call
             config.env_runners(module_to_env_connector=None)
-        pieces = functools.partial(_learner_connectors, settings)
-        config.learners(learner_connector=pieces)
+        config.learners(learner_connector=LearnerConnectors(settings))
     if settings.auxiliary:
         config.learners(learner_class=auxiliary_learner(config))
     return config
@@ -95,13 +98,13 @@ def _carry_states(
             "set num_learners=1, or encoder='window'"
         )
     after = config._module_to_env_connector
-    if after is not None and not _is_ours(after):
+    if after is not None and not isinstance(after, StateConnectors):
         raise UserError(
             "this config has a module_to_env_connector of its own, and "
             f"encoder={settings.encoder!r} takes its states out there; change actions in the "
             "environment (a gymnasium wrapper), or use encoder='window'"
         )
-    act_on_windows(
+    configure_windows(
         config,
         SequenceRLModule,
         sequence_config,
@@ -109,38 +112,42 @@ def _carry_states(
         model_config={_MAX_SEQ_LEN: longest},
         connectors=[AddTimeDimToBatchAndZeroPad(), StatesIn()],
     )
-    config.env_runners(module_to_env_connector=functools.partial(_taking_states, longest))
-    config.learners(
-        learner_connector=functools.partial(_learner_connectors, settings, max_seq_len=longest)
-    )
+    config.env_runners(module_to_env_connector=StateConnectors(longest))
+    config.learners(learner_connector=LearnerConnectors(settings, longest))
 
 
-def _taking_states(longest: int, env: Any, spaces: Any) -> list[ConnectorV2]:
-    return [StatesOut(longest)]
+@dataclasses.dataclass(frozen=True)
+class StateConnectors(OurConnectors):
+    """Makes the connector that takes states out of what a module returned; RLlib calls it."""
+
+    max_seq_len: int
+
+    def __call__(self, env: Any, spaces: Any) -> list[ConnectorV2]:
+        """Return the connector."""
+        return [StatesOut(self.max_seq_len)]
 
 
-def _learner_connectors(
-    settings: SequenceConfig,
-    observation_space: Any,
-    action_space: Any,
-    max_seq_len: int | None = None,
-) -> list[ConnectorV2]:
-    labels = [EpisodeLabels(heads=settings.auxiliary)] if settings.auxiliary else []
-    windows = EpisodeWindows(
-        config=SequenceRLModule.window_layout(settings), as_learner_connector=True
-    )
-    if max_seq_len is None:
-        return [windows, *labels]
-    # RLlib's own pieces come after these and leave alone what is there; it cuts sequences only if
-    # there are no states yet.
-    return [
-        windows,
-        *labels,
-        AddColumnsFromEpisodesToTrainBatch(),
-        AddTimeDimToBatchAndZeroPad(as_learner_connector=True),
-        SequenceStates(max_seq_len=max_seq_len),
-    ]
+@dataclasses.dataclass(frozen=True)
+class LearnerConnectors(OurConnectors):
+    """Makes the connectors that bring windows, labels and states to a learner; RLlib calls it."""
 
+    settings: SequenceConfig
+    max_seq_len: int | None = None
+    """None if the module carries no state."""
 
-def _is_ours(connector: Any) -> bool:
-    return isinstance(connector, functools.partial) and connector.func is _taking_states
+    def __call__(self, observation_space: Any, action_space: Any) -> list[ConnectorV2]:
+        """Return the connectors."""
+        heads = self.settings.auxiliary
+        windows = SequenceRLModule.window_layout(self.settings)
+        pieces: list[ConnectorV2] = [EpisodeWindows(config=windows, as_learner_connector=True)]
+        if heads:
+            pieces.append(EpisodeLabels(heads=heads))
+        if self.max_seq_len is not None:
+            # RLlib's own pieces come after these and leave alone what is there; it cuts sequences
+            # only if there are no states yet.
+            pieces += [
+                AddColumnsFromEpisodesToTrainBatch(),
+                AddTimeDimToBatchAndZeroPad(as_learner_connector=True),
+                SequenceStates(max_seq_len=self.max_seq_len),
+            ]
+        return pieces

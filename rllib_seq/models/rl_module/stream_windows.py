@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 
-from rllib_seq.models.episode_windows import (
+from rllib_seq.models.rl_module.episode_windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,
