@@ -1,6 +1,6 @@
 """From an event log to journeys, patterns and attribution; numpy and pyarrow, no Ray.
 
-- `event_log`: the schema, its checks, `load_events`; `reading` and `converters` below it.
+- `event_log`: the log in memory, `load_events`; `reading`: all that knows file formats.
 - `split`: users' events to journeys; `patterns`: what they have in common; `attribution`: which
   channel earned the conversions.
 - `store`: `SequenceStore`, windows of many users in bounded memory.
