@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from rllib_seq.cli.options import Json, ratio, write
+from rllib_seq.cli.options import (
+    Column,
+    Decimal,
+    Delimiter,
+    Event,
+    Json,
+    Schema,
+    TimeFormat,
+    TimeOrigin,
+    TimeUnit,
+    Timezone,
+    ratio,
+    reading,
+    write,
+)
 from rllib_seq.errors import UserError
 
 
@@ -64,6 +78,15 @@ def train(
         str | None,
         typer.Option(help="Of --preset log: whose history is remembered, campaign or user."),
     ] = None,
+    schema: Schema = None,
+    column: Column = None,
+    event: Event = None,
+    time_unit: TimeUnit = None,
+    time_origin: TimeOrigin = None,
+    time_format: TimeFormat = None,
+    timezone: Timezone = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     window_length: Annotated[int | None, typer.Option(help="Steps that the model sees.")] = None,
     patterns: Annotated[
         Path | None,
@@ -133,6 +156,17 @@ def train(
         episode_requests=episode_requests,
         held_out_days=held_out_days,
         stream=stream,
+        reading=reading(
+            schema=schema,
+            column=column,
+            event=event,
+            time_unit=time_unit,
+            time_origin=time_origin,
+            time_format=time_format,
+            timezone=timezone,
+            delimiter=delimiter,
+            decimal=decimal,
+        ),
     )
     options, told = with_patterns(options, patterns)
     if told:

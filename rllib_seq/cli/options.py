@@ -26,6 +26,60 @@ Json = Annotated[
 ]
 
 
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How the log is written: appsflyer, avazu, criteo, ga4, ipinyou, kaggle-mta, or a "
+        "TOML file.",
+    ),
+]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=COLUMN", help="A column of the log: user_id=uid. May be repeated."),
+]
+Event = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD=KIND", help="A kind of event: purchase=conversion, scroll=ignore. Likewise."
+    ),
+]
+TimeUnit = Annotated[
+    str | None, typer.Option(help="Of times that are numbers: s, ms, us or ns [default: s].")
+]
+TimeOrigin = Annotated[
+    str | None, typer.Option(metavar="DATE", help="Where such times begin [default: 1970-01-01].")
+]
+TimeFormat = Annotated[
+    str | None,
+    typer.Option(metavar="CODES", help="Of strptime, if times are not ISO 8601: '%d/%m/%Y %H:%M'."),
+]
+Timezone = Annotated[
+    str | None,
+    typer.Option(metavar="ZONE", help="Whose days and hours count: Europe/Berlin [default: UTC]."),
+]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Between the values of a text file [default: comma].")
+]
+Decimal = Annotated[str | None, typer.Option(help="Mark in numbers [default: point].")]
+
+
+def reading(**given: Any) -> dict[str, Any] | None:
+    """The options above as they are kept in a config; None if none was given.
+
+    Raises:
+        UserError: a value is wrong.
+    """
+    from rllib_seq.journeys.reading import READY, reading_options
+
+    kept = {name: value for name, value in given.items() if value}
+    schema = kept.get("schema")
+    if schema is not None and schema not in READY:
+        kept["schema"] = str(Path(schema).resolve())
+    reading_options(kept).load()
+    return kept or None
+
+
 def ratio(text: str | None) -> float | None:
     """A number or a fraction."""
     if text is None:

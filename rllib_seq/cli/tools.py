@@ -11,13 +11,31 @@ from typing import Annotated
 import typer
 
 from rllib_seq.benchmarks import BENCHMARKS
-from rllib_seq.cli.options import Json, duration, write
+from rllib_seq.cli.options import (
+    Column,
+    Decimal,
+    Delimiter,
+    Event,
+    Json,
+    Schema,
+    TimeFormat,
+    TimeOrigin,
+    TimeUnit,
+    Timezone,
+    duration,
+    reading,
+    write,
+)
 from rllib_seq.errors import UserError
 
 
 def discover(
     events: Annotated[
-        Path, typer.Argument(help="Event log (CSV, Parquet), iPinYou rows or journey paths.")
+        list[str],
+        typer.Argument(
+            help="Event log (CSV, JSON lines, Parquet), iPinYou rows or journey paths; several "
+            "files, folders and 'patterns*' are one log."
+        ),
     ],
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first bad row instead of counting it.")
@@ -39,15 +57,26 @@ def discover(
             "for no limit.",
         ),
     ] = "30d",
+    schema: Schema = None,
+    column: Column = None,
+    event: Event = None,
+    time_unit: TimeUnit = None,
+    time_origin: TimeOrigin = None,
+    time_format: TimeFormat = None,
+    timezone: Timezone = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     json_file: Json = None,
 ) -> None:
     """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
 
     Writes `patterns.json` and `discover.html`. The schema is in docs/guides/discover.md.
 
-    Example: `rllib-seq discover events.parquet --output patterns`
+    Example: `rllib-seq discover events.parquet --output patterns`, or
+    `rllib-seq discover imp.csv clk.csv --column user_id=uid --time-unit ms`
     """
     from rllib_seq.journeys.command import run_discovery
+    from rllib_seq.journeys.reading import reading_options
     from rllib_seq.training.run.console import make_console
 
     result = run_discovery(
@@ -57,6 +86,20 @@ def discover(
         make_console(),
         gap_seconds=None if gap is None else duration("--gap", gap),
         lookback_seconds=duration("--lookback", lookback),
+        options=reading_options(
+            reading(
+                schema=schema,
+                column=column,
+                event=event,
+                time_unit=time_unit,
+                time_origin=time_origin,
+                time_format=time_format,
+                timezone=timezone,
+                delimiter=delimiter,
+                decimal=decimal,
+            )
+            or {}
+        ),
     )
     write(json_file, result)
 

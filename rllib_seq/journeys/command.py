@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import load_events
 from rllib_seq.journeys.patterns import LOOKBACK, STAGES, Patterns, discover
+from rllib_seq.journeys.reading import ReadingOptions
 from rllib_seq.journeys.report import write_report
 from rllib_seq.journeys.tables import Rows, credit_rows, journey_rows, peak_rows, window_rows
 
@@ -21,22 +23,24 @@ _READING = 0.6  # share of the time
 
 
 def run_discovery(
-    events: Path,
+    events: Path | str | Sequence[Path | str],
     strict: bool,
     output: Path,
     console: Console,
     gap_seconds: float | None = None,
     lookback_seconds: float | None = LOOKBACK,
+    options: ReadingOptions | None = None,
 ) -> dict[str, Any]:
     """Finds the patterns of an event file and writes `patterns.json` and `discover.html`.
 
     Args:
-        events: an event log, iPinYou rows or journey paths.
+        events: see `load_events`.
         strict: stop at the first bad row.
         output: folder for the two files; is made if need be.
         console: where progress and tables go.
         gap_seconds: see `discover`.
         lookback_seconds: see `discover`.
+        options: how the log names its columns, events and times.
 
     Returns:
         `{"patterns", "report", "window_length", "gap_seconds", "lookback_seconds", "journeys",
@@ -46,7 +50,7 @@ def run_discovery(
         UserError: something that the user can mend.
     """
     with _Steps(console) as steps:
-        log = load_events(events, strict, steps.read)
+        log = load_events(events, strict, steps.read, options)
         patterns = discover(log, steps.next, gap_seconds, lookback_seconds)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -69,9 +73,14 @@ def run_discovery(
 
 
 def show(patterns: Patterns, console: Console) -> None:
-    """Prints the tables, and the first bad rows."""
+    """Prints warnings, the first bad rows, notes and the tables."""
+    for warning in patterns.source["warnings"]:
+        words = f"WARNING: {warning}"
+        console.print(words, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
     for example in patterns.source["bad_examples"]:
         console.print(f"bad row: {example}", markup=False, soft_wrap=True)
+    for note in patterns.source["notes"]:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     _print(console, "Journeys", journey_rows(patterns))
     _print(console, f"Window length: {patterns.window.length}", window_rows(patterns))
     console.print(patterns.window.reason, markup=False, highlight=False)

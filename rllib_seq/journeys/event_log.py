@@ -197,7 +197,7 @@ class _Reading:
         users = self.users
         if kind != "paths":
             time = columns["time"]
-            has_clock = bool((time % _DAY).any())
+            has_clock = len(time) == 1 or bool((time % _DAY).any())
             if has_clock and schema.timezone != "UTC":
                 local = to_local(time, schema.timezone)
                 has_clock = bool((local % _DAY).any())

@@ -254,6 +254,8 @@ def _source(log: EventLog) -> dict[str, Any]:
         "users": int(len(np.unique(log.user))),
         "bad_rows": log.bad.count,
         "bad_examples": log.bad.examples,
+        "warnings": log.bad.warnings(),
+        "notes": log.bad.notes,
         "duplicates": log.duplicates,
         "first": f"{first}Z" if log.timed else None,
         "last": f"{last}Z" if log.timed else None,

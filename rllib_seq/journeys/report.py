@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from rllib_seq.errors import UserError
-from rllib_seq.html import figure_html, page, table_html
+from rllib_seq.html import ORANGE, figure_html, page, table_html
 from rllib_seq.journeys.patterns import Patterns
 from rllib_seq.journeys.tables import (
     credit_rows,
@@ -32,7 +32,7 @@ def write_report(patterns: Patterns, path: Path) -> None:
         UserError: the file cannot be written.
     """
     title = f"Patterns of {Path(patterns.source['file']).name}"
-    parts = [f"<h1>{html.escape(title)}</h1>"]
+    parts = [f"<h1>{html.escape(title)}</h1>", *_reading(patterns.source)]
     for name, (columns, rows) in {
         "Journeys": journey_rows(patterns),
         "Window length": window_rows(patterns),
@@ -66,6 +66,20 @@ def write_report(patterns: Patterns, path: Path) -> None:
         path.write_text(page(title, parts))
     except OSError as error:
         raise UserError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def _reading(source: dict[str, Any]) -> list[str]:
+    """What has to be known about the reading of the log before all else."""
+    words = [f"<b>Warning: {html.escape(text)}.</b>" for text in source["warnings"]]
+    if source["warnings"]:
+        words += [f"Bad row: {html.escape(text)}" for text in source["bad_examples"]]
+    parts = []
+    if words:
+        frame = f"border: 2px solid {ORANGE}; padding: .5rem 1rem"
+        parts.append(f"<div role=alert style='{frame}'><p>{'</p><p>'.join(words)}</p></div>")
+    return parts + [
+        f"<p>{html.escape(text[0].upper() + text[1:])}.</p>" for text in source["notes"]
+    ]
 
 
 def _interval(middle: list[float], low: list[float], high: list[float]) -> dict[str, Any]:

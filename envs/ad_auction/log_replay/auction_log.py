@@ -5,9 +5,10 @@
   are bid with.
 - `ReplayWorld`: a log, split, with its market.
 
-The replay itself is `replay`. What a log cannot tell (docs/environments/replay.md): what the
-auctions that its campaign lost would have cost or brought, and what our impressions would have
-changed in the users.
+The replay itself is `replay`. Lost auctions count where our bid or their price is known; unknown
+prices come from `price_model`. What a log cannot tell (docs/environments/replay.md): what the
+auctions that its campaign lost would have brought, and what our impressions would have changed in
+the users.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.checks import check_above_zero, check_choice, check_whole
 from rllib_seq.envs.ad_auction.log_replay.click_model import ClickModel
+from rllib_seq.envs.ad_auction.log_replay.price_model import PriceModel
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
 __all__ = ["REWARDS", "STREAMS", "AuctionLog", "Market", "ReplayConfig", "ReplayWorld"]
@@ -42,18 +44,24 @@ class AuctionLog:
     """n auctions, in the order of time."""
 
     time: Ints
-    """`[n]` microseconds since 1970, UTC."""
+    """`[n]` microseconds since 1970 on the wall clock by which days and hours count."""
     user: Ints
     """`[n]` any number that tells users apart."""
     price: Floats
     """`[n]` what had to be reached to win, and what the winner paid: the market price, or the floor
-    where that is higher. Any unit."""
+    where that is higher; NaN where it is not known. Any unit."""
     clicked: Bools
     """`[n]` the impression that was won in the log brought a click."""
     codes: dict[str, Ints]
     """Name of a feature (channel, segment, ...) to `[n]` indices into its words."""
     words: dict[str, tuple[str, ...]]
     """Name of a feature to its words."""
+    won: Bools | None = None
+    """`[n]` won in the log; whether the others would be clicked is not known. None: all."""
+    bid: Floats | None = None
+    """`[n]` our bid in the log; needed where the price is not known."""
+    warnings: tuple[str, ...] = ()
+    """What went wrong when the log was read."""
 
     def __len__(self) -> int:
         return len(self.time)
@@ -62,16 +70,33 @@ class AuctionLog:
         """Some of the auctions."""
         of_rows = {name: getattr(self, name)[rows] for name in ("time", "user", "price", "clicked")}
         codes = {name: code[rows] for name, code in self.codes.items()}
-        return dataclasses.replace(self, codes=codes, **of_rows)
+        won = None if self.won is None else self.won[rows]
+        bid = None if self.bid is None else self.bid[rows]
+        return dataclasses.replace(self, codes=codes, won=won, bid=bid, **of_rows)
+
+    @property
+    def shown(self) -> Bools:
+        """`[n]`: whether it is known if the impression was clicked."""
+        return np.ones(len(self), np.bool_) if self.won is None else self.won
+
+    @property
+    def censored(self) -> Bools:
+        """`[n]`: the price is not known, only on which side of our bid it was."""
+        return np.isnan(self.price)
+
+    def with_prices(self, model: PriceModel) -> AuctionLog:
+        """The log with unknown prices from a model."""
+        bid = np.full(len(self), np.nan) if self.bid is None else self.bid
+        return dataclasses.replace(self, price=model.fill(self.price, bid, self.shown))
 
     @property
     def hour(self) -> Ints:
-        """`[n]` hour of the day, UTC."""
+        """`[n]` hour of the day."""
         return self.time // _HOUR % 24
 
     @property
     def days(self) -> Ints:
-        """The days, UTC, on which there are auctions; days since 1970, in order."""
+        """The days on which there are auctions; days since 1970, in order."""
         return np.unique(self.time // DAY)
 
     def split(self, held_out_days: int | None = None) -> tuple[AuctionLog, AuctionLog]:
@@ -86,8 +111,8 @@ class AuctionLog:
         days = self.days
         if len(days) < 2:
             raise ValueError(
-                f"the log has {len(days)} day of auctions; give one of at least 2 days (UTC), to "
-                "train and to hold out"
+                f"the log has {len(days)} day of auctions; give one of at least 2 days, to train "
+                "and to hold out (--timezone says whose days count)"
             )
         held = max(1, len(days) // 4) if held_out_days is None else held_out_days
         check_whole("held_out_days", held, 1)
@@ -119,12 +144,12 @@ class ReplayConfig:
     auction: str = "second_price"
     """A key of `market.AUCTIONS`: the winner pays the market price, or his bid."""
     reward: str = "regret"
-    """"clicks": a logged click counts 1. "expected": a win counts its click probability, in units
-    of the mean. "regret": what the bid brings more than the paced bid (`PacedBids`) would have
-    brought, on average over the prices of 64 requests around this one, with the rest of the budget
-    counted at `Market.worth_of_rest`. By the performance difference lemma its sum is the gain over
-    pacing, as far as that worth is exact; the luck of prices is taken out. For training: in
-    evaluation all count clicks."""
+    """"clicks": a logged click counts 1; of an auction that the log lost, its probability.
+    "expected": a win counts its click probability, in units of the mean. "regret": what the bid
+    brings more than the paced bid (`PacedBids`) would have brought, on average over the prices of
+    64 requests around this one, with the rest of the budget counted at `Market.worth_of_rest`. By
+    the performance difference lemma its sum is the gain over pacing, as far as that worth is
+    exact; the luck of prices is taken out. For training: in evaluation all count clicks."""
     stream: str = "campaign"
     """Whose history a step's past is: "campaign" or "user"."""
 
@@ -154,7 +179,10 @@ class Market:
 
     def __init__(self, log: AuctionLog, auction: str) -> None:
         sizes = {name: len(words) for name, words in log.words.items()} | {"hour": 24}
-        self.clicks = ClickModel.fit(log.features, log.clicked, sizes)
+        seen = log.take(log.shown)
+        if not len(seen):
+            raise ValueError("no auction of the training days was won; nothing says who clicks")
+        self.clicks = ClickModel.fit(seen.features, seen.clicked, sizes)
         self.mean_price = float(log.price.mean())
         if not self.mean_price > 0:
             raise ValueError("the market prices of the training days are all 0; nothing to pace")
@@ -210,7 +238,8 @@ class ReplayWorld:
         config: how it is replayed.
 
     Attributes:
-        train, held_out: `AuctionLog` of these days.
+        train, held_out: `AuctionLog` of these days, prices filled by the training days' model.
+        modelled_prices: share of the held-out prices that the log does not tell.
         market: of the training days.
         episode_requests: N.
         budget: of an episode of N requests.
@@ -230,7 +259,13 @@ class ReplayWorld:
 
     def __init__(self, log: AuctionLog, config: ReplayConfig) -> None:
         self.config = config
-        self.train, self.held_out = log.split(config.held_out_days)
+        train, held_out = log.split(config.held_out_days)
+        self.modelled_prices = float(held_out.censored.mean())
+        if log.censored.any():
+            bid = np.full(len(train), np.nan) if train.bid is None else train.bid
+            model = PriceModel.fit(train.price, bid, train.shown)
+            train, held_out = train.with_prices(model), held_out.with_prices(model)
+        self.train, self.held_out = train, held_out
         self.words = log.words
         self.market = Market(self.train, config.auction)
         most = len(self.train)

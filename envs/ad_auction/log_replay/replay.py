@@ -3,10 +3,11 @@
 - `fields`: name and meaning of every component of the observation.
 - `Replay`: E episodes side by side; the faces and the evaluation are thin covers of it.
 
-A bid wins if it reaches the logged market price; the winner pays that price (second price) or his
-bid (first price), and the logged click is his. A bid is cut to what is left of the budget, so no
-budget is ever exceeded. An action is a multiplier of the linear bid: `base * level * worth`, where
-worth is the click probability in units of the mean; level 1 throughout is linear bidding.
+A bid wins if it reaches the logged market price; the winner pays that price (second price) or the
+bid (first price), and gets the logged click; none is known of an auction that the log lost. A bid
+is cut to what is left of the budget, so no budget is ever exceeded. An action is a multiplier of
+the linear bid: `base * level * worth`, where worth is the click probability in units of the mean;
+level 1 throughout is linear bidding.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def fields(world: ReplayWorld) -> list[tuple[str, str]]:
         ("last_paid", "its price / (the same + the training days' mean price), 0 if lost"),
         ("new", "1 if the stream has had no request in this episode"),
         ("worth", "log2 of this request's worth, over 2"),
-        ("hour_sin", "sine of the hour of the day, UTC"),
+        ("hour_sin", "sine of the hour of the day"),
         ("hour_cos", "cosine of it"),
         *((f"channel_{name}", "1 if the request comes on this channel") for name in channels),
     ]
@@ -95,6 +96,7 @@ class Replay:
         self.slots = self._longest if world.config.stream == "user" else 1
         self._clear = AUCTIONS[world.config.auction]
         self._worth = world.market.worth(log)
+        self._shown = log.shown
         turn = 2 * np.pi * (log.time / 3_600_000_000 % 24) / 24
         channels = np.arange(len(log.words.get("channel", ())))
         here = log.codes.get("channel", np.zeros(len(log), np.int64))[:, None] == channels
@@ -226,7 +228,10 @@ class Replay:
         self.wins[episode] += won
         self.clicks[episode] += clicked
         kind = self.world.config.reward
-        reward = clicked.astype(np.float64) if kind == "clicks" else worth
+        reward = worth
+        if kind == "clicks":
+            chance = worth * self.world.market.mean_probability
+            reward = np.where(self._shown[at], clicked.astype(np.float64), chance)
         if kind == "regret":
             reference = self.world.market.base_of_rest(before, left) * self._worth[at]
             reward = self._brings(bids, at, before, left) - self._brings(

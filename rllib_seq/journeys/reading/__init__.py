@@ -7,6 +7,6 @@
 """
 
 from rllib_seq.journeys.reading.bad_rows import BadRows
-from rllib_seq.journeys.reading.schema import READY, ReadingOptions
+from rllib_seq.journeys.reading.schema import READY, ReadingOptions, reading_options
 
-__all__ = ["READY", "BadRows", "ReadingOptions"]
+__all__ = ["READY", "BadRows", "ReadingOptions", "reading_options"]

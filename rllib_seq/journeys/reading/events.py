@@ -52,8 +52,9 @@ class Vocabulary:
         number[:-1][used[:-1]] = self.numbers(words.filter(pa.array(used[:-1])))
         if used[-1]:
             number[-1] = self.numbers(pa.array([NO_NAME], pa.large_string()))[0]
-        small = np.int16 if len(self.words) < 1 << 15 else np.int32
-        return number.astype(small)[index]
+        if len(self.words) < 1 << 15:
+            return number.astype(np.int16)[index]
+        return number[index]
 
     def numbers(self, words: Any) -> NDArray[np.int32]:
         """Numbers of distinct words."""

@@ -232,7 +232,7 @@ def _way_out(
     if guess:
         return f"{begin}; looks like{guess}"
     user = ", or --column user_id= if there are no users" if missing == ["user_id"] else ""
-    return f"{begin}; name it: --column {missing[0]}=COLUMN{user} (docs/discover.md)"
+    return f"{begin}; name it: --column {missing[0]}=COLUMN{user} (docs/guides/discover.md)"
 
 
 def _quoted(schema: LogSchema, missing: list[str]) -> list[str]:

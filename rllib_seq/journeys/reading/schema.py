@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -45,6 +45,7 @@ __all__ = [
     "LogSchema",
     "ReadingOptions",
     "Rule",
+    "reading_options",
     "ready_schema",
 ]
 
@@ -66,7 +67,7 @@ Columns = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What a user says about a log; see docs/discover.md.
+    """What a user says about a log; see docs/guides/discover.md.
 
     Raises:
         UserError: on `schema()`, if a value is wrong.
@@ -93,12 +94,14 @@ class ReadingOptions:
         """
         content = _read_toml(self.schema) if self.schema else {}
         loaded = _from_toml(content, self.schema or "")
-        columns = {name: (column,) for name, column in _pairs("column", self.column, "COLUMN")}
+        columns: dict[str, tuple[str, ...]] = {
+            name: (column,) if column else ()
+            for name, column in _pairs("column", self.column, "COLUMN")
+        }
         for name in columns:
             _check_name(name)
         events = {clean_word(word): kind for word, kind in _pairs("event", self.event, "KIND")}
         _check_kinds(events)
-        columns = {name: () if column == ("",) else column for name, column in columns.items()}
         form = _time_form(
             loaded.times, self.time_unit, self.time_origin, self.time_format, "--time-"
         )
@@ -111,6 +114,23 @@ class ReadingOptions:
             delimiter=_delimiter(self.delimiter) or loaded.delimiter,
             decimal=_decimal(self.decimal) or loaded.decimal,
         )
+
+
+def reading_options(given: Mapping[str, Any]) -> ReadingOptions:
+    """Options from a mapping, as configs keep them.
+
+    Raises:
+        UserError: one of them is unknown.
+    """
+    known = [f.name for f in fields(ReadingOptions)]
+    odd = [name for name in given if name not in known]
+    if odd:
+        raise UserError(f"unknown reading option {odd[0]!r}; known are {', '.join(known)}")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list | tuple) else value
+        for name, value in given.items()
+    }
+    return ReadingOptions(**values)
 
 
 @dataclass(frozen=True)
@@ -210,7 +230,10 @@ def _from_toml(content: dict[str, Any], place: str) -> LogSchema:
                 for layout in content.get("layouts", [])
             ),
             times=_time_form(
-                times, *(content.get(f"time_{key}") for key in ("unit", "origin", "format"))
+                times,
+                content.get("time_unit"),
+                content.get("time_origin"),
+                content.get("time_format"),
             ),
             timezone=_zone(content.get("timezone")) or "UTC",
             delimiter=_delimiter(content.get("delimiter")),
@@ -219,7 +242,9 @@ def _from_toml(content: dict[str, Any], place: str) -> LogSchema:
     except UserError as error:
         raise UserError(f"schema {place!r}: {error}" if place else str(error)) from None
     except (TypeError, AttributeError, KeyError) as error:
-        raise UserError(f"schema {place!r} is not as in docs/discover.md: {error}") from error
+        raise UserError(
+            f"schema {place!r} is not as in docs/guides/discover.md: {error}"
+        ) from error
 
 
 def _table(content: dict[str, Any], key: str) -> dict[str, Any]:

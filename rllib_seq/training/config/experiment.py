@@ -33,7 +33,9 @@ __all__ = [
     "prepare",
 ]
 
-_REPLAY_OPTIONS = ("log", "budget_ratio", "episode_requests", "held_out_days", "stream")
+_REPLAY_OPTIONS = (
+    *("log", "reading", "budget_ratio", "episode_requests", "held_out_days", "stream"),
+)
 _MOST_ENV_RUNNERS = 1000
 _RLLIBS_PROBE_SECONDS = AlgorithmConfig().env_runner_health_probe_timeout_s
 _PROBE_SECONDS = 1.0
@@ -67,6 +69,8 @@ class Options:
     episode_requests: int | None = None
     held_out_days: int | None = None
     stream: str | None = None
+    reading: dict[str, Any] | None = None
+    """How the log names its columns, events and times, see `journeys.reading.ReadingOptions`."""
     observed: dict[str, Any] | None = None
     """What a log tells about the users, see `AuctionConfig.observed`."""
     credits: tuple[float, ...] | None = None
@@ -160,7 +164,7 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
 
 def _spoken(names: Iterable[str]) -> str:
     """Options as the command line calls them."""
-    words = {"observed": "patterns"}
+    words = {"observed": "patterns", "reading": "schema, column, event, time-unit, delimiter, ..."}
     return ", ".join(words.get(name, name.replace("_", "-")) for name in sorted(names))
 
 

@@ -104,7 +104,7 @@ def evaluate_checkpoint(
                 f"{str(checkpoint)!r} was trained on a log, whose observations preset "
                 f"{preset or DRAWN!r} does not have; leave --preset out"
             )
-        paths, _ = replay_config(config.env_config)
+        paths, *_ = replay_config(config.env_config)
         return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
     world = _world(checkpoint, preset, world_seed)
     return run_evaluation(checkpoint, world, protocol, console, others)

@@ -183,7 +183,18 @@ def _days(log: AuctionLog) -> dict[str, Any]:
 def _notes(world: ReplayWorld, episodes: int) -> list[str]:
     """What a reader has to know before he believes the table."""
     learned, held = int(world.train.clicked.sum()), int(world.held_out.clicked.sum())
-    notes = []
+    notes = [f"WARNING: {warning}." for warning in world.held_out.warnings]
+    lost = 1 - float(world.held_out.shown.mean())
+    if lost:
+        notes.append(
+            f"{100 * lost:.3g} % of the held-out requests were not won in the log: whether they "
+            "would have been clicked is not known, so they count in expected clicks alone."
+        )
+    if world.modelled_prices:
+        notes.append(
+            f"{100 * world.modelled_prices:.3g} % of the held-out prices are modelled: the log "
+            "says only on which side of the bid they were."
+        )
     if held < _FEW_CLICKS:
         notes.append(
             f"{held} clicks were logged on the held-out days: who gets them is chance. Expected "

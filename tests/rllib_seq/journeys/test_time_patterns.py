@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rllib_seq.journeys.bad_rows import BadRows
 from rllib_seq.journeys.event_log import EVENTS, EventLog
+from rllib_seq.journeys.reading import BadRows
 from rllib_seq.journeys.time_patterns import drift, hour_curve, weekday_curve
 
 DAY = 86_400 * 10**6
