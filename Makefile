@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 .PHONY: train test test-fast lint format docs clean
 
 train: $(READY)
-	$(BIN)/rllib-seq train tune_configs.ppo_long_memory --stop-time-s 300
+	$(BIN)/rllib-seq train lift --stop-time-s 300
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rllib_seq.errors import UserError
 
 _POOLINGS = ("attention", "mean")
+_HEADS = ("linear", "auction")
 
 ENCODERS: dict[str, Callable[[SequenceConfig], None] | None] = dict.fromkeys(
     ("window", "causal", "lstm")
@@ -125,6 +126,19 @@ class SequenceConfig:
     prev_reward: bool = True
     """Append the previous reward to the observation: it tells what the last action brought."""
 
+    head: str = "linear"
+    """What the policy's features become: "linear" layers give the inputs of an action distribution,
+    "auction" gives Q of all bid levels by the auction's structure, for `rllib_seq.lift`."""
+
+    price_context: Sequence[int] = ()
+    """With `head="auction"`, which parts of the observation tell, one-hot, on which channel a
+    request comes: each has prices of its own. `LiftConfig` sets it."""
+
+    flagged_inputs: Sequence[int] = ()
+    """With `head="auction"`, which parts of the observation are read as 1 where they are not 0.
+    `LiftConfig` names the profit of the last request: it tells that the request was won, and the
+    price in it says nothing of the user."""
+
     auxiliary: Mapping[str, AuxiliaryHead] = dataclasses.field(default_factory=dict)
     """Predictions learned beside the policy: name of an event in the environment's infos to the
     fields of `AuxiliaryHead`, for example `{"won": {"given_action": True}}`. None by default: they
@@ -152,6 +166,11 @@ class SequenceConfig:
                     _refuse(self, field.name, "must be a number in [0, 1)")
         if not isinstance(self.encoder_config, Mapping):
             raise UserError(f"encoder_config={self.encoder_config!r} must be a dict of settings")
+        if self.head not in _HEADS:
+            _refuse(self, "head", f"must be one of: {', '.join(_HEADS)}")
+        for name in ("price_context", "flagged_inputs"):
+            if not all(type(part) is int and part >= 0 for part in getattr(self, name)):
+                _refuse(self, name, "must be places in the observation, from 0")
         if self.pooling not in _POOLINGS:
             _refuse(self, "pooling", f"must be one of: {', '.join(_POOLINGS)}")
         self._check_encoder()

@@ -80,7 +80,7 @@ class ActorCritic(NamedTuple):
 
     def initial_state(self, batch: int) -> State:
         """Return the state of `batch` new streams: zeros."""
-        like = self.policy.head.weight
+        like = next(self.policy.parameters())
         return {name: like.new_zeros(batch, *shape) for name, shape in self.state_shapes.items()}
 
     def policy_state(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -155,13 +155,16 @@ def build_actor_critic(input_dim: int, num_outputs: int, config: SequenceConfig)
     Args:
         input_dim: width of a raw step input.
         num_outputs: of the action distribution.
-        config: settings; `share_encoder` gives the value no encoder of its own.
+        config: settings; `share_encoder` gives the value no encoder of its own, and with
+            `head="auction"` there is no value network.
 
     Raises:
         ValueError: a size is not a positive int, or a setting is wrong for the encoder.
     """
     settings = dict(vars(config))
     policy = SequentialPolicyNetwork(input_dim, num_outputs, **settings)
+    if config.head == "auction":
+        return ActorCritic(policy, None)
     if config.share_encoder:
         return ActorCritic(policy, ValueHead(policy.encoder.output_dim, config))
     return ActorCritic(policy, SequentialValueNetwork(input_dim, **settings))

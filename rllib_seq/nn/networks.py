@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.nn.encoders import make_encoder
+from rllib_seq.nn.encoders.base import StreamEncoder
+from rllib_seq.nn.encoders.outcomes import OutcomeEncoder
+from rllib_seq.nn.heads.auction import AuctionHead
 from rllib_seq.nn.heads.policy import PolicyHead
 from rllib_seq.nn.heads.q_values import QHead
 from rllib_seq.nn.heads.value import ValueHead
@@ -133,7 +136,10 @@ class SequentialQNetwork(nn.Module):
 
 
 class SequentialPolicyNetwork(nn.Module):
-    """Inputs of the action distribution for the current step of a window."""
+    """Inputs of the action distribution for the current step of a window.
+
+    With `head="auction"` they are Q values of bid levels, see `AuctionHead`.
+    """
 
     def __init__(self, state_dim: int, num_outputs: int, **config: Any) -> None:
         """Build the network.
@@ -147,8 +153,17 @@ class SequentialPolicyNetwork(nn.Module):
             ValueError: a size is not a positive int, or a setting is unknown or wrong.
         """
         super().__init__()
-        self.encoder = make_encoder(state_dim, SequenceConfig.from_dict(config, _WHERE))
-        self.head = PolicyHead(self.encoder.output_dim, check_size("num_outputs", num_outputs))
+        settings = SequenceConfig.from_dict(config, _WHERE)
+        check_size("num_outputs", num_outputs)
+        self.encoder: StreamEncoder
+        self.head: PolicyHead | AuctionHead
+        if settings.head == "auction":
+            context, flagged = settings.price_context, settings.flagged_inputs
+            self.encoder = OutcomeEncoder(make_encoder(state_dim, settings), flagged, context)
+            self.head = AuctionHead(self.encoder.output_dim, num_outputs, len(context))
+        else:
+            self.encoder = make_encoder(state_dim, settings)
+            self.head = PolicyHead(self.encoder.output_dim, num_outputs)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
         """Map windows `[B, L, state_dim]` and mask `[B, L]` to `[B, num_outputs]`.

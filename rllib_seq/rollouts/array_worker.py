@@ -87,6 +87,16 @@ class ArrayRolloutWorker(TellingRolloutWorker):
                 "remove env_runner_cls from it"
             )
         refuse_callbacks(self.config, "ArrayRolloutWorker")
+        self._journeys = self.make_reader(names[0], env)
+        self.input_reader = self._journeys
+
+    def make_reader(self, name: str, env: Any) -> JourneyReader:
+        """Return where batches come from.
+
+        Args:
+            name: of the policy.
+            env: one that this worker plays.
+        """
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
         count = self.config.num_envs_per_env_runner
         sampler = (
@@ -94,16 +104,15 @@ class ArrayRolloutWorker(TellingRolloutWorker):
             if isinstance(env, MultiUserAdAuctionEnv)
             else ReplaySampler(env.replay.world, count, seed)
         )
-        self._journeys = _JourneyReader(names[0], self.policy_map[names[0]], sampler, self)
-        self.input_reader = self._journeys
+        return _SequenceReader(name, self.policy_map[name], sampler, self)
 
     def get_metrics(self) -> list[RolloutMetrics]:
         """Return the campaigns that ended since the last call."""
         return [] if self.env is None else self._journeys.take_metrics()
 
 
-class _JourneyReader(InputReader):
-    """Where the worker's `sample` gets its batches from."""
+class JourneyReader(InputReader):
+    """Where the worker's `sample` gets its batches from: a base class; `next` is to be defined."""
 
     def __init__(
         self, name: str, policy: Policy, sampler: JourneySampler, worker: ArrayRolloutWorker
@@ -113,25 +122,10 @@ class _JourneyReader(InputReader):
                 f"ArrayRolloutWorker plays 'lstm_transformer', not {type(policy.model).__name__}; "
                 "remove env_runner_cls from the config"
             )
-        self._name, self._policy, self._sampler = name, policy, sampler
-        sampler.with_infos = bool(policy.model.config.auxiliary)
+        self.name, self.policy, self.sampler = name, policy, sampler
         self._worker = worker
-        self._steps = worker.total_rollout_fragment_length
-        longest = policy.config["model"]["max_seq_len"]
-        self._bidder = _Bidder(policy, sampler.rows, longest)
-        self._unroll = 0
         self._ended: list[CampaignEpisode] = []
         self._episodes = 0
-
-    def next(self) -> MultiAgentBatch:
-        """Play the next batch."""
-        self._policy.model.eval()  # not in every tick: that walks all layers
-        open_rows = self._sampler.open_rows
-        self._sampler.store(open_rows, self._bidder.memory.begin(open_rows))
-        journeys = self._sampler.sample(self._steps, self._bidder)
-        batch = self._columns(journeys) | self._sequences(journeys)
-        self._end_campaigns()
-        return MultiAgentBatch({self._name: SampleBatch(batch)}, env_steps=journeys.ticks)
 
     def take_metrics(self) -> list[RolloutMetrics]:
         """See `ArrayRolloutWorker.get_metrics`."""
@@ -148,11 +142,11 @@ class _JourneyReader(InputReader):
             for episode in ended
         ]
 
-    def _end_campaigns(self) -> None:
-        """Call what users let RLlib call at the end of an episode."""
-        campaigns, self._sampler.campaigns = self._sampler.campaigns, []
+    def end_campaigns(self) -> None:
+        """Call, for campaigns that ended, what users let RLlib call at the end of an episode."""
+        campaigns, self.sampler.campaigns = self.sampler.campaigns, []
         for campaign in campaigns:
-            episode = CampaignEpisode.of(campaign, self._episodes, self._name)
+            episode = CampaignEpisode.of(campaign, self._episodes, self.name)
             self._episodes += 1
             self._worker.callbacks.on_episode_end(
                 worker=self._worker,
@@ -163,8 +157,32 @@ class _JourneyReader(InputReader):
             )
             self._ended.append(episode)
 
+
+class _SequenceReader(JourneyReader):
+    """Fragments of journeys, with the columns of RLlib's on-policy learners."""
+
+    def __init__(
+        self, name: str, policy: Policy, sampler: JourneySampler, worker: ArrayRolloutWorker
+    ) -> None:
+        super().__init__(name, policy, sampler, worker)
+        sampler.with_infos = bool(policy.model.config.auxiliary)
+        self._steps = worker.total_rollout_fragment_length
+        longest = policy.config["model"]["max_seq_len"]
+        self._bidder = _Bidder(policy, sampler.rows, longest)
+        self._unroll = 0
+
+    def next(self) -> MultiAgentBatch:
+        """Play the next batch."""
+        self.policy.model.eval()  # not in every tick: that walks all layers
+        open_rows = self.sampler.open_rows
+        self.sampler.store(open_rows, self._bidder.memory.begin(open_rows))
+        journeys = self.sampler.sample(self._steps, self._bidder)
+        batch = self._columns(journeys) | self._sequences(journeys)
+        self.end_campaigns()
+        return MultiAgentBatch({self.name: SampleBatch(batch)}, env_steps=journeys.ticks)
+
     def _columns(self, journeys: Journeys) -> dict[str, Array]:
-        config = self._policy.config
+        config = self.policy.config
         values, next_values = self._bidder.memory.values(journeys)
         columns = {name: rows for name, rows in journeys.columns.items() if name not in OF_MEMORY}
         columns |= self._labels(journeys)
@@ -222,7 +240,7 @@ class _JourneyReader(InputReader):
 
     def _sequences(self, journeys: Journeys) -> dict[str, Array]:
         """Sequences of at most `max_seq_len` steps and the states in which they begin."""
-        longest = self._policy.config["model"]["max_seq_len"]
+        longest = self.policy.config["model"]["max_seq_len"]
         count = -(-journeys.lengths // longest)  # sequences of each piece
         piece = np.repeat(np.arange(len(count)), count)
         begin = longest * (np.arange(len(piece)) - (np.cumsum(count) - count)[piece])

@@ -1,0 +1,183 @@
+"""The critic learns from whole journeys: what a request was worth, whether it was won or lost.
+
+- `CriticLearner`: updates a network with an `AuctionHead`, and keeps its average up to date
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rllib_seq.lift.prices import PriceModel
+from rllib_seq.lift.targets import outcome_targets, win_ratio
+from rllib_seq.models.step_inputs import StepInputs
+
+__all__ = ["CriticLearner"]
+
+Array = NDArray[Any]
+
+
+class CriticLearner:
+    """Learns the weights of a network; `average` follows them, and is what acts.
+
+    The average is the target network, too: a policy and the values that it bootstraps from.
+
+    Args:
+        average: encoder and `AuctionHead`; is changed in place.
+        step_inputs: how its inputs are made.
+        unit: what worths are learned in: the highest bid, currency units.
+        lambda_: of the targets, see `outcome_targets`.
+        tau: share of the learned weights that enters the average with each update; early on, all
+            updates count the same.
+        grad_clip: norm that gradients are cut to.
+    """
+
+    def __init__(
+        self,
+        average: Any,
+        step_inputs: StepInputs,
+        *,
+        unit: float,
+        lambda_: float,
+        tau: float,
+        grad_clip: float,
+    ) -> None:
+        average.head.unit.fill_(unit)
+        self._average = average
+        self._learned = copy.deepcopy(average)
+        self._step_inputs = step_inputs
+        self._unit, self._lambda, self._tau, self._grad_clip = unit, lambda_, tau, grad_clip
+        # The learning rate comes with each update.
+        self._optimizer = torch.optim.Adam(self._learned.parameters(), fused=True)
+        self._updates = 0
+
+    def scale_inputs(self, columns: dict[str, Array]) -> None:
+        """Let the first layer see every part of an observation in its own standard deviation.
+
+        To be called once, with the first steps, before the first update. Salimans and Kingma (2016)
+        call it data-dependent initialisation. Parts that hardly vary keep their weights.
+        """
+        deviation = torch.as_tensor(columns["obs"].reshape(len(columns["obs"]), -1).std(0))
+        scale = torch.where(deviation > _HARDLY, 1 / deviation.clamp(min=_LEAST_SCALE), 1.0)
+        scale[list(self._average.encoder.config.flagged_inputs)] = 1.0
+        for network in (self._average, self._learned):
+            first = next(
+                layer
+                for layer in network.encoder.modules()
+                if isinstance(layer, nn.Linear) and layer.in_features == self._step_inputs.width
+            )
+            with torch.no_grad():
+                first.weight[:, : len(scale)] *= scale
+
+    def set_prices(self, prices: PriceModel, cost: float) -> None:
+        """Set what bids win and pay, `[K, A]`, with `cost` what a unit of spend counts."""
+        win, payment = (torch.as_tensor(part, dtype=torch.float32) for part in prices)
+        for network in (self._average, self._learned):
+            network.head.set_prices(win, payment * cost)
+
+    def update(self, columns: dict[str, Array], lengths: Array, lr: float) -> dict[str, float]:
+        """Take one step of the optimizer on B journeys.
+
+        Args:
+            columns: as of `JourneyReplay.sample`, `[B, T, ...]`.
+            lengths: `[B]`.
+            lr: learning rate.
+
+        Returns:
+            what to report.
+        """
+        batch = {name: torch.as_tensor(column) for name, column in columns.items()}
+        lens = torch.as_tensor(lengths)
+        real = (torch.arange(batch["won"].shape[1]) < lens[:, None]).float()  # (B, T)
+        inputs = self._inputs(batch)
+        won, payment = batch["won"].float(), batch["payment"] * real
+        with torch.no_grad():
+            targets = self._targets(batch, inputs, lens, real)
+        lost, lift = self._learned.head.lost_and_lift(self._features(self._learned, inputs, lens))
+        error = (lost + won * lift - targets) * real / self._unit
+        loss = error.square().sum() / real.sum()
+        self._optimizer.zero_grad()
+        # Errors are about a third of the unit: Adam's epsilon then makes no difference.
+        (9 * loss).backward()
+        norm = nn.utils.clip_grad_norm_(self._learned.parameters(), self._grad_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+        self._updates += 1
+        self._follow(max(self._tau, 1 / (self._updates + 1)))
+        spread = (targets / self._unit)[real > 0].var(unbiased=False).item()
+        return {
+            "vf_loss": loss.item(),
+            "vf_explained_var": 1.0 - loss.item() / max(spread, 1e-12),
+            "grad_gnorm": float(norm),
+            "lift": ((lift * real).sum() / real.sum()).item(),
+            "payment": (payment.sum() / real.sum()).item(),
+            "cur_lr": lr,
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` takes, without the average."""
+        return {
+            "learned": {k: v.numpy().copy() for k, v in self._learned.state_dict().items()},
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
+            "updates": self._updates,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where `get_state` was called."""
+        self._learned.load_state_dict(
+            {name: torch.as_tensor(np.array(part)) for name, part in state["learned"].items()}
+        )
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self._updates = state["updates"]
+
+    def _inputs(self, batch: dict[str, Tensor]) -> Tensor:
+        """Step inputs `[B, T, W]` of whole journeys."""
+        size, steps = batch["won"].shape
+        first = torch.zeros(size, steps, dtype=torch.bool)
+        first[:, 0] = True
+        actions, rewards = batch["actions"].roll(1, 1), batch["rewards"].roll(1, 1)
+        joined = self._step_inputs.join(
+            batch["obs"].flatten(0, 1), actions.flatten(), rewards.flatten(), first.flatten()
+        )
+        return joined.view(size, steps, -1)
+
+    def _targets(
+        self, batch: dict[str, Tensor], inputs: Tensor, lens: Tensor, real: Tensor
+    ) -> Tensor:
+        head = self._average.head
+        features = self._features(self._average, inputs, lens)
+        lost, lift = head.lost_and_lift(features)
+        value, best = head(features).max(-1)
+        won = batch["won"].float()
+        win = head.prices(features)[0].expand(*won.shape, -1)
+        chances = (
+            win.gather(-1, level[..., None]).squeeze(-1) for level in (best, batch["actions"])
+        )
+        return outcome_targets(
+            reward=batch["rewards"],
+            payment=batch["payment"],
+            value=value,
+            taken=lost + won * lift - batch["payment"],
+            trace=self._lambda * win_ratio(won, *chances),
+            real=real,
+        )
+
+    def _features(self, network: Any, inputs: Tensor, lens: Tensor) -> Tensor:
+        encoder = network.encoder
+        return encoder.features(encoder.initial_state(len(inputs)), inputs, lens)
+
+    def _follow(self, share: float) -> None:
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self._average.parameters()), list(self._learned.parameters()), share
+            )
+
+
+_HARDLY = 1e-6
+_LEAST_SCALE = 0.03

@@ -1,0 +1,116 @@
+"""Rollout workers that play whole campaigns and bring back what their bidder received.
+
+- `OutcomeWorker`: plugged in by `LiftConfig`
+- `OutcomeSampler`: campaigns as arrays, with what was won and paid beside the rewards
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ray.rllib.policy.policy import Policy
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+from rllib_seq.lift.exploration import JourneyExploration
+from rllib_seq.rollouts.array_worker import ArrayRolloutWorker, JourneyReader
+from rllib_seq.rollouts.journeys import Acts, JourneySampler
+
+__all__ = ["OutcomeSampler", "OutcomeWorker"]
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class OutcomeSampler(JourneySampler):
+    """A `JourneySampler` whose steps say whether the request was won, and what was paid."""
+
+    def _serve(self, rows: Ints, actions: Ints) -> dict[str, Array]:
+        simulator = self.simulator
+        bids, creatives = self._actions.decode(actions, simulator.state.segment[rows])
+        outcome = simulator.step(bids, creatives, rows)
+        # Of an outcome, nothing else is for training: the rest knows the hidden stage.
+        self.store(rows, {"won": outcome.won, "paid": outcome.paid.astype(np.float32)})
+        return {}
+
+
+class _CampaignReader(JourneyReader):
+    """Campaigns, from start to end."""
+
+    def __init__(
+        self, name: str, policy: Policy, sampler: OutcomeSampler, worker: OutcomeWorker
+    ) -> None:
+        super().__init__(name, policy, sampler, worker)
+        config = worker.config
+        seed = None if config.seed is None else config.seed + worker.worker_index
+        levels = sampler.simulator.preset.bid_levels
+        self._bidder = _Bidder(
+            policy, sampler.rows, JourneyExploration(levels, sampler.rows, config.bid_spread, seed)
+        )
+        self._exploring = np.transpose(config.exploring_share)
+
+    def next(self) -> MultiAgentBatch:
+        """Play the next campaigns."""
+        self.policy.model.eval()
+        self._bidder.explores.share = float(
+            np.interp(self.policy.global_timestep, *self._exploring)
+        )
+        journeys = self.sampler.sample_campaigns(self._bidder)
+        columns = {**journeys.columns, SampleBatch.SEQ_LENS: journeys.lengths}
+        self.end_campaigns()
+        return MultiAgentBatch({self.name: SampleBatch(columns)}, env_steps=journeys.ticks)
+
+
+class OutcomeWorker(ArrayRolloutWorker):
+    """RLlib's rollout worker with another way to play, see `ArrayRolloutWorker`.
+
+    It plays `num_envs_per_env_runner` campaigns from their starts to their ends and returns the
+    whole journeys of their users: observations, bid levels, rewards, `won` and `paid`.
+    """
+
+    def make_reader(self, name: str, env: Any) -> JourneyReader:
+        """See `ArrayRolloutWorker.make_reader`."""
+        seed = None if self.config.seed is None else self.config.seed + self.worker_index
+        count = self.config.num_envs_per_env_runner
+        sampler = OutcomeSampler(env.simulator.config, count, seed)
+        return _CampaignReader(name, self.policy_map[name], sampler, self)
+
+
+class _Bidder:
+    """Acts for many users at once by the critic, and carries the state of each."""
+
+    def __init__(self, policy: Policy, rows: int, explores: JourneyExploration) -> None:
+        self.explores = explores
+        self._model = policy.model
+        self._state = self._model.policy.encoder.initial_state(rows)
+        self._actions = torch.zeros(rows, dtype=torch.long)
+
+    def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> Acts:
+        model = self._model
+        who, first = torch.from_numpy(rows), torch.from_numpy(new)
+        self.explores.begin(rows[new])
+        for part in self._state.values():
+            part[who[first]] = 0.0
+        inputs = model.step_inputs.join(
+            torch.from_numpy(observations),
+            self._actions[who],
+            torch.from_numpy(rewards.astype(np.float32)),
+            first,
+        )  # (n, W)
+        model.step_inputs.refuse_non_finite(
+            inputs[:, None], torch.ones(len(rows), 1, dtype=torch.bool)
+        )
+        network = model.policy
+        with torch.inference_mode():
+            before = {name: part[who] for name, part in self._state.items()}
+            features, after = network.encoder.sequence(before, inputs[:, None])
+            best = network.head(features[:, 0]).argmax(-1)
+        for name, part in after.items():
+            self._state[name][who] = part
+        actions = self.explores.choose(rows, best.numpy())
+        self._actions[who] = torch.from_numpy(actions)
+        return Acts(actions, {})

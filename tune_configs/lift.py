@@ -1,0 +1,37 @@
+"""Learning from outcomes alone in the multi-user ad auction: what `make train` runs.
+
+A critic learns what winning a request is worth from won, paid, clicked, visited and converted, and
+bids it; see docs/learning.md. Every user is an agent; all share one policy, whose recurrent state
+is the user's own.
+"""
+
+import rllib_seq  # noqa: F401, registers the model and the environment
+from rllib_seq.lift import LiftConfig
+
+config = (
+    LiftConfig()
+    .environment(
+        "multi_user_ad_auction",
+        env_config={"preset": "journey", "num_users": 256, "reward": "sampled"},
+    )
+    # The driver learns while one worker plays: two cores.
+    .env_runners(num_env_runners=1)
+    .training(
+        model={
+            "custom_model": "lstm_transformer",
+            "custom_model_config": {
+                "encoder": "lstm",
+                "d_model": 128,
+                "lstm_layers": 1,
+                "head_hidden": 128,
+                "dropout": 0.0,
+                # Whether the last request was won is in the observation (`last_profit`); what was
+                # bid and paid for it says nothing of the user. To read it took a quarter longer.
+                "prev_action": False,
+                "prev_reward": False,
+            },
+        },
+        # By bid requests seen: bold for the first minutes, careful in long runs.
+        lr_schedule=[[0, 1e-3], [1_000_000, 5e-4], [3_000_000, 5e-5]],
+    )
+)
