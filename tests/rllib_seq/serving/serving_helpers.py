@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,15 @@ class Client:
         self._connection.close()
 
 
-def request_of(user, channel="display", floor=0.0, **changes):
+def path_of_bid(answer, name, price=None):
+    """What an exchange calls for the first bid of an answer: macros filled in."""
+    parts = urllib.parse.urlsplit(answer["seatbid"][0]["bid"][0][name])
+    return f"{parts.path}?{parts.query}".replace("${AUCTION_PRICE}", str(price))
+
+
+def request_of(name, channel="display", floor=0.0, **changes):
     imp = {"id": "1", "banner": {"w": 300, "h": 250}, "ext": {"channel": channel}}
-    return {"id": "r", "imp": [{**imp, "bidfloor": floor}], "user": {"id": user}, **changes}
+    return {"id": "r", "imp": [{**imp, "bidfloor": floor}], "user": {"id": name}, **changes}
 
 
 @contextlib.contextmanager
