@@ -8,9 +8,13 @@ Importing this package registers
   and `"auction_log"` (replay of a real log)
 
 It imports neither Ray nor torch. `rllib_seq.nn` works without Ray.
+
+- `load_policy`, `evaluate_policy`: act with a checkpoint, and evaluate it in any environment
 """
 
 import os
+from importlib import import_module
+from typing import Any
 
 import wrapt
 
@@ -21,7 +25,20 @@ from rllib_seq.registration import register
 # anything else (a rollout worker, say) wants a core. It is read once, when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["register"]
+__all__ = ["evaluate_policy", "load_policy", "register"]
 __version__ = "0.1.0"
+
+_LAZY = {
+    "evaluate_policy": "rllib_seq.training.acting.evaluation",
+    "load_policy": "rllib_seq.training.acting.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Ray and torch when it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
 
 wrapt.register_post_import_hook(lambda _: register(), "ray.tune.registry")

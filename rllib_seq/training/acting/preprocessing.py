@@ -1,0 +1,186 @@
+"""What RLlib does to observations before a network sees them, from a checkpoint of either stack.
+
+- `Preprocessing`: spaces of the environment, and the steps between them and the network
+- `old_stack`, `new_stack`: read it from a policy, or from the connectors beside a module
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from ray.rllib.connectors.agent.mean_std_filter import MeanStdObservationFilterAgentConnector
+from ray.rllib.connectors.common import (
+    AddObservationsFromEpisodesToBatch,
+    AddStatesFromEpisodesToBatch,
+    AddTimeDimToBatchAndZeroPad,
+    AgentToModuleMapping,
+    BatchIndividualItems,
+    NumpyToTensor,
+)
+from ray.rllib.connectors.common.flatten_observations import FlattenObservations
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.models.catalog import ModelCatalog
+from ray.rllib.policy.policy import Policy
+from ray.rllib.utils.filter import MeanStdFilter as RunningFilter
+from ray.rllib.utils.filter import RunningStat
+from ray.rllib.utils.numpy import flatten_inputs_to_1d_tensor
+from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
+
+from rllib_seq.errors import UserError
+from rllib_seq.training.acting.spaces import rows_of
+
+Step = Callable[[Any, int], Any]
+"""Observations `[N, ...]`, maybe nested, and N to what comes of them."""
+
+_FILL_BATCHES = {
+    AddObservationsFromEpisodesToBatch,
+    AddStatesFromEpisodesToBatch,
+    AddTimeDimToBatchAndZeroPad,
+    AgentToModuleMapping,
+    BatchIndividualItems,
+    NumpyToTensor,
+}
+
+
+@dataclass
+class Preprocessing:
+    """Between an environment and a network."""
+
+    observation_space: gym.Space[Any]
+    """Of the environment."""
+    action_space: gym.Space[Any]
+    steps: Sequence[Step] = ()
+    normalize_actions: bool = False
+    clip_actions: bool = False
+    clip_rewards: bool | float = False
+
+    def observations(self, batch: Any, rows: int) -> Any:
+        """Return what the network sees of observations `[N, ...]`."""
+        for step in self.steps:
+            batch = step(batch, rows)
+        return batch
+
+    def rewards(self, rewards: np.ndarray) -> np.ndarray:
+        """Return what the network sees of rewards `[N]`."""
+        if self.clip_rewards is True:
+            return np.sign(rewards)
+        if self.clip_rewards:
+            return np.clip(rewards, -self.clip_rewards, self.clip_rewards)
+        return rewards
+
+
+def old_stack(policy: Policy) -> Preprocessing:
+    """Return what workers of the old API stack do around a policy."""
+    config = policy.config
+    original = getattr(policy.observation_space, "original_space", policy.observation_space)
+    steps: list[Step] = []
+    if not config.get("_disable_preprocessor_api"):
+        preprocessor = ModelCatalog.get_preprocessor_for_space(original, config["model"])
+        transform = preprocessor.transform
+        steps.append(lambda batch, n: np.stack([transform(row) for row in rows_of(batch, n)]))
+    for connector in policy.agent_connectors.connectors if policy.agent_connectors else ():
+        if isinstance(connector, MeanStdObservationFilterAgentConnector):
+            steps.append(_filtered_by(connector.filter))
+    return Preprocessing(
+        original,
+        policy.action_space,
+        steps,
+        config["normalize_actions"],
+        config["clip_actions"],
+        config.get("clip_rewards") or False,
+    )
+
+
+def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
+    """Return what environment runners of the new API stack do around a module.
+
+    Args:
+        module: the only one that acts.
+        connectors: the folder `env_runner` of the checkpoint.
+
+    Raises:
+        UserError: a connector does what this cannot repeat.
+    """
+    if not (connectors / "env_to_module_connector").is_dir():
+        return Preprocessing(module.observation_space, module.action_space)
+    (spaces, actions), before = _pipeline(connectors / "env_to_module_connector")
+    steps: list[Step] = []
+    space, agent = spaces, None
+    by_agent = _is_by_agent(module, spaces, actions)
+    if by_agent:
+        agent = _agent_of(module, spaces, actions)
+        space, actions = spaces[agent], actions[agent]
+    for kind, options in before:
+        if kind is FlattenObservations and not options.get("keys_to_remove"):
+            steps.append(_flattened(space))
+        elif kind is MeanStdFilter:
+            folder = connectors / "env_to_module_connector" / kind.__name__
+            states = pickle.loads((folder / "state.pkl").read_bytes())
+            steps.append(_filtered_by(_running_filter(states[agent if by_agent else None])))
+        elif kind not in _FILL_BATCHES and not kind.__module__.startswith("rllib_seq."):
+            raise UserError(
+                f"the policy was trained with connector {kind.__name__}, which predict cannot "
+                "repeat; change observations in the environment (a gymnasium wrapper) instead"
+            )
+    _, after = _pipeline(connectors / "module_to_env_connector")
+    bounds = next((options for kind, options in after if kind is NormalizeAndClipActions), {})
+    return Preprocessing(
+        space,
+        actions,
+        steps,
+        bounds.get("normalize_actions", False),
+        bounds.get("clip_actions", False),
+    )
+
+
+def _pipeline(folder: Path) -> tuple[Any, list[tuple[type, dict[str, Any]]]]:
+    """Spaces of the environment, and kind and options of every connector."""
+    made_by = pickle.loads((folder / "class_and_ctor_args.pkl").read_bytes())
+    spaces, options = made_by["ctor_args_and_kwargs"]
+    return spaces, [(kind, options) for kind, _, options in options["connectors"]]
+
+
+def _is_by_agent(module: RLModule, spaces: Any, actions: Any) -> bool:
+    return (
+        isinstance(spaces, gym.spaces.Dict)
+        and isinstance(actions, gym.spaces.Dict)
+        and spaces.keys() == actions.keys()
+        and module.action_space != actions
+    )
+
+
+def _agent_of(module: RLModule, spaces: Any, actions: Any) -> Any:
+    """An agent that a module can act for; all of one module have the same spaces."""
+    width = gym.spaces.flatdim(module.observation_space)
+    for agent, space in spaces.items():
+        if actions[agent] == module.action_space and gym.spaces.flatdim(space) == width:
+            return agent
+    raise UserError(f"no agent of the environment has the spaces of {module.observation_space}")
+
+
+def _flattened(space: gym.Space[Any]) -> Step:
+    struct = get_base_struct_from_space(space)
+    return lambda batch, _: flatten_inputs_to_1d_tensor(batch, struct, batch_axis=True)
+
+
+def _filtered_by(running: RunningFilter) -> Step:
+    return lambda batch, _: np.asarray(running(batch, update=False), np.float32)
+
+
+def _running_filter(state: dict[str, Any]) -> RunningFilter:
+    running = RunningFilter(
+        state["shape"],
+        demean=state["de_mean_to_zero"],
+        destd=state["de_std_to_one"],
+        clip=state["clip_by_value"],
+    )
+    (running.running_stats,) = [RunningStat.from_state(each) for each in state["running_stats"]]
+    return running
