@@ -106,10 +106,12 @@ CONFIGS = {
     **{f"old {o} {a}": (old, (o, a), {}) for o, a in SPACES},
     "old nested actions": (old, ("nested", "nested"), {"prev_action": False}),
     "old causal": (old, ("nested", "discrete"), {"encoder": "causal"}),
+    "old lstm encoder": (old, ("discrete", "box"), {"encoder": "lstm"}),
     "old mlp": (old, ("nested", "box"), {"model": {"fcnet_hiddens": [8]}}),
     "old lstm": (old, (), {"model": {"use_lstm": True, "lstm_cell_size": 8}}),
     "old gtrxl": (old, (), {"model": GTRXL}),
     **{f"new {o} {a}": (new, (o, a), {}) for o, a in SPACES},
+    "new lstm encoder": (new, ("discrete", "box"), {"encoder": "lstm"}),
     "new causal": (new, ("nested", "multi"), {"encoder": "causal"}),
 }
 
