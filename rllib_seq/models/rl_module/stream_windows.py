@@ -84,7 +84,7 @@ class StreamWindows:
 
 
 def no_windows(
-    streams: int, obs_space: gym.Space, action_space: gym.Space, config: SequenceConfig
+    streams: int, obs_space: gym.Space, action_space: gym.Space, config: WindowLayout
 ) -> dict[str, NDArray]:
     """Return the empty windows of streams; see `StreamWindows` for the arguments.
 

@@ -20,8 +20,8 @@ from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.stream_windows import next_windows, no_windows
-from rllib_seq.models.windowed import module_windows
+from rllib_seq.models.rl_module.configure import module_windows
+from rllib_seq.models.rl_module.stream_windows import next_windows, no_windows
 
 Memory = dict[str, np.ndarray]
 """What streams have behind them, `[N, ...]` by name."""
