@@ -75,8 +75,6 @@ class StepMemory:
         self._step = np.zeros(capacity, np.int64)
         self._before = np.full(capacity, _NONE)
         self._after = np.full(capacity, _NONE)
-        # How many linked rows come before a row, counted up to L.
-        self._known = np.zeros(capacity, np.int64)
         self._head = 0
         self._added = 0
         self._tails: dict[Hashable, int] = {}  # of streams that go on
@@ -135,15 +133,11 @@ class StepMemory:
         overwritten = (tail - self._head) % self.capacity < steps
         if tail == _NONE or overwritten or self._step[tail] != start:
             rows = self._next_rows(steps + 1)
-            self._known[rows[0]] = 0
             self._observation[rows] = observations
         else:
             rows = np.concatenate([[tail], self._next_rows(steps)])
             self._observation[rows[1:]] = observations[1:]
         self._step[rows] = start + np.arange(steps + 1)
-        self._known[rows] = np.minimum(
-            self._known[rows[0]] + np.arange(steps + 1), self.window_length
-        )
         self._after[rows[:-1]] = rows[1:]
         self._before[rows[1:]] = rows[:-1]
         self._action[rows[:-1]] = actions
@@ -185,18 +179,14 @@ class StepMemory:
         """The windows that end at rows `[n]`."""
         assert self._observation is not None and self._action is not None
         length = self.window_length
-        walk = np.empty((len(rows), length + 1), np.int64)  # the row before the window, the window
-        walk[:, length] = rows
-        for slot in range(length - 1, -1, -1):
-            later = walk[:, slot + 1]
-            walk[:, slot] = np.where(later == _NONE, _NONE, self._before[later])
-        missing = walk == _NONE
-        observations = self._observation[walk[:, 1:]]
-        observations[missing[:, 1:]] = 0
-        actions, rewards = self._action[walk[:, :-1]], self._reward[walk[:, :-1]]
-        actions[missing[:, :-1]] = 0
-        rewards[missing[:, :-1]] = 0
-        return Windows(observations, actions, rewards, np.minimum(self._step[rows], length))
+        previous = self._linked(self._before, rows, length)[:, ::-1]  # oldest first
+        slots = np.concatenate([previous[:, 1:], rows[:, None]], axis=1)
+        return Windows(
+            _taken(self._observation, slots),
+            _taken(self._action, previous),
+            _taken(self._reward, previous),
+            np.minimum(self._step[rows], length),
+        )
 
     def returns(self, rows: Ints, steps: Ints, gamma: float) -> Returns:
         """N-step returns of rows `[n]` that were drawn.
@@ -256,33 +246,40 @@ class StepMemory:
         """An array with room for `capacity` rows like those of `like`."""
         return np.zeros((self.capacity, *like.shape[1:]), like.dtype)
 
+    def _linked(self, links: Ints, rows: Ints, count: int) -> Ints:
+        """The rows that 1..count links lead to from rows `[n]`, `[n, count]`; `_NONE` at an end."""
+        linked = np.empty((len(rows), count), np.int64)
+        for step in range(count):
+            rows = np.where(rows == _NONE, _NONE, links[rows])
+            linked[:, step] = rows
+        return linked
+
     def _whole(self, rows: Ints) -> NDArray[np.bool_]:
         """Whether all rows that the windows need are there."""
-        return self._known[rows] >= np.minimum(self._step[rows], self.window_length)
+        known = (self._linked(self._before, rows, self.window_length) != _NONE).sum(axis=1)
+        return known >= np.minimum(self._step[rows], self.window_length)
 
     def _next_rows(self, count: int) -> Ints:
-        """Rows for `count` new steps; whoever was there is forgotten."""
+        """Rows for `count` new steps; what was there is forgotten."""
         rows = (self._head + np.arange(count)) % self.capacity
         self._head = (self._head + count) % self.capacity
         old = rows if self._added >= self.capacity else rows[rows < self._added]
         self._added += count
         for row in set(old.tolist()) & self._stream_of_tail.keys():
             del self._tails[self._stream_of_tail.pop(row)]
-        self._before[rows] = _NONE
-        later = old
-        for distance in range(self.window_length):
-            later = self._after[later]
-            later = later[later != _NONE]
-            if distance == 0:
-                self._before[later] = _NONE
-            np.minimum.at(self._known, later, distance)
-        # In a second walk, because only now all counts are right.
-        later = old
-        for _ in range(self.window_length):
-            later = self._after[later]
-            later = later[later != _NONE]
+        if len(old):
+            later = self._linked(self._after, old, self.window_length)  # whose windows they were in
+            following, later = later[:, 0], np.unique(later[later != _NONE])
+            self._before[following[following != _NONE]] = _NONE
             broken = later[~self._whole(later)]
             self._priorities.set(broken, np.zeros(len(broken)))
-        self._after[rows] = _NONE
+        self._before[rows] = self._after[rows] = _NONE
         self._priorities.set(rows, np.zeros(count))
         return rows
+
+
+def _taken(values: Array, rows: Ints) -> Array:
+    """The values `[n, L, ...]` of rows `[n, L]`, zeros where there is none."""
+    taken = values[rows]
+    taken[rows == _NONE] = 0
+    return taken
