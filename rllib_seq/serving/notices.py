@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.clock import BookClock
 from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache
 from rllib_seq.serving.state.storage import Conflict, Notice, Storage
-from rllib_seq.serving.trajectories import TrajectoryWriter
+
+if TYPE_CHECKING:
+    from rllib_seq.serving.trajectories import TrajectoryWriter
 
 __all__ = ["ATTEMPTS", "NOTICES", "Notices"]
 

@@ -14,7 +14,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ from rllib_seq.serving.state.clock import BookClock, SteadyClock
 from rllib_seq.serving.state.money import Money
 from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache
 from rllib_seq.serving.state.storage import Change, Conflict, Hold, Storage
-from rllib_seq.serving.trajectories import TrajectoryWriter
+
+if TYPE_CHECKING:
+    from rllib_seq.serving.trajectories import TrajectoryWriter
 
 __all__ = ["BidDecision", "BidQuery", "BidService"]
 
@@ -149,7 +151,7 @@ class BidService:
         self._sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
         self._choice = CreativeChoice.of(spec.config.actions, spec.action_sizes, self.creatives)
-        self._record = TrajectoryWriter(settings.record) if settings.record else None
+        self._record = _record(settings)
         self._notices = Notices(
             *(self.memory, storage, self._sealer, settings, self.clock, self._books),
             *(spec.facts["conversion_value"], self.counts, self._record),
@@ -349,6 +351,10 @@ class BidService:
         """What is written and waits to be brought into the state file."""
         return self._storage.log_bytes()
 
+    def check_state(self) -> None:
+        """Raises one of `state_errors` if the state cannot be written."""
+        self._storage.check()
+
     def clock_ahead(self) -> float:
         """Seconds by which the machine's clock was set forward since the start."""
         clock = self.clock.now
@@ -391,3 +397,12 @@ def _buy(
             bought[place] = found
             amounts[place] = found.amount
     return bought
+
+
+def _record(settings: Settings) -> TrajectoryWriter | None:
+    """Loads pyarrow only where something is recorded."""
+    if not settings.record:
+        return None
+    from rllib_seq.serving.trajectories import TrajectoryWriter
+
+    return TrajectoryWriter(settings.record, settings.record_gb * 1e9)

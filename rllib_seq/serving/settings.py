@@ -78,6 +78,8 @@ class Settings:
     """Share of requests that get a random action, for what is to be learned from the records."""
     record: str | None = None
     """Folder for served trajectories (Parquet), which `rllib-seq train --offline` reads."""
+    record_gb: float = 20.0
+    """Of that folder; when it is as large, nothing more is recorded."""
     public_url: str = ""
     """Where exchanges and sites reach this server; begins the URLs of notices."""
     token: str | None = field(default=None, repr=False)
@@ -88,6 +90,12 @@ class Settings:
     """Larger bodies are refused."""
     max_imps: int = 256
     """Requests with more impressions are refused."""
+    max_connections: int = 4096
+    """Open at a time; further ones are closed at once (one process)."""
+    max_connections_per_address: int = 1024
+    """Of them, from one address."""
+    head_seconds: float = 5.0
+    """A head that takes longer to come is refused, and an idle new connection closed."""
     body_seconds: float = 5.0
     """A body that takes longer to come is refused."""
 

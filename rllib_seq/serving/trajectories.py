@@ -9,6 +9,8 @@ all files together: sorted by episode and step, the rewards of a step added up.
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.quiet_log import OncePerSecond
 
 __all__ = ["SCHEMA", "TrajectoryWriter"]
 
@@ -40,26 +43,36 @@ Monday midnight before the campaign. Rows without `observation` and `action` are
 
 _ROWS = 20_000  # of a file
 _SECONDS = 60.0  # until a file is written although it has fewer
+_MOST_ROWS = 10 * _ROWS  # that wait for a disk
+_AGAIN_SECONDS = 1.0
+_LOG = logging.getLogger(__name__)
+_LOG.addFilter(OncePerSecond())
 
 
 class TrajectoryWriter:
     """Writes files `trajectory-*.parquet` into a folder; what is not full waits in memory.
 
+    Only their owner can read them. While the disk is full, rows wait; the oldest are lost when too
+    many do. Bids do not depend on it.
+
     Args:
         folder: is made.
+        most_bytes: of all files in it; when there are as many, nothing more is recorded.
 
     Raises:
         UserError: it cannot be made.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, most_bytes: float = math.inf) -> None:
         self._folder = Path(folder)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files = self._folder.glob("trajectory-*.parquet")
+            self._left = most_bytes - sum(file.stat().st_size for file in files)
         except OSError as error:
             raise UserError(f"cannot write trajectories to {folder!r}: {error}") from error
         self._rows: list[tuple[Any, ...]] = []
-        self._since = time.monotonic()
+        self._since, self._again = time.monotonic(), 0.0
         self._files = 0
 
     def steps(
@@ -80,12 +93,14 @@ class TrajectoryWriter:
             actions: `[n]`, flat.
         """
         columns = episodes.tolist(), steps.tolist(), list(observations), actions.tolist()
+        if self._again == math.inf:
+            return
         self._rows += [(e, s, hour, o, a, 0.0) for e, s, o, a in zip(*columns, strict=True)]
         self._flush()
 
     def reward(self, episode: int, step: int, hour: float, reward: float) -> None:
         """Appends a reward; one before the first step is lost, as nobody acted for it."""
-        if step >= 0:
+        if step >= 0 and self._again < math.inf:
             self._rows.append((episode, step, hour, None, None, reward))
             self._flush()
 
@@ -95,17 +110,31 @@ class TrajectoryWriter:
             self._write()
 
     def _flush(self) -> None:
-        late = time.monotonic() - self._since > _SECONDS
-        if len(self._rows) >= _ROWS or late:
+        now = time.monotonic()
+        if (len(self._rows) >= _ROWS or now - self._since > _SECONDS) and now >= self._again:
             self._write()
 
     def _write(self) -> None:
+        if self._left <= 0:
+            _LOG.error("%s is as large as records may be; nothing more is recorded", self._folder)
+            self._again = math.inf
+            self._rows.clear()
+            return
         columns = zip(*self._rows, strict=True)
         arrays = [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)]
         self._files += 1
         name = f"trajectory-{time.time_ns()}-{os.getpid()}-{self._files}.parquet"
         aside = self._folder / f".{name}.part"
-        pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), aside)
-        os.replace(aside, self._folder / name)
+        try:
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), file)
+            self._left -= aside.stat().st_size
+            os.replace(aside, self._folder / name)
+        except OSError as error:
+            _LOG.error("cannot write trajectories, which wait: %s", error)
+            aside.unlink(missing_ok=True)
+            self._again = time.monotonic() + _AGAIN_SECONDS
+            del self._rows[:-_MOST_ROWS]
+            return
         self._rows.clear()
         self._since = time.monotonic()

@@ -11,6 +11,7 @@ import sys
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from rllib_seq.serving.http.connections import Connections, bound_socket
 from rllib_seq.serving.http.engine_local import run_uvicorn
 from rllib_seq.serving.openrtb.request import BidRequest
 
@@ -31,4 +32,6 @@ def echo_app():
 
 
 if __name__ == "__main__":
-    run_uvicorn(echo_app(), "127.0.0.1", int(sys.argv[1]))
+    run_uvicorn(
+        echo_app(), bound_socket("127.0.0.1", int(sys.argv[1])), Connections(4096, 4096, 5.0)
+    )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,13 +24,16 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.http.access import authorised
+from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.batching import Batcher
 from rllib_seq.serving.http.bid_endpoint import BID_PATH, BidEndpoint, first_problem
+from rllib_seq.serving.http.docs_page import docs_page
+from rllib_seq.serving.http.health import Health, Healthy
 from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
 from rllib_seq.serving.http.notice_routes import add_notice_routes
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
+from rllib_seq.serving.http.reload import watch_export
 from rllib_seq.serving.http.served import served_routes
 from rllib_seq.serving.http.user_routes import add_user_routes
 from rllib_seq.serving.openrtb.request import BidRequest
@@ -39,14 +41,12 @@ from rllib_seq.serving.openrtb.response import BidResponse
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.spec import SPEC
 from rllib_seq.serving.state.opening import open_storage
 
 __all__ = ["create_app", "open_service"]
 
-_LOG = logging.getLogger(__name__)
 _OPEN = ("/healthz", "/notice/", "/click/", "/pixel/")
-_WATCH_SECONDS = 1.0
+_TOLD_BY_PAGES = ("/notice/", "/click/", "/pixel/")
 _REF = "#/components/schemas/{model}"
 
 
@@ -85,13 +85,20 @@ def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
         app.state.batcher = Batcher(service)
         app.state.metrics = Metrics(service)
         app.state.bid = BidEndpoint(service, app.state.batcher, app.state.metrics)
-        watching = asyncio.create_task(_watch(service, app.state.metrics))
+        watching = asyncio.create_task(watch_export(service, app.state.metrics.reloads))
+        app.state.health = Health(service, app.state.batcher, watching)
         yield
         watching.cancel()
         app.state.batcher.close()
         service.close()
 
-    app = FastAPI(title="rllib-seq bid server", version="OpenRTB 2.6", lifespan=lifespan)
+    app = FastAPI(
+        title="rllib-seq bid server",
+        version="OpenRTB 2.6",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page needs a network, and cannot show the token
+        redoc_url=None,
+    )
     app.add_exception_handler(RequestValidationError, _invalid)
     _bid_route(app)
     add_notice_routes(app)
@@ -111,8 +118,14 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
-            token = self._app.state.service.settings.token
-            if token is not None and not path.startswith(_OPEN) and not authorised(scope, token):
+            settings = self._app.state.service.settings
+            token = settings.token
+            if token is None:
+                why = foreign(scope, settings.public_url, path.startswith(_TOLD_BY_PAGES))
+                if why is not None:
+                    await refusal(403, why)(scope, receive, send)
+                    return
+            elif not path.startswith(_OPEN) and not authorised(scope, token):
                 refused = refusal(401, "give the token: Authorization: Bearer TOKEN")
                 await refused(scope, receive, send)
                 return
@@ -150,10 +163,12 @@ def _bid_route(app: FastAPI) -> None:
 
 
 def _figure_routes(app: FastAPI) -> None:
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """Whether the server answers, and with which model."""
-        return {"status": "ok", "model": app.state.service.policy.spec.model.sha256[:12]}
+    @app.get("/healthz", response_model=Healthy, responses={503: {"model": Healthy}})
+    async def healthz() -> Response:
+        """Whether bids and notices can be booked, and which model bids."""
+        found = await app.state.health.look()
+        status = 200 if found.status == "ok" else 503
+        return Response(found.model_dump_json(), status, media_type="application/json")
 
     @app.get("/metrics", responses={401: PROBLEMS[401]}, response_class=Response)
     async def metrics() -> Response:
@@ -166,37 +181,13 @@ def _figure_routes(app: FastAPI) -> None:
         """Figures for the page at `/`."""
         return dict(await app.state.batcher.call(app.state.metrics.live))
 
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> str:
+        return docs_page(app.openapi())
+
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:
         return PAGE
-
-
-async def _watch(service: BidService, metrics: Metrics) -> None:
-    """Takes over a new export as soon as it is complete; a bad one changes nothing."""
-    folder = Path(service.settings.export)
-
-    def stamp() -> tuple[int, int] | None:
-        try:
-            stat = (folder / SPEC).stat()
-            return stat.st_mtime_ns, stat.st_ino
-        except OSError:
-            return None
-
-    seen = stamp()
-    while True:
-        await asyncio.sleep(_WATCH_SECONDS)
-        now = stamp()
-        if now is None or now == seen:
-            continue
-        seen = now
-        try:
-            # In a thread, so that requests are answered meanwhile; taken over between two batches.
-            service.replace(await asyncio.to_thread(load_policy, folder))
-            metrics.reloads["done"] += 1
-            _LOG.warning("took over the new export in %s", folder)
-        except UserError as error:
-            metrics.reloads["refused"] += 1
-            _LOG.error("the export before it goes on bidding: %s", error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -7,7 +7,8 @@ calls of it still come one after the other. While it runs the model or writes st
 let go of the interpreter, the loop reads the requests of the next batch. There is no timer: a batch
 is whatever has come by the time the one before is done, or, after a pause, by the end of the turn
 of the loop. A batch takes at most one request of a user (or, where the campaign is the stream, one
-request), the oldest; his others stay in line.
+request), the oldest; their others stay in line. Whoever waits past their deadline, because the
+thread is kept by a state that stands still, is told so by the loop.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.service import BidDecision, BidQuery, BidService
 
 __all__ = ["FAILED", "LATE", "Batcher"]
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(OncePerSecond())
 _T = TypeVar("_T")
 
 LATE = BidDecision(None, "late")
 FAILED = BidDecision(None, "error")
 _MOST_WAITING = 10_000
+_TICK_SECONDS = 0.004  # how late a late answer may be
 
 
 class _Waiting(NamedTuple):
@@ -48,7 +52,8 @@ class Batcher:
     def __init__(self, service: BidService) -> None:
         self._service = service
         self._waiting: deque[_Waiting] = deque()
-        self._busy = False
+        self._open: list[_Waiting] = []  # those who may still become late, oldest first
+        self._busy = self._ticking = False
         self._thread = ThreadPoolExecutor(1, "bid-service")
 
     async def answer(self, query: BidQuery, deadline: float) -> BidDecision:
@@ -63,6 +68,10 @@ class Batcher:
             return LATE
         waiting = _Waiting(query, deadline, loop.create_future())
         self._waiting.append(waiting)
+        self._open.append(waiting)
+        if not self._ticking:
+            self._ticking = True
+            loop.call_later(_TICK_SECONDS, self._tick, loop)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._start, loop)
@@ -88,10 +97,11 @@ class Batcher:
             return
         try:
             answers = self._answers(batch)
-        except Exception:
+        except Exception as error:
             # Whatever it is, those who wait must be told and the next batch must have its turn. It
             # is logged as it is, counted, and answered as an error (`nbr` 1).
-            _LOG.exception("a batch of %d requests failed", len(batch))
+            expected = isinstance(error, self._service.state_errors)
+            _LOG.error("a batch of bid requests failed: %r", error, exc_info=not expected)
             self._service.counts["error"] += len(batch)
             answers = [FAILED] * len(batch)
         loop.call_soon_threadsafe(self._finish, [*batch, *late], [*answers, *[LATE] * len(late)])
@@ -107,6 +117,24 @@ class Batcher:
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
+            elif answer.bid is not None:  # it was told to be late in the meantime
+                self._thread.submit(self._withdraw, answer)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tells those who are late, and comes again while somebody waits."""
+        now = time.monotonic()
+        still = []
+        for waiting in self._open:
+            if waiting.answer.done():
+                continue
+            if now > waiting.deadline:
+                waiting.answer.set_result(LATE)
+            else:
+                still.append(waiting)
+        self._open = still
+        self._ticking = bool(still)
+        if self._ticking:
+            loop.call_later(_TICK_SECONDS, self._tick, loop)
 
     def _answers(self, batch: list[_Waiting]) -> list[BidDecision]:
         answers = self._service.answer([waiting.query for waiting in batch]) if batch else []
@@ -140,6 +168,6 @@ class Batcher:
         assert answer.bid is not None
         try:
             self._service.withdraw(answer.bid)
-        except self._service.state_errors:
+        except self._service.state_errors as error:
             # The bid does not leave all the same; its budget is free when its hold ends.
-            _LOG.exception("a late bid could not be taken back")
+            _LOG.error("a late bid could not be taken back: %s", error)

@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import gc
+import logging
+import socket
 import sys
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from rllib_seq.serving.credentials import without_password
 from rllib_seq.serving.http.access import check_exposure
 from rllib_seq.serving.http.app import create_app, open_service
+from rllib_seq.serving.http.connections import Connections, bound_socket, bounded_protocol
+from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.settings import Settings
 
 __all__ = ["run_uvicorn", "serve_local"]
 
-_MOST_CONNECTIONS = 4096
 _SWITCH_SECONDS = 1e-4
 
 
@@ -36,30 +40,37 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
         UserError: something that the operator can mend.
     """
     check_exposure(host, settings)
+    listening = bound_socket(host, port)
     service = open_service(settings)  # before anything is said, so that errors are one line
     model = service.policy.spec.model.sha256[:12]
     most = f"{settings.max_users:,} users in memory take at most"
     megabytes = service.sessions.nbytes / 2**20
-    print(f"model {model}, state {settings.state}; {most} {megabytes:,.0f} MB", file=sys.stderr)
+    state = without_password(settings.state)
+    print(f"model {model}, state {state}; {most} {megabytes:,.0f} MB", file=sys.stderr)
     # Two threads share the interpreter: neither may keep it for long from the other. (Python's own
     # 5 ms is as long as a batch takes.)
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()  # what is there stays; collections need not look at it again
-    run_uvicorn(create_app(lambda: service), host, port)
+    bounds = Connections(
+        settings.max_connections, settings.max_connections_per_address, settings.head_seconds
+    )
+    run_uvicorn(create_app(lambda: service), listening, bounds)
     return service.money.totals
 
 
-def run_uvicorn(app: ASGIApp, host: str, port: int) -> None:
+def run_uvicorn(app: ASGIApp, listening: socket.socket, bounds: Connections) -> None:
     """Runs an app; its logs go to stderr and name no URLs, for these hold ids of bids."""
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
+        http=bounded_protocol(bounds),
         access_log=False,
         log_level="info",
-        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=5,
         server_header=False,
         date_header=False,
         proxy_headers=False,  # nobody else says who asks, or where; see --public-url
     )
+    logging.getLogger("uvicorn.error").addFilter(OncePerSecond())
+    host, port = listening.getsockname()[:2]
+    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
+    uvicorn.Server(config).run([listening])

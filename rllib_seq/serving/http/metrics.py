@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import time
@@ -114,7 +115,8 @@ class Metrics:
         service = self._service
         counts = service.counts
         money, hour = service.money, service.clock.hour()
-        money.refresh()
+        with contextlib.suppress(*service.state_errors):  # the totals of before; see /healthz
+            money.refresh()
         totals = money.totals
         return {
             "totals": totals,

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel
 
-from rllib_seq.serving.http.access import authorised
+from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
 from rllib_seq.serving.http.user_routes import IdKind, Where
 from rllib_seq.serving.quiet_log import OncePerSecond
@@ -21,6 +22,7 @@ __all__ = ["add_notice_routes"]
 
 _LOG = logging.getLogger(__name__)
 _LOG.addFilter(OncePerSecond())
+_SECONDS = 5.0
 _NEEDS_BID = ("win", "billing", "loss", "click")
 
 Kind = Literal["win", "billing", "loss", "click", "visit", "conversion"]
@@ -60,17 +62,25 @@ def add_notice_routes(app: FastAPI) -> None:
             return refusal(400, f"a {kind} notice needs the bid's id; give bid=")  # type: ignore[return-value]
         if bid is None and (user is None or not event):
             return refusal(400, f"a {kind} notice needs bid=, or user= and event=")  # type: ignore[return-value]
-        if bid is None and not authorised(request.scope, service.settings.token):
+        settings = service.settings
+        if bid is None and not authorised(request.scope, settings.token):
             return refusal(401, "a notice about a user needs the token")  # type: ignore[return-value]
+        if bid is None and settings.token is None:
+            why = foreign(request.scope, settings.public_url, told_by_pages=False)
+            if why is not None:
+                return refusal(403, why)  # type: ignore[return-value]
+        failures: tuple[type[Exception], ...] = (TimeoutError, *service.state_errors)
         key = None
         if bid is None and user is not None:
             key = service.identities.key(id_kind, user, where)
         try:
-            status = await app.state.batcher.call(
-                service.notice, kind, bid, key, price, value, event
-            )
-        except service.state_errors as error:  # nothing is booked; the exchange may tell it again
-            _LOG.error("a %s notice could not be booked: %s", kind, error)
+            async with asyncio.timeout(_SECONDS):
+                status = await app.state.batcher.call(
+                    service.notice, kind, bid, key, price, value, event
+                )
+        # Nothing is booked, or it is and the answer is late: the exchange may tell it again.
+        except failures as error:
+            _LOG.error("a %s notice could not be booked: %r", kind, error)
             return refusal(503, "the state cannot be written; try again")  # type: ignore[return-value]
         return Noticed(status=status)
 

@@ -16,11 +16,13 @@ from fastapi import FastAPI
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
+from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.service import BidService
 
 __all__ = ["served_routes"]
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(OncePerSecond())
 _GIF = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"
 )
@@ -52,6 +54,6 @@ async def _book(app: FastAPI, kind: str, bid: str) -> None:
     service: BidService = app.state.service
     try:
         await app.state.batcher.call(service.notice, kind, bid)
-    except service.state_errors:
+    except service.state_errors as error:
         service.counts[f"{kind}:failed"] += 1
-        _LOG.exception("a %s could not be booked", kind)
+        _LOG.error("a %s could not be booked: %r", kind, error)

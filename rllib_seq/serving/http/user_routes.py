@@ -14,11 +14,13 @@ from fastapi.responses import Response
 
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
 from rllib_seq.serving.openrtb.identity import is_id
+from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.service import BidService
 
 __all__ = ["IdKind", "Where", "add_user_routes"]
 
 _LOG = logging.getLogger(__name__)
+_LOG.addFilter(OncePerSecond())
 
 IdKind = Literal["buyeruid", "eids", "ifa", "id"]
 Where = Annotated[

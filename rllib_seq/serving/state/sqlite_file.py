@@ -128,6 +128,11 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="sqlite-checkpoints", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
     def log_bytes(self) -> int:
         """Of the log, now."""
         try:

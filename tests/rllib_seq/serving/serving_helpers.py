@@ -16,6 +16,7 @@ import numpy as np
 import uvicorn
 
 from rllib_seq.serving.http.app import create_app, open_service
+from rllib_seq.serving.http.connections import Connections, bounded_protocol
 from rllib_seq.serving.service import BidQuery
 
 HOUR = 3600.0
@@ -34,7 +35,7 @@ class Client:
     def __init__(self, port, token=None):
         self.port = port
         self.headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def __call__(self, method, path, body=None, **headers):
         """Status, headers and body (JSON if it is some)."""
@@ -71,8 +72,15 @@ def request_of(name, channel="display", floor=0.0, **changes):
 def running(settings):
     """A server in a thread; yields its port and its service."""
     service = open_service(settings)
+    bounds = Connections(
+        settings.max_connections, settings.max_connections_per_address, settings.head_seconds
+    )
     config = uvicorn.Config(
-        create_app(lambda: service), port=free_port(), log_level="error", access_log=False
+        create_app(lambda: service),
+        http=bounded_protocol(bounds),
+        port=free_port(),
+        log_level="error",
+        access_log=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -97,12 +105,23 @@ def process(*arguments, hide=True, **environment):
         text=True,
     )
     try:
-        wait_for(lambda: listening(port) or child.poll() is not None)
+        wait_for(lambda: healthy(port) or child.poll() is not None, 120)
         assert child.poll() is None, child.stderr.read()
         yield child, port
     finally:
         child.kill()
         child.communicate()
+
+
+def healthy(port):
+    """Whether a server answers that it can work."""
+    client = Client(port)
+    try:
+        return client("GET", "/healthz")[0] == 200
+    except OSError:
+        return False
+    finally:
+        client.close()
 
 
 def listening(port):

@@ -2,14 +2,28 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
-from serving_helpers import HOUR, always, ask, free_port, listening, past_of, wait_for
+from serving_helpers import (
+    HOUR,
+    Client,
+    always,
+    ask,
+    free_port,
+    listening,
+    past_of,
+    running,
+    wait_for,
+)
+from test_app import bid_on, path_of
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.serving.state.storage import Change, Conflict, Hold, Notice
 
@@ -171,3 +185,38 @@ def test_no_redis_is_named_and_no_password_is_shown(monkeypatch):
     with pytest.raises(UserError, match="no Redis answers") as other:
         open_storage("redis://127.0.0.1:1", "f", 1.0)
     assert "sesame" not in str(error.value) + str(other.value)
+
+
+def test_a_redis_that_stands_still_ends_in_no_bid_in_time(journey, tmp_path):
+    """And in 503 for notices; when it goes on, so does the server."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server")
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+    redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: listening(port))
+        state = f"redis://127.0.0.1:{port}/0"
+        settings = Settings(export=str(journey.folder), state=state, budget=5.0, max_users=512)
+        with running(settings) as (http, _):
+            client = Client(http)
+            bid = bid_on(client, "a")
+            redis.send_signal(signal.SIGSTOP)
+            reasons = Counter()
+            for number in range(12):
+                status, answer = client.bid(f"b{number}", tmax=100)
+                assert status == 200
+                reasons[answer["nbr"]] += 1
+            assert set(reasons) <= {1, 15}
+            assert client("GET", path_of(bid["nurl"], 1.0))[0] == 503
+            assert client("GET", "/live")[0] == client("GET", "/metrics")[0] == 200
+            assert client("GET", "/healthz")[0] == 503
+            redis.send_signal(signal.SIGCONT)
+            wait_for(lambda: client("GET", "/healthz")[0] == 200)
+            assert client("GET", path_of(bid["nurl"], 1.0))[1]["status"] in ("counted", "known")
+            bid_on(client, "a")
+            assert client("GET", "/live")[1]["totals"]["spend"] == pytest.approx(0.001)
+    finally:
+        redis.send_signal(signal.SIGCONT)
+        redis.kill()
+        redis.wait()

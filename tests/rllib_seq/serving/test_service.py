@@ -1,6 +1,7 @@
 """Order, budget, caps, crash and memory of the bid service, without HTTP."""
 
 import asyncio
+import threading
 import time
 from collections import Counter
 
@@ -187,7 +188,10 @@ def asked(service, users, seconds=10.0):
     async def run():
         batcher = Batcher(service)
         deadline = time.monotonic() + seconds
-        return await asyncio.gather(*(batcher.answer(ask(user), deadline) for user in users))
+        try:
+            return await asyncio.gather(*(batcher.answer(ask(user), deadline) for user in users))
+        finally:
+            batcher.close()
 
     return asyncio.run(run())
 
@@ -200,9 +204,30 @@ def test_batches_hold_a_user_once_and_keep_his_order():
 
 
 def test_no_bid_rather_than_a_late_one():
-    service = Slow(seconds=0.05)
-    answers = asked(service, [1, 1], seconds=0.02)
-    assert answers == [LATE, LATE]
+    """The service stands still until those who asked were told; what it bids then is taken back."""
+    service, begun, told = Slow(), threading.Event(), threading.Event()
+    answer = service.answer
+
+    def stands_still(queries):
+        begun.set()
+        assert told.wait(60)
+        return answer(queries)
+
+    service.answer = stands_still
+
+    async def run():
+        batcher = Batcher(service)
+        deadline = time.monotonic() + 1.0
+        asking = [asyncio.create_task(batcher.answer(ask(1), deadline)) for _ in range(2)]
+        await asyncio.to_thread(begun.wait, 60)
+        answers = await asyncio.gather(*asking)
+        told.set()
+        while not service.withdrawn or not service.counts["late"]:
+            await asyncio.sleep(0.01)
+        batcher.close()
+        return answers
+
+    assert asyncio.run(run()) == [LATE, LATE]
     assert service.batches == [[1]]  # the second was late before its turn
     assert service.withdrawn == [1]
     assert service.counts["late"] == 1
