@@ -1,11 +1,12 @@
 """Learning from trajectories that a bid server has recorded.
 
 - `read_trajectories`: files to streams.
-- `RecordedEnvRunner`: hands them to an algorithm instead of playing.
+- `RecordedEnvRunner`, `RecordedOutcomeWorker`: hand them to DQN and to Lift instead of playing.
 - `learn_offline`: sets a config up for it.
 
 What the policy that was served never did is not in its records: let the server explore
-(`--explore`), or Q-learning will believe in actions that nobody has tried.
+(`--explore`), or Q-learning will believe in actions that nobody has tried. Lift needs less of it:
+prices alone decide whether a bid wins, so every level tells of the others.
 """
 
 from __future__ import annotations
@@ -22,15 +23,28 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.policy.policy import Policy
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rllib_seq.errors import UserError
+from rllib_seq.lift import LiftConfig
+from rllib_seq.lift.worker import OutcomeSampler, OutcomeWorker
 from rllib_seq.rollouts import ArrayEnvRunner
+from rllib_seq.rollouts.array_worker import JourneyReader
 from rllib_seq.serving.trajectories import SCHEMA
 
-__all__ = ["RecordedEnvRunner", "Stream", "learn_offline", "read_trajectories"]
+__all__ = [
+    "RecordedEnvRunner",
+    "RecordedOutcomeWorker",
+    "Stream",
+    "learn_offline",
+    "outcomes_of",
+    "read_trajectories",
+]
 
 _KEY = "trajectories"  # in config.input_config
 _SILENCE_HOURS = 24.0
+_LEAST_PAYMENT = 1e-6  # in conversion values: less is a rounding error
 
 
 class Stream(NamedTuple):
@@ -129,15 +143,7 @@ class RecordedEnvRunner(ArrayEnvRunner):
         self._streams = read_trajectories([Path(p) for p in self.config.input_config[_KEY]])
         agent = self._env.possible_agents[0]
         width = self._env.observation_spaces[agent].shape[0]
-        actions = int(self._bidder.module.action_space.n)
-        for stream in self._streams:
-            found = stream.observations.shape[1], int(stream.actions.max())
-            if found[0] != width or found[1] >= actions:
-                raise UserError(
-                    f"the trajectories have {found[0]} observed numbers and actions up to "
-                    f"{found[1]}; this config's world has {width} and up to {actions - 1}: train "
-                    "with the preset and observation that were served"
-                )
+        _refuse_others(self._streams, width, int(self._bidder.module.action_space.n))
         self._order = np.zeros(0, np.int64)
         self._random = np.random.default_rng(self.config.seed)
 
@@ -178,23 +184,105 @@ class RecordedEnvRunner(ArrayEnvRunner):
         return [episode]
 
 
+class RecordedOutcomeWorker(OutcomeWorker):
+    """Returns recorded journeys that have ended, all of them in turn, shuffled every time.
+
+    Raises:
+        UserError: the records are of other spaces than the environment, or no journey has ended.
+    """
+
+    def make_reader(self, name: str, env: Any) -> JourneyReader:
+        """See `ArrayRolloutWorker.make_reader`."""
+        sampler = OutcomeSampler(env.simulator.config, self.config.num_envs_per_env_runner, 0)
+        return _RecordReader(name, self.policy_map[name], sampler, self)
+
+
+class _RecordReader(JourneyReader):
+    def __init__(
+        self, name: str, policy: Policy, sampler: OutcomeSampler, worker: RecordedOutcomeWorker
+    ) -> None:
+        super().__init__(name, policy, sampler, worker)
+        streams = read_trajectories([Path(p) for p in worker.config.input_config[_KEY]])
+        preset = sampler.simulator.preset
+        _refuse_others(
+            streams, sampler.simulator.observation_space.shape[0], len(preset.bid_levels)
+        )
+        self._streams = [stream for stream in streams if stream.ended]
+        if not self._streams:
+            raise UserError(
+                "no recorded journey has ended (a user is silent for a day); record for longer"
+            )
+        (self._profit,) = worker.config.model["custom_model_config"]["flagged_inputs"]
+        self._value, self._cost = preset.value, 1.0 + preset.shadow_price
+        self._random = np.random.default_rng(worker.config.seed)
+        self._order = np.zeros(0, np.int64)
+
+    def next(self) -> MultiAgentBatch:
+        """Return as many journeys as there are users in a round of campaigns."""
+        count = min(self.sampler.rows, len(self._streams))
+        if len(self._order) < count:
+            drawn = self._random.permutation(len(self._streams))
+            self._order = np.concatenate([self._order, drawn])
+        taken, self._order = self._order[:count], self._order[count:]
+        streams = [self._streams[number] for number in taken]
+        payment = np.concatenate([outcomes_of(s, self._profit, self._value) for s in streams])
+        columns = {
+            "obs": np.concatenate([stream.observations[:-1] for stream in streams]),
+            "actions": np.concatenate([stream.actions for stream in streams]),
+            "rewards": np.concatenate([stream.rewards for stream in streams]).astype(np.float32),
+            "won": payment > 0,
+            "paid": (payment / self._cost).astype(np.float32),
+            SampleBatch.SEQ_LENS: np.array([len(stream.actions) for stream in streams]),
+        }
+        return MultiAgentBatch({self.name: SampleBatch(columns)}, env_steps=len(payment))
+
+
+def outcomes_of(stream: Stream, profit: int, value: float) -> NDArray[np.float64]:
+    """What each step of a journey that has ended paid for its impression, `[T]`; 0 where it lost.
+
+    Args:
+        stream: the journey.
+        profit: place of `last_profit` in an observation: the next one tells what was paid.
+        value: of a conversion, in whose units it is told. What the last step paid is what its
+            reward lacks to a conversion, or to nothing.
+    """
+    payment = -value * stream.observations[1:, profit].astype(np.float64)
+    last = float(stream.rewards[-1])
+    payment[-1] = (value if last > 0 else 0.0) - last
+    return np.maximum(np.where(payment > _LEAST_PAYMENT * value, payment, 0.0), 0.0)
+
+
+def _refuse_others(streams: Sequence[Stream], width: int, actions: int) -> None:
+    """Refuses streams of other spaces."""
+    for stream in streams:
+        found = stream.observations.shape[1], int(stream.actions.max())
+        if found[0] != width or found[1] >= actions:
+            raise UserError(
+                f"the trajectories have {found[0]} observed numbers and actions up to "
+                f"{found[1]}; this config's world has {width} and up to {actions - 1}: train "
+                "with the preset and observation that were served"
+            )
+
+
 def learn_offline(config: AlgorithmConfig, paths: Sequence[Path]) -> AlgorithmConfig:
     """Lets a config learn from records instead of playing.
 
     Args:
-        config: of DQN with users as agents; is changed in place and returned.
+        config: of Lift, or of DQN with users as agents; is changed in place and returned.
         paths: see `read_trajectories`; they are read once here, so that mistakes show at once.
 
     Raises:
         UserError: the algorithm learns only from what it does itself, or the records are bad.
     """
-    if not isinstance(config, DQNConfig) or not config.is_multi_agent:
+    lift = isinstance(config, LiftConfig)
+    if not lift and not (isinstance(config, DQNConfig) and config.is_multi_agent):
         raise UserError(
             f"--offline needs an algorithm that learns from others' actions, and "
             f"{type(config).__name__.removesuffix('Config')} does not (or its users are not "
-            "agents); give tune_configs.dqn"
+            "agents); give lift or dqn"
         )
     read_trajectories(paths)
-    config.env_runners(env_runner_cls=RecordedEnvRunner, num_env_runners=0)
+    worker = RecordedOutcomeWorker if lift else RecordedEnvRunner
+    config.env_runners(env_runner_cls=worker, num_env_runners=0)
     config.offline_data(input_config={_KEY: [str(path.resolve()) for path in paths]})
     return config

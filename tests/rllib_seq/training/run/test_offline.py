@@ -13,7 +13,7 @@ from rllib_seq.serving.trajectories import TrajectoryWriter
 from rllib_seq.training.config.experiment import Options
 from rllib_seq.training.config.modules import load_config
 from rllib_seq.training.evaluation.comparison import Protocol
-from rllib_seq.training.run.offline import learn_offline, read_trajectories
+from rllib_seq.training.run.offline import learn_offline, outcomes_of, read_trajectories
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.train import run_training
 
@@ -118,7 +118,7 @@ def test_bad_records(content, words, tmp_path):
 
 
 def test_algorithms_that_learn_from_themselves_are_refused(records):
-    with pytest.raises(UserError, match="PPO does not .*tune_configs.dqn"):
+    with pytest.raises(UserError, match="PPO does not .*give lift or dqn"):
         learn_offline(load_config("tune_configs.ppo"), [records[0]])
 
 
@@ -157,3 +157,58 @@ def test_dqn_learns_from_them_and_is_evaluated(records, tmp_path, monkeypatch):
     assert {row["policy"] for row in result["evaluation"]["policies"]} > {"trained"}
     progress = (Path(result["run"]) / "progress.csv").read_text()
     assert "policy_loss" in progress
+
+
+LIFT = """
+from rllib_seq.lift import LiftConfig
+
+config = (
+    LiftConfig()
+    .environment("multi_user_ad_auction", env_config={"num_users": 8})
+    .training(
+        minibatch_journeys=8,
+        model={"custom_model_config": {
+            "encoder": "lstm", "d_model": 8, "num_heads": 2, "head_hidden": 8, "lstm_layers": 1,
+            "dropout": 0.0, "prev_action": False, "prev_reward": False,
+        }},
+    )
+    .debugging(seed=0)
+)
+"""
+
+
+def test_payments_are_what_the_rewards_hold_of_them(records):
+    """A journey's payments and conversions are its rewards; a payment is at most its bid."""
+    levels = AuctionSimulator(AuctionConfig(num_users=1)).preset.bid_levels
+    conversions = 0.0
+    for stream in read_trajectories([records[0]]):
+        if stream.ended:
+            payment = outcomes_of(stream, 5, 1.0)
+            assert (payment <= levels[stream.actions] + 1e-6).all()
+            converted = (stream.rewards + payment).sum()
+            assert converted == pytest.approx(round(converted), abs=1e-5)
+            conversions += converted
+    assert conversions > 0
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_lift_learns_from_them_and_is_evaluated(records, tmp_path):
+    """Whole journeys, and nobody else's."""
+    folder, happened = records
+    (tmp_path / "config.py").write_text(LIFT)
+    steps = sum(map(len, happened.values()))
+    result = run_training(
+        str(tmp_path / "config.py"),
+        Options(seed=0),
+        Limits(steps=5 * steps),
+        tmp_path / "runs",
+        Console(quiet=True),
+        Protocol(num_seeds=1, episodes=1, num_users=32),
+        offline=[folder],
+    )
+    rows = {row["policy"]: row for row in result["evaluation"]["policies"]}
+    assert rows["trained"]["signal"] == "outcomes"
+    progress = (Path(result["run"]) / "progress.csv").read_text().splitlines()
+    values = dict(zip(progress[0].split(","), progress[-1].split(","), strict=True))
+    assert float(values["value_loss"]) > 0
+    assert int(values["steps"]) >= 5 * steps
