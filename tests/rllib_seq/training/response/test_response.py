@@ -86,7 +86,7 @@ def test_memory_does_not_pay_where_there_is_none():
 
 
 def test_the_same_seed_gives_the_same_figures():
-    table = make(40, 6, lambda place, before, channel: 0.5 if before and before[-1] else 0.2)
+    table = make(60, 6, lambda place, before, channel: 0.5 if before and before[-1] else 0.2)
     first, second = (compare(table, seed=5)[0] for _ in range(2))
     assert first.rows == second.rows
 
