@@ -78,6 +78,10 @@ def train(
         str | None,
         typer.Option(help="Of --preset log: whose history is remembered, campaign or user."),
     ] = None,
+    gain: Annotated[
+        str | None,
+        typer.Option(help="Of --preset log: what counts, click, conversion or value."),
+    ] = None,
     schema: Schema = None,
     column: Column = None,
     event: Event = None,
@@ -156,6 +160,7 @@ def train(
         episode_requests=episode_requests,
         held_out_days=held_out_days,
         stream=stream,
+        gain=gain,
         reading=reading(
             schema=schema,
             column=column,

@@ -13,8 +13,10 @@ the users.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +26,24 @@ from rllib_seq.envs.ad_auction.log_replay.click_model import ClickModel
 from rllib_seq.envs.ad_auction.log_replay.price_model import PriceModel
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
-__all__ = ["REWARDS", "STREAMS", "AuctionLog", "Market", "ReplayConfig", "ReplayWorld"]
+__all__ = [
+    "GAINS",
+    "REWARDS",
+    "STREAMS",
+    "WORTHS",
+    "AuctionLog",
+    "Market",
+    "ReplayConfig",
+    "ReplayWorld",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 REWARDS = ("clicks", "expected", "regret")
+GAINS = ("click", "conversion", "value")
+WORTHS = ("response", "fields")
 STREAMS = ("campaign", "user")
 DAY = 86_400_000_000  # microseconds
 _HOUR = DAY // 24
@@ -51,7 +64,7 @@ class AuctionLog:
     """`[n]` what had to be reached to win, and what the winner paid: the market price, or the floor
     where that is higher; NaN where it is not known. Any unit."""
     clicked: Bools
-    """`[n]` the impression that was won in the log brought a click."""
+    """`[n]` the impression that was won in the log brought a click, or another gain."""
     codes: dict[str, Ints]
     """Name of a feature (channel, segment, ...) to `[n]` indices into its words."""
     words: dict[str, tuple[str, ...]]
@@ -62,17 +75,29 @@ class AuctionLog:
     """`[n]` our bid in the log; needed where the price is not known."""
     warnings: tuple[str, ...] = ()
     """What went wrong when the log was read."""
+    gain: Floats | None = None
+    """`[n]` what the impression that was won in the log brought: a click, conversions or their
+    value. None: 1 for a click."""
+    gain_time: Ints | None = None
+    """`[n]` when that was known, on the clock of `time`; None: at once."""
+    worth: Floats | None = None
+    """`[n]` expected gain of an impression given its user's past, by a model of the training days.
+    None: the click model of the request's own fields."""
 
     def __len__(self) -> int:
         return len(self.time)
 
     def take(self, rows: Ints | slice | Bools) -> AuctionLog:
         """Some of the auctions."""
-        of_rows = {name: getattr(self, name)[rows] for name in ("time", "user", "price", "clicked")}
+        of_rows: dict[str, Any] = {
+            name: None if (values := getattr(self, name)) is None else values[rows]
+            for name in (
+                *("time", "user", "price", "clicked"),
+                *("won", "bid", "gain", "gain_time", "worth"),
+            )
+        }
         codes = {name: code[rows] for name, code in self.codes.items()}
-        won = None if self.won is None else self.won[rows]
-        bid = None if self.bid is None else self.bid[rows]
-        return dataclasses.replace(self, codes=codes, won=won, bid=bid, **of_rows)
+        return dataclasses.replace(self, codes=codes, **of_rows)
 
     @property
     def shown(self) -> Bools:
@@ -88,6 +113,11 @@ class AuctionLog:
         """The log with unknown prices from a model."""
         bid = np.full(len(self), np.nan) if self.bid is None else self.bid
         return dataclasses.replace(self, price=model.fill(self.price, bid, self.shown))
+
+    @property
+    def gains(self) -> Floats:
+        """`[n]` what the impressions brought."""
+        return self.clicked.astype(np.float64) if self.gain is None else self.gain
 
     @property
     def hour(self) -> Ints:
@@ -150,6 +180,13 @@ class ReplayConfig:
     64 requests around this one, with the rest of the budget counted at `Market.worth_of_rest`. By
     the performance difference lemma its sum is the gain over pacing, as far as that worth is
     exact; the luck of prices is taken out. For training: in evaluation all count clicks."""
+    gain: str = "click"
+    """What counts: a click, a conversion of the user within 30 days of the impression (the last one
+    before it), or the value of these conversions."""
+    worth: str = "response"
+    """Where the worth of a request comes from: "response", a model of the user's past, if the
+    training days have enough gains and it is better on the last of them; or "fields", a logistic
+    regression on the request's own fields."""
     stream: str = "campaign"
     """Whose history a step's past is: "campaign" or "user"."""
 
@@ -162,6 +199,8 @@ class ReplayConfig:
             check_whole("held_out_days", self.held_out_days, 1)
         check_choice("auction", self.auction, AUCTIONS)
         check_choice("reward", self.reward, REWARDS)
+        check_choice("gain", self.gain, GAINS)
+        check_choice("worth", self.worth, WORTHS)
         check_choice("stream", self.stream, STREAMS)
 
 
@@ -173,8 +212,10 @@ class Market:
         auction: see `ReplayConfig`.
 
     Attributes:
-        clicks: the click model.
+        clicks: the click model; with another gain, of impressions that brought any.
+        mean_gain: of the impressions that brought any.
         mean_price: of an auction.
+        mean_probability: expected gain of an impression; a probability if the gain is a click.
     """
 
     def __init__(self, log: AuctionLog, auction: str) -> None:
@@ -183,12 +224,14 @@ class Market:
         if not len(seen):
             raise ValueError("no auction of the training days was won; nothing says who clicks")
         self.clicks = ClickModel.fit(seen.features, seen.clicked, sizes)
+        gains = log.gains[log.clicked]
+        self.mean_gain = float(gains.mean()) if len(gains) and gains.any() else 1.0
         self.mean_price = float(log.price.mean())
         if not self.mean_price > 0:
             raise ValueError("the market prices of the training days are all 0; nothing to pace")
-        probability = self.clicks.probability(log.features)
-        self.mean_probability = float(probability.mean())
-        worth = probability / self.mean_probability
+        expected = self.expected(log)
+        self.mean_probability = float(expected.mean())
+        worth = expected / self.mean_probability
         # A linear bid `base * worth` wins where price / worth is at most the base.
         base = log.price / worth
         order = np.argsort(base, kind="stable")
@@ -200,9 +243,15 @@ class Market:
         self._cost = np.concatenate([[0.0], cost])
         self._won = np.concatenate([[0.0], won])
 
+    def expected(self, log: AuctionLog) -> Floats:
+        """`[n]`: expected gain of an impression; its click probability if the gain is a click."""
+        if log.worth is not None:
+            return log.worth
+        return self.clicks.probability(log.features) * self.mean_gain
+
     def worth(self, log: AuctionLog) -> Floats:
-        """`[n]`: click probability of an impression, in units of the training days' mean."""
-        return self.clicks.probability(log.features) / self.mean_probability
+        """`[n]`: the same, in units of the training days' mean."""
+        return self.expected(log) / self.mean_probability
 
     def bases(self, count: int) -> Floats:
         """Bases of a linear bid that win ever more of the training days, `[count]`."""
@@ -278,6 +327,17 @@ class ReplayWorld:
         self.episode_requests = requests
         self.budget = self.budget_of(requests)
         self.base = self._linear_base()
+
+    def of_fields(self) -> ReplayWorld:
+        """The same world, every request worth what its own fields say, without its user's past."""
+        if self.train.worth is None:
+            return self
+        other = copy.copy(self)
+        other.train = dataclasses.replace(self.train, worth=None)
+        other.held_out = dataclasses.replace(self.held_out, worth=None)
+        other.market = Market(other.train, self.config.auction)
+        other.base = other._linear_base()
+        return other
 
     def budget_of(self, requests: int) -> float:
         """Budget of an episode of so many requests."""

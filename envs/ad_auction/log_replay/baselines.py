@@ -47,14 +47,20 @@ class ReplayResult(NamedTuple):
     requests: Ints
     wins: Ints
     clicks: Ints
+    gains: Floats
+    """Clicks, conversions or their value that the log has of what was won."""
     expected_clicks: Floats
-    """Sum of the click probabilities of what was won, by the training days' model."""
+    """Sum of the expected gains of what was won, by the training days' model."""
     spend: Floats
     budget: Floats
 
 
 def play_replay(
-    world: ReplayWorld, log: AuctionLog, episodes: list[slice], policy: ReplayPolicy
+    world: ReplayWorld,
+    log: AuctionLog,
+    episodes: list[slice],
+    policy: ReplayPolicy,
+    judge: ReplayWorld | None = None,
 ) -> ReplayResult:
     """Plays episodes to their ends.
 
@@ -63,9 +69,11 @@ def play_replay(
         log: `world.held_out`, or `world.train`.
         episodes: rows of the log.
         policy: who bids.
+        judge: whose market says what a win is expected to bring; None: the world's.
     """
     longest = max(episode.stop - episode.start for episode in episodes)
-    replay = Replay(world, log, len(episodes), longest)
+    judged = None if judge is None else judge.market.expected(judge.held_out)
+    replay = Replay(world, log, len(episodes), longest, judged)
     replay.reset(episodes)
     policy.start(replay, episodes)
     while not replay.done:
@@ -74,7 +82,8 @@ def play_replay(
         np.array([episode.stop - episode.start for episode in episodes]),
         replay.wins,
         replay.clicks,
-        replay.worth * world.market.mean_probability,
+        replay.gains,
+        replay.expected,
         replay.spend,
         replay.budget,
     )
@@ -97,7 +106,8 @@ class LinearBids:
 class PacedBids:
     """Linear bids whose base would just spend the rest, if the prices were the training days'."""
 
-    name = "paced"
+    def __init__(self, name: str = "paced") -> None:
+        self.name = name
 
     def start(self, replay: Replay, episodes: list[slice]) -> None:
         """See `ReplayPolicy.start`."""
@@ -116,7 +126,7 @@ class HindsightBids:
     It is the optimum but for less than one purchase (see `hindsight.optimum`).
 
     Args:
-        knows_clicks: buys what was clicked in the log first. No bidder can; it bounds the clicks.
+        knows_clicks: buys by what the log says of the gain first. No bidder can; it bounds it.
     """
 
     def __init__(self, knows_clicks: bool = False) -> None:
@@ -130,8 +140,10 @@ class HindsightBids:
         self._plan = np.zeros((len(episodes), longest))  # bids
         log, worth = replay.log, replay.world.market.worth(replay.log)
         for i, episode in enumerate(episodes):
-            price, clicked = log.price[episode], log.clicked[episode]
-            first = ~clicked if self._knows_clicks else np.zeros(len(price), np.bool_)
+            price, gains = log.price[episode], log.gains[episode]
+            first = np.zeros(len(price))
+            if self._knows_clicks:
+                first = np.where(gains > 0, price / np.where(gains > 0, gains, 1.0), np.inf)
             order = np.lexsort([price / worth[episode], first])
             left = replay.budget[i]
             for row in order.tolist():

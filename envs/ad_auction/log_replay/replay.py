@@ -79,23 +79,33 @@ class Replay:
         log: which of its days: `world.train` or `world.held_out`.
         num_episodes: E.
         longest: most requests of an episode; None: those of the world.
+        judged: `[n]` expected gain of the log's requests by which the result counts; None: as the
+            world's market expects.
 
     Attributes:
         slots: streams that an episode may have.
-        spend, wins, clicks, worth: `[E]`, totals so far.
+        spend, wins, clicks, worth, gains, expected: `[E]`, totals so far; gains: of the log,
+            expected: by `judged`.
         budget: `[E]`.
         position: `[E]`, requests that are through.
         ended: `[E * slots]`, whether a stream has had its last request.
     """
 
     def __init__(
-        self, world: ReplayWorld, log: AuctionLog, num_episodes: int, longest: int | None = None
+        self,
+        world: ReplayWorld,
+        log: AuctionLog,
+        num_episodes: int,
+        longest: int | None = None,
+        judged: Floats | None = None,
     ) -> None:
         self.world, self.log, self.num_episodes = world, log, num_episodes
         self._longest = longest or world.episode_requests
         self.slots = self._longest if world.config.stream == "user" else 1
         self._clear = AUCTIONS[world.config.auction]
         self._worth = world.market.worth(log)
+        self._gains = log.gains
+        self._judged = world.market.expected(log) if judged is None else judged
         self._shown = log.shown
         turn = 2 * np.pi * (log.time / 3_600_000_000 % 24) / 24
         channels = np.arange(len(log.words.get("channel", ())))
@@ -107,7 +117,8 @@ class Replay:
         self._start = np.zeros(count, np.int64)
         self._length = np.zeros(count, np.int64)
         self.position = np.zeros(count, np.int64)
-        self.budget, self.spend, self.worth = (np.zeros(count) for _ in range(3))
+        self.budget, self.spend = np.zeros(count), np.zeros(count)
+        self.worth, self.gains, self.expected = (np.zeros(count) for _ in range(3))
         self.wins, self.clicks = (np.zeros(count, np.int64) for _ in range(2))
         self._recent = np.zeros((3, count))  # requests, wins, paid
         self._stream = np.zeros((count, self._longest), np.int64)  # of each request
@@ -135,7 +146,8 @@ class Replay:
         self._length[which] = [episode.stop - episode.start for episode in episodes]
         usual = [self.world.budget_of(n) for n in self._length[which].tolist()]
         self.budget[which] = np.array(usual) * budget_factor
-        for total in (self.position, self.spend, self.worth, self.wins, self.clicks):
+        money = (self.spend, self.worth, self.gains, self.expected)
+        for total in (self.position, *money, self.wins, self.clicks):
             total[which] = 0
         self._recent[:, which] = 0.0
         rows = (which[:, None] * self.slots + np.arange(self.slots)).ravel()
@@ -225,13 +237,16 @@ class Replay:
         worth = np.where(won, self._worth[at], 0.0)
         self.spend[episode] += paid
         self.worth[episode] += worth
+        gains = np.where(won, self._gains[at], 0.0)
+        self.gains[episode] += gains
+        self.expected[episode] += np.where(won, self._judged[at], 0.0)
         self.wins[episode] += won
         self.clicks[episode] += clicked
         kind = self.world.config.reward
         reward = worth
         if kind == "clicks":
             chance = worth * self.world.market.mean_probability
-            reward = np.where(self._shown[at], clicked.astype(np.float64), chance)
+            reward = np.where(self._shown[at], gains, np.where(won, chance, 0.0))
         if kind == "regret":
             reference = self.world.market.base_of_rest(before, left) * self._worth[at]
             reward = self._brings(bids, at, before, left) - self._brings(

@@ -22,7 +22,9 @@ from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
 from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import EventLog, load_events
+from rllib_seq.journeys.patterns import LOOKBACK
 from rllib_seq.journeys.reading import ReadingOptions, reading_options
+from rllib_seq.training.config.log_worth import with_worth
 
 __all__ = ["read_auctions", "replay_config", "replay_env", "replay_world"]
 
@@ -30,7 +32,9 @@ _FEATURES = ("channel", "segment", "device", "creative")
 _ANSWER = 3_600_000_000  # microseconds from a request to its impression, at most
 
 
-def read_auctions(paths: Sequence[str | Path], options: ReadingOptions | None = None) -> AuctionLog:
+def read_auctions(
+    paths: Sequence[str | Path], options: ReadingOptions | None = None, gain: str = "click"
+) -> AuctionLog:
     """Reads logged auctions.
 
     An auction is a request, or an impression without one. It is won if an impression follows its
@@ -42,9 +46,11 @@ def read_auctions(paths: Sequence[str | Path], options: ReadingOptions | None = 
     Args:
         paths: event logs or iPinYou rows (docs/guides/discover.md); together they are one log.
         options: how the log names its columns, events and times.
+        gain: see `ReplayConfig`.
 
     Raises:
-        UserError: a file cannot be read, or no auction has a price or a bid.
+        UserError: a file cannot be read, no auction has a price or a bid, or there is no
+            conversion to gain.
     """
     log = load_events([Path(path) for path in paths], options=options)
     request, shown = _auctions(log)
@@ -69,13 +75,17 @@ def read_auctions(paths: Sequence[str | Path], options: ReadingOptions | None = 
     kept = np.flatnonzero(known)
     kept = kept[np.argsort(log.time[row[kept]], kind="stable")]
     row, price, bid, won = row[kept], price[kept], bid[kept], won[kept]
-    clicked = _clicked(log)[np.maximum(shown[kept], 0)] & won
+    gains, gain_time = _gains(log, gain)
+    impression = np.maximum(shown[kept], 0)
+    brought = np.where(won, gains[impression], 0.0)
     words = {name: tuple(log.names[name]) for name in _FEATURES}
     return AuctionLog(
         time=log.local_time[row],
         user=log.user[row].astype(np.int64),
         price=price,
-        clicked=clicked,
+        clicked=brought > 0,
+        gain=brought,
+        gain_time=gain_time[impression],
         codes={name: getattr(log, name)[row].astype(np.int64) for name in _FEATURES},
         words=words,
         won=won,
@@ -111,23 +121,32 @@ def _auctions(log: EventLog) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     )
 
 
-def _clicked(log: EventLog) -> NDArray[np.bool_]:
-    """`[n]`: impressions that were clicked."""
+def _gains(log: EventLog, gain: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`[n]`: what impressions brought, and when it was first known; a click counts once."""
     shown = np.flatnonzero(log.is_event("impression"))
-    clicks = np.flatnonzero(log.is_event("click"))
-    clicked = np.zeros(len(log), np.bool_)
-    if not len(shown) or not len(clicks):
-        return clicked
-    # Events are sorted by user and time; a click's impression is the last one before it.
-    after = np.searchsorted(shown, clicks)
-    before = shown[np.maximum(after - 1, 0)]
-    own = (before < clicks) & (log.user[before] == log.user[clicks])
-    clicked[before[own]] = True
+    answers = np.flatnonzero(log.is_event("click" if gain == "click" else "conversion"))
+    gains, when = np.zeros(len(log)), log.local_time.copy()
+    if gain != "click" and not len(answers):
+        raise UserError(f"gain is {gain!r}, and the log has no conversion; try --gain click")
+    if not len(shown) or not len(answers):
+        return gains, when
+    # Events are sorted by user and time; an answer's impression is the last one before it.
+    after = np.searchsorted(shown, answers)
+    cause = shown[np.maximum(after - 1, 0)]
+    own = (cause < answers) & (log.user[cause] == log.user[answers])
     # Where rows of one instant are in no order, it may stand behind.
-    behind, orphan = shown[np.minimum(after, len(shown) - 1)][~own], clicks[~own]
-    same = (log.user[behind] == log.user[orphan]) & (log.time[behind] == log.time[orphan])
-    clicked[behind[same]] = True
-    return clicked
+    behind = shown[np.minimum(after, len(shown) - 1)]
+    same = ~own & (log.user[behind] == log.user[answers]) & (log.time[behind] == log.time[answers])
+    cause = np.where(same, behind, cause)
+    own |= same
+    if gain != "click":
+        own &= log.time[answers] - log.time[cause] <= LOOKBACK * 1e6
+    cause, answers = cause[own], answers[own]
+    value = log.value[answers].astype(np.float64)
+    worth = np.where(np.isnan(value), 1.0, value) if gain == "value" else np.ones(len(answers))
+    gains = np.bincount(cause, worth, len(log)).astype(np.float64)
+    when[cause[::-1]] = log.local_time[answers[::-1]]  # backwards: the first one stays
+    return np.minimum(gains, 1.0) if gain == "click" else gains, when
 
 
 def replay_config(
@@ -173,7 +192,8 @@ def replay_world(env_config: Mapping[str, Any]) -> ReplayWorld:
 
 @lru_cache(maxsize=2)
 def _world(paths: tuple[str, ...], options: ReadingOptions, config: ReplayConfig) -> ReplayWorld:
-    return ReplayWorld(read_auctions(paths, options), config)
+    log = read_auctions(paths, options, config.gain)
+    return ReplayWorld(with_worth(log, config), config)
 
 
 def replay_env(env_config: Mapping[str, Any]) -> AuctionLogEnv | AuctionLogUsersEnv:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _REPLAY_OPTIONS = (
-    *("log", "reading", "budget_ratio", "episode_requests", "held_out_days", "stream"),
+    *("log", "reading", "budget_ratio", "episode_requests", "held_out_days", "stream", "gain"),
 )
 _MOST_ENV_RUNNERS = 1000
 _RLLIBS_PROBE_SECONDS = AlgorithmConfig().env_runner_health_probe_timeout_s
@@ -69,6 +69,7 @@ class Options:
     episode_requests: int | None = None
     held_out_days: int | None = None
     stream: str | None = None
+    gain: str | None = None
     reading: dict[str, Any] | None = None
     """How the log names its columns, events and times, see `journeys.reading.ReadingOptions`."""
     observed: dict[str, Any] | None = None

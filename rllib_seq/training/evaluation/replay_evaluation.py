@@ -87,30 +87,40 @@ def evaluate_replay(
         The content of `evaluation.json`.
     """
     episodes = world.held_out_episodes()
-    policies: list[ReplayPolicy] = [
-        LinearBids(),
-        PacedBids(),
-        TrainedReplayBids(load_actor(checkpoint)),
-        HindsightBids(),
-        HindsightBids(knows_clicks=True),
+    fields = world.of_fields()
+    players: list[tuple[ReplayPolicy, ReplayWorld]] = [
+        (LinearBids(), fields),
+        (PacedBids(), fields),
+        (TrainedReplayBids(load_actor(checkpoint)), world),
+        (HindsightBids(), world),
+        (HindsightBids(knows_clicks=True), world),
     ]
+    if fields is not world:
+        players.insert(2, (PacedBids(name="paced_response"), world))
     results = {}
-    with counting(console, "evaluating", len(policies) * len(episodes)) as count:
-        for policy in policies:
-            results[policy.name] = play_replay(world, world.held_out, episodes, policy)
+    with counting(console, "evaluating", len(players) * len(episodes)) as count:
+        for policy, its_world in players:
+            results[policy.name] = play_replay(
+                its_world, its_world.held_out, episodes, policy, world
+            )
             for _ in episodes:
                 count()
     best = results["hindsight"].expected_clicks.sum()
-    linear = results["linear"].expected_clicks
+    by_log = int(world.held_out.clicked.sum()) >= _FEW_CLICKS
+    measure = "gains" if by_log else "expected_clicks"
+    linear = getattr(results["linear"], measure)
+    rows = [_row(name, result, best) for name, result in results.items()]
+    rows.sort(key=lambda row: -row["gains" if by_log else "expected_clicks"])
     evaluation: dict[str, Any] = {
         "preset": "log",
         "checkpoint": str(checkpoint),
         "seeds": [None],
         "episodes": len(episodes),
         "log": _facts(world, paths),
-        "policies": [_row(name, result, best) for name, result in results.items()],
+        "ranked_by": measure,
+        "policies": rows,
         "summary": [
-            {"policy": name, "over_linear": _interval(result.expected_clicks - linear)}
+            {"policy": name, "over_linear": _interval(getattr(result, measure) - linear)}
             for name, result in results.items()
         ],
         "notes": _notes(world, len(episodes)),
@@ -138,6 +148,7 @@ def _row(name: str, result: ReplayResult, best: float) -> dict[str, Any]:
         "wins": wins,
         "win_rate": wins / requests,
         "clicks": clicks,
+        "gains": float(result.gains.sum()),
         "expected_clicks": expected,
         "conversions": None,
         "cpa": None,
@@ -169,6 +180,8 @@ def _facts(world: ReplayWorld, paths: tuple[str, ...]) -> dict[str, Any]:
         "episode_requests": world.episode_requests,
         "auction": config.auction,
         "stream": config.stream,
+        "gain": config.gain,
+        "worth": "fields" if world.train.worth is None else "response",
         "mean_price": market.mean_price,
         "mean_click_probability": market.mean_probability,
         "linear_base": world.base,
@@ -195,10 +208,27 @@ def _notes(world: ReplayWorld, episodes: int) -> list[str]:
             f"{100 * world.modelled_prices:.3g} % of the held-out prices are modelled: the log "
             "says only on which side of the bid they were."
         )
+    what = {"click": "clicks", "conversion": "conversions", "value": "conversions"}
+    gains = what[world.config.gain]
     if held < _FEW_CLICKS:
         notes.append(
-            f"{held} clicks were logged on the held-out days: who gets them is chance. Expected "
-            f"clicks are steadier, as good as a click model of {learned} clicks can be."
+            f"{held} {gains} were logged on the held-out days: who gets them is chance. The table "
+            f"ranks by expected {gains}, which are modelled: as good as a model of {learned} "
+            f"{gains} can be."
+        )
+    else:
+        notes.append(
+            f"The table ranks by the {held:,} {gains} that were logged on the held-out days. "
+            "Expected ones are modelled."
+        )
+    if world.train.worth is None:
+        notes.append(
+            f"Worth of a request: its own fields, by logistic regression on {learned} {gains}."
+        )
+    else:
+        notes.append(
+            f"Worth of a request: a response model of its user's past, of {learned} {gains}. "
+            "linear and paced bid by the request's own fields, paced_response by that worth."
         )
     if episodes < 5:
         notes.append(

@@ -7,14 +7,16 @@ from typing import Any
 
 from rich.table import Table
 
+from rllib_seq.html import table_html
+
 __all__ = ["replay_html", "replay_table"]
 
 _COLUMNS = (
     *(
         "policy",
         "signal",
-        "clicks",
-        "expected clicks",
+        "gains",
+        "expected, modelled",
         "over linear",
         "spend",
         "of budget",
@@ -36,16 +38,9 @@ def replay_table(evaluation: dict[str, Any]) -> Table:
 
 def replay_html(evaluation: dict[str, Any]) -> list[str]:
     """The same, and the notes, as parts of a page."""
-    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    rows = "".join(
-        f"<tr class='{cells[0]}'>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for cells in _rows(evaluation)
-    )
+    table = table_html(_COLUMNS, _rows(evaluation))
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in evaluation["notes"])
-    return [
-        f"<h2>Comparison</h2><p>{html.escape(_title(evaluation))}</p>"
-        f"<div class=scroll><table><tr>{head}</tr>{rows}</table></div>{notes}"
-    ]
+    return [f"<h2>Comparison</h2><p>{html.escape(_title(evaluation))}</p>{table}{notes}"]
 
 
 def _title(evaluation: dict[str, Any]) -> str:
@@ -53,7 +48,8 @@ def _title(evaluation: dict[str, Any]) -> str:
     days = facts["held_out"]["days"]
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return (
-        f"log, held out: {span} (UTC), {evaluation['episodes']} episodes of about "
+        f"log, held out: {span}, gain: {facts.get('gain', 'click')}, "
+        f"{evaluation['episodes']} episodes of about "
         f"{facts['episode_requests']} requests, budget ratio {facts['budget_ratio']:.4g}, "
         f"{facts['auction'].replace('_', ' ')}"
     )
@@ -61,7 +57,8 @@ def _title(evaluation: dict[str, Any]) -> str:
 
 def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
     rows = evaluation["policies"]
-    linear = next(row["expected_clicks"] for row in rows if row["policy"] == "linear")
+    measure = evaluation.get("ranked_by", "expected_clicks")
+    linear = next(row[measure] for row in rows if row["policy"] == "linear")
     cells = []
     for row in rows:
         expected, share = row["expected_clicks"], row["pct_of_full_information"]
@@ -69,9 +66,9 @@ def _rows(evaluation: dict[str, Any]) -> list[list[str]]:
             [
                 row["policy"],
                 row.get("signal", "-"),
-                f"{row['clicks']}",
+                f"{row.get('gains', row['clicks']):.6g}",
                 f"{expected:.4f}",
-                f"{100 * (expected / linear - 1):+.1f} %" if linear else "-",
+                f"{100 * (row[measure] / linear - 1):+.1f} %" if linear else "-",
                 f"{row['spend']:,.0f}",
                 f"{100 * row['spend'] / row['budget']:.1f} %",
                 f"{100 * row['win_rate']:.1f} %",

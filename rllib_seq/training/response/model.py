@@ -137,6 +137,13 @@ class ResponseModel:
     config: SequenceConfig
     epochs: int
     """0: the encoder did not help on the validating part; the model is the logistic regression."""
+    validation: dict[str, float]
+    """Log loss of the validating part, of "static fields" and of the "sequence model"."""
+
+    @property
+    def helps(self) -> bool:
+        """Whether the user's past made a better prediction there."""
+        return self.validation["sequence model"] < self.validation["static fields"]
 
     def inputs(self, table: ResponseTable) -> NDArray[np.float32]:
         """`[n, width]`: static, counted and traced features of every step."""
@@ -202,6 +209,7 @@ def fit_response(
     most = int(np.clip(_MOST_READ // max(early.sum(), 1), 10, _EPOCHS))
     chosen, best = CANDIDATES[0], (np.inf, 0)
     features = Features.fit(learned, look_back(learned))
+    validation = {"static fields": _static_loss(features, table, early, later)}
     inputs = _inputs(features, table)
     linear = Logistic.choose(inputs[train].astype(np.float64), table.outcome[train], later[train])
     start = Logistic.fit(inputs[early].astype(np.float64), table.outcome[early], linear.ridge)
@@ -229,7 +237,17 @@ def fit_response(
         members.append(ResponseNetwork(inputs.shape[1], chosen, linear))
         for _ in _epochs(members[-1], inputs, table, train, member, best[1]):
             pass
-    return ResponseModel(features, ResponseEnsemble(members).eval(), chosen, best[1])
+    validation["sequence model"] = best[0]
+    return ResponseModel(features, ResponseEnsemble(members).eval(), chosen, best[1], validation)
+
+
+def _static_loss(features: Features, table: ResponseTable, early: Bools, later: Bools) -> float:
+    """Log loss of the validating part without any past."""
+    fields = features.static(table)
+    seen = early | later
+    ridge = Logistic.choose(fields[seen], table.outcome[seen], later[seen]).ridge
+    fitted = Logistic.fit(fields[early], table.outcome[early], ridge)
+    return log_loss(table.outcome[later], fitted.probability(fields[later]))
 
 
 def _blocks(table: ResponseTable) -> Iterator[slice]:

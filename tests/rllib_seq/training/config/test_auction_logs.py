@@ -171,3 +171,38 @@ def test_from_patterns_to_table(source, reward, tmp_path):
     assert channels == {name: float(n) for name, n in patterns.mix["channel"].items()}
     again = evaluate_checkpoint(find_checkpoint(run.path), None, small, quiet())
     assert again["policies"] == result["evaluation"]["policies"]
+
+
+GAINS = """timestamp,user_id,event,market_price,value
+2026-03-01T10:00:00,a,impression,2,
+2026-03-01T10:00:30,a,click,,
+2026-03-01T10:00:40,a,click,,
+2026-03-02T10:00:00,a,impression,3,
+2026-03-03T10:00:00,a,conversion,,7
+2026-03-04T10:00:00,a,conversion,,
+2026-03-01T11:00:00,b,impression,1,
+2026-04-20T11:00:00,b,conversion,,5
+"""
+
+
+@pytest.mark.parametrize(
+    ("gain", "gains"), [("click", [1, 0, 0]), ("conversion", [0, 0, 2]), ("value", [0, 0, 8])]
+)
+def test_gains_belong_to_the_last_impression_of_thirty_days(tmp_path, gain, gains):
+    path = tmp_path / "e.csv"
+    path.write_text(GAINS)
+    log = read_auctions([path], gain=gain)
+    assert log.price.tolist() == [2, 1, 3]
+    assert log.gains.tolist() == gains
+    assert log.clicked.tolist() == [number > 0 for number in gains]
+    if gain != "click":
+        assert log.gain_time[2] - log.time[2] == 86_400 * 10**6
+
+
+def test_a_gain_that_the_log_does_not_have_is_one_line(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("\n".join(GAINS.splitlines()[:5]) + "\n")
+    with pytest.raises(UserError, match="gain is 'value', and the log has no conversion"):
+        read_auctions([path], gain="value")
+    with pytest.raises(UserError, match="unknown gain 'profit'"):
+        replay_world({"log": str(path), "gain": "profit"})
