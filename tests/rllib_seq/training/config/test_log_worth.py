@@ -40,7 +40,7 @@ def make(chance, users=500, steps=5, days=8, seed=0):
 @pytest.mark.slow
 def test_memory_wins_more_real_clicks_at_the_same_budget(cache):
     # The third request of a user is clicked with .6, others with .02.
-    log = make(lambda place: 0.6 if place == 2 else 0.02)
+    log = make(lambda place: 0.6 if place == 2 else 0.02, users=1500)
     config = ReplayConfig(budget_ratio=1 / 6, episode_requests=300)
     world = ReplayWorld(with_worth(log, config), config)
     fields = world.of_fields()
@@ -50,7 +50,7 @@ def test_memory_wins_more_real_clicks_at_the_same_budget(cache):
     plain = play_replay(fields, fields.held_out, episodes, PacedBids(), world)
     assert (memory.spend <= memory.budget).all()
     assert memory.clicks.sum() > 1.8 * plain.clicks.sum()
-    assert memory.expected_clicks.sum() == pytest.approx(memory.clicks.sum(), rel=0.3)
+    assert memory.expected_clicks.sum() == pytest.approx(memory.clicks.sum(), rel=0.35)
     # Another process finds the same figures in the cache.
     assert len(list(cache.glob("worth-*.npy"))) == 1
     again = with_worth(log, config)
