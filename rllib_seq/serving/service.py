@@ -1,7 +1,6 @@
 """From bid requests to bids, and from notices to books; no HTTP, no Ray.
 
 - `BidService`: policy, sessions, budget and storage put together.
-- `BidQuery`, `BidDecision`: one request and what is said to it.
 
 Nothing here waits: a call does its work and returns. Calls come one after the other; that, and that
 no call asks twice for one user, keeps the requests of a user in order.
@@ -14,17 +13,18 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.decisions import BidDecision, BidQuery, buy
 from rllib_seq.serving.masking import CreativeChoice
 from rllib_seq.serving.notices import ATTEMPTS, Notices
 from rllib_seq.serving.openrtb.bid_ids import Bid, BidSealer
 from rllib_seq.serving.openrtb.creatives import load_catalogue
-from rllib_seq.serving.openrtb.eligibility import Bought, Eligibility, Offer
+from rllib_seq.serving.openrtb.eligibility import Eligibility
 from rllib_seq.serving.openrtb.identity import Identities
 from rllib_seq.serving.openrtb.terms import load_terms
 from rllib_seq.serving.policy import Policy, split_parts
@@ -38,44 +38,13 @@ from rllib_seq.serving.state.storage import Change, Conflict, Hold, Storage
 if TYPE_CHECKING:
     from rllib_seq.serving.trajectories import TrajectoryWriter
 
-__all__ = ["BidDecision", "BidQuery", "BidService"]
+__all__ = ["BidService"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _HOUR = 3600.0
 _63_BITS = np.int64(2**63 - 1)
-
-
-class BidQuery(NamedTuple):
-    """A bid request, as far as it matters here."""
-
-    user: int
-    """See `openrtb.identity.user_key`."""
-    channel: int
-    segment: int
-    device: int
-    floor: float
-    """Currency units per impression."""
-    creatives: int = -1
-    """The policy's creatives that can be shown, as bits."""
-    remembered: bool = True
-    """Whether the user is; otherwise they are without a past, and their key is random."""
-    test: bool = False
-    """Whether the bid is for a test: nothing is set aside, and nothing is counted."""
-    offer: Offer | None = None
-    """What can be bought; None: a bid buys whatever the policy shows."""
-
-
-class BidDecision(NamedTuple):
-    """What is said to a request."""
-
-    bid: Bid | None
-    """None: no bid."""
-    why: str
-    """"bid", or why there is none: "policy", "floor", "cap", "budget", "over"."""
-    bought: Bought | None = None
-    """Of the query's offer."""
 
 
 class BidService:
@@ -107,11 +76,13 @@ class BidService:
         self.devices = preset.users.audience.devices
         self.creatives = preset.users.creatives.names
         catalogue = load_catalogue(settings.creatives)
-        strangers = sorted(catalogue.names - set(self.creatives))
+        self._choice = CreativeChoice.of(spec.config.actions, spec.action_sizes, self.creatives)
+        shown = self.creatives if self._choice is not None else self.creatives[:1]
+        strangers = sorted(catalogue.names - set(shown))
         if strangers:
             raise UserError(
-                f"creatives {settings.creatives!r}: the policy has no creative {strangers[0]!r}; "
-                f"choose from {', '.join(self.creatives)}, or leave it out"
+                f"creatives {settings.creatives!r}: the policy never chooses {strangers[0]!r}; "
+                f"choose from {', '.join(shown)}, or leave it out"
             )
         terms = load_terms(settings.currency, settings.deals, settings.rates)
         self.eligibility = Eligibility(
@@ -150,7 +121,6 @@ class BidService:
         )
         self._sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
-        self._choice = CreativeChoice.of(spec.config.actions, spec.action_sizes, self.creatives)
         self._record = _record(settings)
         self._notices = Notices(
             *(self.memory, storage, self._sealer, settings, self.clock, self._books),
@@ -228,7 +198,7 @@ class BidService:
             for place in np.flatnonzero(refused).tolist():
                 why[place] = reason
         requests = self.sessions.requests(rows)
-        bought = _buy(offers, creatives, amounts, why)
+        bought = buy(offers, creatives, amounts, why)
         bids = self._bids(asked, requests, amounts, creatives, why, now)
         self.sessions.step(rows, asked, observation, actions, memory, hour)
         until = hour + self.settings.hold_seconds / _HOUR
@@ -377,26 +347,6 @@ class BidService:
         if self._record is not None:
             self._record.close()
         self._storage.close()
-
-
-def _buy(
-    offers: Sequence[Offer | None],
-    creatives: Ints,
-    amounts: NDArray[np.float64],
-    why: list[str],
-) -> dict[int, Bought]:
-    """What is bought with bids, by place; changes the amounts of deals with a fixed price."""
-    bought = {}
-    for place, offer in enumerate(offers):
-        if offer is None or why[place] != "bid":
-            continue
-        found = offer.buy(int(creatives[place]), float(amounts[place]))
-        if found is None:
-            why[place] = "floor"
-        else:
-            bought[place] = found
-            amounts[place] = found.amount
-    return bought
 
 
 def _record(settings: Settings) -> TrajectoryWriter | None:

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from rllib_seq.serving.decisions import BidDecision, BidQuery
 from rllib_seq.serving.quiet_log import OncePerSecond
-from rllib_seq.serving.service import BidDecision, BidQuery, BidService
+from rllib_seq.serving.service import BidService
 
 __all__ = ["FAILED", "LATE", "Batcher"]
 

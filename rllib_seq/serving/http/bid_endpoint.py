@@ -32,6 +32,7 @@ __all__ = ["BID_PATH", "BidEndpoint", "first_problem", "problem"]
 BID_PATH = "/openrtb2/bid"
 _HEADERS = [(b"content-type", b"application/json"), (b"x-openrtb-version", b"2.6")]
 _WORTH_PACKING = 512
+_SHORT_BYTES = 16_384
 
 
 class _Refused(Exception):
@@ -88,7 +89,8 @@ class BidEndpoint:
             raise _Refused(400, first_problem(errors)) from None
         if len(request.imp) > settings.max_imps:
             raise _Refused(400, f"imp: more than {settings.max_imps} impressions")
-        queries, why = queries_of(request, service, _exchange(scope))
+        short = len(content) <= _SHORT_BYTES
+        queries, why = queries_of(request, service, _exchange(scope), short)
         if not queries:
             return _no_bid(request.id, why)
         tmax = min(request.tmax or settings.tmax_ms, settings.tmax_ms)

@@ -10,13 +10,14 @@ from typing import Any
 
 from starlette.types import Scope
 
+from rllib_seq.serving.decisions import BidDecision
 from rllib_seq.serving.openrtb.bid_ids import Bid
 from rllib_seq.serving.openrtb.creatives import Creative
 from rllib_seq.serving.openrtb.eligibility import Bought
 from rllib_seq.serving.openrtb.native import native_markup, read_request
 from rllib_seq.serving.openrtb.request import Imp
 from rllib_seq.serving.openrtb.response import describe
-from rllib_seq.serving.service import BidDecision, BidService
+from rllib_seq.serving.service import BidService
 
 __all__ = ["BidWriter"]
 

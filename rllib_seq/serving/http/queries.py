@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from os import urandom
 
+from rllib_seq.serving.decisions import BidQuery
 from rllib_seq.serving.openrtb.request import BidRequest, Imp
-from rllib_seq.serving.service import BidQuery, BidService
+from rllib_seq.serving.service import BidService
 
 __all__ = ["queries_of"]
 
@@ -18,7 +19,7 @@ _DEVICES = {1: "phone", 2: "desktop", 3: "tv", 4: "phone", 5: "tablet", 6: "devi
 
 
 def queries_of(
-    request: BidRequest, service: BidService, exchange: str
+    request: BidRequest, service: BidService, exchange: str, remember: bool = True
 ) -> tuple[list[tuple[Imp, BidQuery]], str]:
     """What the bidder sees of a request; what it cannot buy is counted by its reason.
 
@@ -26,6 +27,7 @@ def queries_of(
         request: of an exchange.
         service: that would bid.
         exchange: its name, by which its own user ids are told from those of others.
+        remember: see `Eligibility.offer`.
 
     Returns:
         Each impression that can be bought with the query for the service; and why there are none.
@@ -39,7 +41,7 @@ def queries_of(
     segment, device = _segment_of(request, service), _device_of(request, service)
     queries = []
     for imp in request.imp:
-        found = service.eligibility.offer(request, imp)
+        found = service.eligibility.offer(request, imp, remember)
         if isinstance(found, str):
             reason = found
             service.counts[reason] += 1

@@ -1,6 +1,7 @@
 """What a request and an impression ask of creatives, in one form that can be compared.
 
 - `Demands`: all of it, as tuples; `demands_of` finds it.
+- `BuyerDemands`: the part that all impressions of a request share.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from typing import NamedTuple
 
 from rllib_seq.serving.openrtb.request import Audio, Banner, BidRequest, Imp, Video
 
-__all__ = ["IAB_1", "Demands", "demands_of", "lower"]
+__all__ = ["IAB_1", "BuyerDemands", "Demands", "demands_of", "lower"]
 
 IAB_1 = 1
 """Taxonomy of categories where nothing is said."""
 
 Words = tuple[str, ...]
 Numbers = tuple[int, ...]
+Pair = tuple[int, int]
 
 
-class Demands(NamedTuple):
-    """What a request and an impression ask of creatives, as lists that can be compared."""
+class BuyerDemands(NamedTuple):
+    """Of the buyer, the advertiser and what is advertised."""
 
-    medium: str
     wseat: Words = ()
     bseat: Words = ()
     bapp: Words = ()
@@ -30,80 +31,93 @@ class Demands(NamedTuple):
     acat: Words = ()
     cattax: int = IAB_1
     wlang: Words = ()
-    secure: bool = False
-    interstitial: bool = False
-    rewarded: bool = False
-    formats: tuple[tuple[int, int], ...] = ()
+
+
+class Demands(NamedTuple):
+    """Of a creative of one medium; 0 and empty tuples ask for nothing."""
+
+    medium: str
+    buyer: BuyerDemands
+    secure: bool
+    interstitial: bool
+    rewarded: bool
+    battr: Numbers = ()
+    mimes: Words = ()
+    api: Numbers = ()
+    btype: Numbers = ()
+    formats: tuple[Pair, ...] = ()
     ratios: tuple[tuple[int, int, int], ...] = ()
-    least: tuple[int, int] = (0, 0)
-    most: tuple[int, int] = (0, 0)
-    keep_ratio: tuple[int, int] = (0, 0)
+    least: Pair = (0, 0)
+    most: Pair = (0, 0)
+    keep_ratio: Pair = (0, 0)
     durations: Numbers = ()
     shortest: int = 0
     longest: int = 0
     protocols: Numbers = ()
-    mimes: Words = ()
     least_bitrate: int = 0
     most_bitrate: int = 0
-    battr: Numbers = ()
-    btype: Numbers = ()
-    api: Numbers = ()
+
+
+_NONE = BuyerDemands()
 
 
 def demands_of(request: BidRequest, imp: Imp, medium: str) -> Demands:
     """What an impression asks of creatives of one of its media."""
-    shared = Demands(
-        medium=medium,
-        wseat=tuple(request.wseat or ()),
-        bseat=tuple(request.bseat or ()),
-        bapp=tuple(request.bapp or ()),
-        badv=lower(request.badv, "www."),
-        bcat=tuple(request.bcat or ()),
-        acat=tuple(request.acat or ()),
-        cattax=request.cattax or IAB_1,
-        wlang=lower([*(request.wlang or ()), *(request.wlangb or ())]),
-        secure=imp.secure == 1,
-        interstitial=imp.instl == 1,
-        rewarded=imp.rwdd == 1,
-    )
+    shared = (medium, _of_buyer(request), imp.secure == 1, imp.instl == 1, imp.rwdd == 1)
     if medium == "banner":
         assert imp.banner is not None
-        return _of_banner(shared, imp.banner, request if imp.instl == 1 else None)
+        return _of_banner(shared, imp.banner, request)
     if medium == "native":
         assert imp.native is not None
-        return shared._replace(battr=tuple(imp.native.battr or ()))
+        return Demands(*shared, battr=tuple(imp.native.battr or ()))
     spot = imp.video if medium == "video" else imp.audio
     assert spot is not None
     return _of_spot(shared, spot)
 
 
-def _of_banner(shared: Demands, banner: Banner, screen: BidRequest | None) -> Demands:
-    formats = [(each.w, each.h) for each in banner.format or () if each.w and each.h]
-    if banner.w and banner.h:
-        formats.append((banner.w, banner.h))
-    ratios = [
-        (each.wratio, each.hratio, each.wmin or 0)
-        for each in banner.format or ()
-        if each.wratio and each.hratio
-    ]
-    least = (banner.wmin or 0, banner.hmin or 0)
-    most = (banner.wmax or 0, banner.hmax or 0)
-    if screen is not None and screen.device is not None:  # an interstitial fits on the screen
-        wide, high = screen.device.w or 0, screen.device.h or 0
-        most = (most[0] or wide, most[1] or high)
-    return shared._replace(
-        formats=tuple(formats),
-        ratios=tuple(ratios),
-        least=(0, 0) if formats or ratios else least,
-        most=(0, 0) if formats or ratios else most,
-        mimes=lower(banner.mimes),
-        battr=tuple(banner.battr or ()),
-        btype=tuple(banner.btype or ()),
-        api=tuple(banner.api or ()),
+def _of_buyer(request: BidRequest) -> BuyerDemands:
+    seats = request.wseat or request.bseat
+    blocks = request.bcat or request.acat or request.badv or request.bapp
+    if not (seats or blocks or request.wlang or request.wlangb):
+        return _NONE
+    return BuyerDemands(
+        *(tuple(request.wseat or ()), tuple(request.bseat or ()), tuple(request.bapp or ())),
+        *(lower(request.badv, "www."), tuple(request.bcat or ()), tuple(request.acat or ())),
+        request.cattax or IAB_1,
+        lower([*(request.wlang or ()), *(request.wlangb or ())]),
     )
 
 
-def _of_spot(shared: Demands, spot: Video | Audio) -> Demands:
+_Shared = tuple[str, BuyerDemands, bool, bool, bool]
+
+
+def _of_banner(shared: _Shared, banner: Banner, request: BidRequest) -> Demands:
+    formats = tuple((each.w, each.h) for each in banner.format or () if each.w and each.h)
+    if banner.w and banner.h:
+        formats = (*formats, (banner.w, banner.h))
+    ratios = tuple(
+        (each.wratio, each.hratio, each.wmin or 0)
+        for each in banner.format or ()
+        if each.wratio and each.hratio
+    )
+    least = most = (0, 0)
+    if not (formats or ratios):
+        least = (banner.wmin or 0, banner.hmin or 0)
+        most = (banner.wmax or 0, banner.hmax or 0)
+        if shared[3] and request.device is not None:  # an interstitial fits on the screen
+            most = (most[0] or request.device.w or 0, most[1] or request.device.h or 0)
+    return Demands(
+        *shared,
+        *(tuple(banner.battr or ()), lower(banner.mimes), tuple(banner.api or ())),
+        btype=tuple(banner.btype or ()),
+        formats=formats,
+        ratios=ratios,
+        least=least,
+        most=most,
+    )
+
+
+def _of_spot(shared: _Shared, spot: Video | Audio) -> Demands:
     protocols = tuple(spot.protocols or ())
     keep_ratio = (0, 0)
     if isinstance(spot, Video):
@@ -111,20 +125,21 @@ def _of_spot(shared: Demands, spot: Video | Audio) -> Demands:
             protocols = (spot.protocol,)
         if spot.boxingallowed == 0 and spot.w and spot.h:
             keep_ratio = (spot.w, spot.h)
-    return shared._replace(
+    return Demands(
+        *shared,
+        *(tuple(spot.battr or ()), lower(spot.mimes), tuple(spot.api or ())),
         keep_ratio=keep_ratio,
         durations=tuple(spot.rqddurs or ()),
         shortest=spot.minduration or 0,
         longest=spot.maxduration or spot.poddur or 0,
         protocols=protocols,
-        mimes=lower(spot.mimes),
         least_bitrate=spot.minbitrate or 0,
         most_bitrate=spot.maxbitrate or 0,
-        battr=tuple(spot.battr or ()),
-        api=tuple(spot.api or ()),
     )
 
 
 def lower(names: list[str] | None, without: str = "") -> Words:
     """Names without blanks around them and a prefix, in lower case."""
-    return tuple(name.strip().casefold().removeprefix(without) for name in names or ())
+    if not names:
+        return ()
+    return tuple(name.strip().casefold().removeprefix(without) for name in names)

@@ -30,8 +30,6 @@ REASONS = (
 )
 """Why an impression is not bid on, whatever the policy would do."""
 
-_MOST_CACHED = 64
-"""Requests with longer lists are decided each time, so that what is remembered stays small."""
 _SAME_RATIO = 0.02
 _FIXED_PRICE = 3
 
@@ -76,11 +74,17 @@ class Offer:
         self._ways, self._names = ways, names
         self.floor = min(way.floor for way in ways)
         """The lowest, currency units per impression."""
-        named = {place.ad.creative for way in ways for place in way.placements}
-        self.creatives = -1
+        self.creatives = self._shown()
         """Creatives of the policy that can be shown, as bits."""
-        if None not in named:
-            self.creatives = sum(1 << number for number, name in enumerate(names) if name in named)
+
+    def _shown(self) -> int:
+        bits = 0
+        for way in self._ways:
+            for placement in way.placements:
+                if placement.ad.creative is None:
+                    return -1
+                bits |= 1 << self._names.index(placement.ad.creative)
+        return bits
 
     def buy(self, creative: int, amount: float) -> Bought | None:
         """What a bid of an amount for a creative of the policy buys; None: it is below the floors.
@@ -119,6 +123,10 @@ class Eligibility:
         self._catalogue, self._terms = catalogue, terms
         self._channels, self._names, self._https = channels, names, https
         self._decided = lru_cache(maxsize=1024)(self._decide)
+        self._channels_of_media = [
+            (medium, self._channel(*_CHANNELS[medium]))
+            for medium in ("video", "audio", "native", "banner")
+        ]
 
     def refused(self, request: BidRequest) -> str | None:
         """Why nothing of a request can be bought, if that is so."""
@@ -129,44 +137,43 @@ class Eligibility:
             return "currency"
         return None
 
-    def offer(self, request: BidRequest, imp: Imp) -> tuple[int, Offer] | str:
+    def offer(
+        self, request: BidRequest, imp: Imp, remember: bool = True
+    ) -> tuple[int, Offer] | str:
         """What can be bought of an impression.
+
+        Args:
+            request: of the impression.
+            imp: the impression.
+            remember: whether the decision may be kept for requests that ask the same; not for long
+                requests, so that what is kept stays small.
 
         Returns:
             The number of its channel and the offer; or one of `REASONS`.
         """
-        floor = self._terms.converted(imp.bidfloor or 0.0, imp.bidfloorcur)
         reason = "channel"
         for medium, channel in self._media(imp):
-            placements, why = self._placements(request, imp, medium)
+            placements, why = self._placements(demands_of(request, imp, medium), imp, remember)
             if not placements:
                 reason = why
                 continue
-            ways = self._deals(imp, placements)
-            if not (imp.pmp is not None and imp.pmp.private_auction == 1):
-                if floor is not None:
-                    ways.append(_Terms(None, floor / 1000.0, False, placements))
-                elif not ways:
-                    reason = "currency"
-            elif not ways:
-                reason = "deal"
+            ways = self._ways(imp, placements)
             if ways:
                 return channel, Offer(ways, self._names)
+            reason = "deal" if _is_private(imp) else "currency"
         return reason
 
     def _media(self, imp: Imp) -> list[tuple[str, int]]:
         """Media of an impression with their channels, the most valuable first."""
-        media = [
-            medium
-            for medium in ("video", "audio", "native", "banner")
-            if getattr(imp, medium) is not None
-        ]
         named = imp.ext.channel if imp.ext is not None else None
-        if named is not None:
-            number = self._channel(named)
-            return [] if number is None else [(medium, number) for medium in media]
-        channels = [(medium, self._channel(*_CHANNELS[medium])) for medium in media]
-        return [(medium, number) for medium, number in channels if number is not None]
+        media = []
+        for medium, channel in self._channels_of_media:
+            if getattr(imp, medium) is not None:
+                if named is not None:
+                    channel = self._channel(named)
+                if channel is not None:
+                    media.append((medium, channel))
+        return media
 
     def _channel(self, *names: str) -> int | None:
         for name in names:
@@ -174,7 +181,8 @@ class Eligibility:
                 return self._channels.index(name)
         return 0 if len(self._channels) == 1 else None
 
-    def _deals(self, imp: Imp, placements: tuple[Placement, ...]) -> list[_Terms]:
+    def _ways(self, imp: Imp, placements: tuple[Placement, ...]) -> list[_Terms]:
+        """To buy an impression: deals that we hold, the dearest first, and the open auction."""
         ways = []
         for deal in (imp.pmp.deals if imp.pmp is not None else None) or ():
             held = self._terms.deals.get(deal.id)
@@ -189,19 +197,19 @@ class Eligibility:
             )
             if fitting:
                 ways.append(_Terms(deal.id, floor / 1000.0, deal.at == _FIXED_PRICE, fitting))
-        return sorted(ways, key=lambda way: -way.floor)
+        ways.sort(key=lambda way: -way.floor)
+        floor = self._terms.converted(imp.bidfloor or 0.0, imp.bidfloorcur)
+        if floor is not None and not _is_private(imp):
+            ways.append(_Terms(None, floor / 1000.0, False, placements))
+        return ways
 
     def _placements(
-        self, request: BidRequest, imp: Imp, medium: str
+        self, wanted: Demands, imp: Imp, remember: bool
     ) -> tuple[tuple[Placement, ...], str]:
-        wanted = demands_of(request, imp, medium)
-        lists = sum(map(len, (wanted.badv, wanted.bcat, wanted.bapp, wanted.mimes)))
-        short = lists <= _MOST_CACHED and all(
-            len(each) <= 256 for names in (wanted.badv, wanted.bcat, wanted.bapp) for each in names
-        )
-        placements, why = (self._decided if short else self._decide)(wanted)
-        if placements and imp.native is not None and medium == "native":
-            asked = read_request(imp.native.request)
+        placements, why = (self._decided if remember else self._decide)(wanted)
+        if placements and wanted.medium == "native":
+            assert imp.native is not None
+            asked, why = read_request(imp.native.request), "native"
             placements = tuple(
                 each
                 for each in placements
@@ -209,7 +217,6 @@ class Eligibility:
                 and each.ad.native is not None
                 and asked.assets_of(each.ad.native)
             )
-            why = "native"
         return placements, why
 
     def _decide(self, wanted: Demands) -> tuple[tuple[Placement, ...], str]:
@@ -218,8 +225,8 @@ class Eligibility:
             return (), "medium"
         criteria = (
             ("seat", _seat),
-            ("app", lambda ad, wanted: ad.bundle not in wanted.bapp),
-            ("advertiser", lambda ad, wanted: ad.domains.isdisjoint(wanted.badv)),
+            ("app", lambda ad, wanted: ad.bundle not in wanted.buyer.bapp),
+            ("advertiser", lambda ad, wanted: ad.domains.isdisjoint(wanted.buyer.badv)),
             ("category", _category),
             ("language", _language),
             ("secure", self._secure),
@@ -253,14 +260,16 @@ _CHANNELS = {
 
 
 def _seat(ad: Creative, wanted: Demands) -> bool:
-    return ad.seat not in wanted.bseat and (not wanted.wseat or ad.seat in wanted.wseat)
+    return ad.seat not in wanted.buyer.bseat and (
+        not wanted.buyer.wseat or ad.seat in wanted.buyer.wseat
+    )
 
 
 def _category(ad: Creative, wanted: Demands) -> bool:
     """A block of a category blocks what is below it; another taxonomy cannot be compared."""
-    if not (wanted.bcat or wanted.acat):
+    if not (wanted.buyer.bcat or wanted.buyer.acat):
         return True
-    if ad.cattax != wanted.cattax:
+    if ad.cattax != wanted.buyer.cattax:
         return False
     above: Callable[[str], frozenset[str]] = (
         (lambda name: frozenset((name, name.partition("-")[0])))
@@ -268,17 +277,17 @@ def _category(ad: Creative, wanted: Demands) -> bool:
         else (lambda name: frozenset((name,)))
     )
     names = [name.upper() for name in ad.cat]
-    blocked = {name.upper() for name in wanted.bcat}
-    allowed = {name.upper() for name in wanted.acat}
+    blocked = {name.upper() for name in wanted.buyer.bcat}
+    allowed = {name.upper() for name in wanted.buyer.acat}
     if any(above(name) & blocked for name in names):
         return False
     return not allowed or all(above(name) & allowed for name in names)
 
 
 def _language(ad: Creative, wanted: Demands) -> bool:
-    if not wanted.wlang:
+    if not wanted.buyer.wlang:
         return True
-    spoken = {name.replace("_", "-").partition("-")[0] for name in wanted.wlang}
+    spoken = {name.replace("_", "-").partition("-")[0] for name in wanted.buyer.wlang}
     return ad.language is not None and ad.language.casefold().partition("-")[0] in spoken
 
 
@@ -332,6 +341,10 @@ def _placed(ad: Creative, wanted: Demands) -> Placement | None:
 
 def _same_ratio(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1.0) <= _SAME_RATIO
+
+
+def _is_private(imp: Imp) -> bool:
+    return imp.pmp is not None and imp.pmp.private_auction == 1
 
 
 def _deal_takes(deal: Deal, ad: Creative) -> bool:

@@ -50,7 +50,7 @@ class Identities:
                     f"--ids has {each!r}; choose from {', '.join(ID_KINDS)} and eids:SOURCE"
                 )
         self._order = tuple(order)
-        self._secret = secret
+        self._secret = _hashed(secret)
 
     def key_of(self, request: BidRequest, exchange: str) -> int | None:
         """The key of the user who may be remembered; None for nobody.
@@ -77,7 +77,7 @@ class Identities:
         name = name.strip()
         if kind == "ifa":
             name = name.casefold()
-        return user_key("\x1f".join((kind, where, name)), self._secret)
+        return _key("\x1f".join((kind, where, name)), self._secret)
 
     def _names(self, request: BidRequest, exchange: str) -> Iterator[tuple[str, str, str]]:
         user, device = request.user, request.device
@@ -130,6 +130,13 @@ def user_key(name: str, secret: str | None) -> int:
         name: the id.
         secret: the key, any length; None: everybody who guesses an id can check the guess.
     """
-    key = b"" if secret is None else hashlib.blake2b(secret.encode()).digest()
+    return _key(name, _hashed(secret))
+
+
+def _hashed(secret: str | None) -> bytes:
+    return b"" if secret is None else hashlib.blake2b(secret.encode()).digest()
+
+
+def _key(name: str, key: bytes) -> int:
     digest = hashlib.blake2b(name.encode(errors="surrogatepass"), key=key, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -17,7 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 __all__ = ["NativeAd", "NativeRequest", "native_markup", "read_request"]
 
-_ICON, _MAIN = 1, 3
+_ICON = 1
+_SHORT = 16_384
 _SPONSORED, _TEXT, _RATING, _CALL = 1, 2, 3, 12
 
 
@@ -111,9 +112,12 @@ class NativeRequest(BaseModel):
         return found or None
 
 
-@lru_cache(maxsize=256)
 def read_request(text: str) -> NativeRequest | None:
     """The request in a string, with or without `native` around it; None if it cannot be read."""
+    return _read_short(text) if len(text) <= _SHORT else _read(text)
+
+
+def _read(text: str) -> NativeRequest | None:
     try:
         content = json.loads(text)
         if isinstance(content, dict) and isinstance(content.get("native"), dict):
@@ -121,6 +125,9 @@ def read_request(text: str) -> NativeRequest | None:
         return NativeRequest.model_validate(content)
     except (ValueError, RecursionError, ValidationError):
         return None
+
+
+_read_short = lru_cache(maxsize=256)(_read)  # most publishers ask for the same again and again
 
 
 def native_markup(request: NativeRequest, ad: NativeAd, click: str, pixel: str) -> str:

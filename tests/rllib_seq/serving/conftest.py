@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from gymnasium.spaces import Discrete
 
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.models import SequenceRLModule
@@ -43,7 +42,7 @@ def exported(world: AuctionConfig, folder: Path, encoder: str = "window") -> Exp
     torch.manual_seed(0)
     module = SequenceRLModule(
         observation_space=simulator.observation_space,
-        action_space=Discrete(len(simulator.preset.bid_levels)),
+        action_space=world.build_actions(simulator.preset).space,
         model_config={"sequence_config": {**SMALL, "encoder": encoder}},
     )
     with torch.no_grad():  # so that bids differ from step to step

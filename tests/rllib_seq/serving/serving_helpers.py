@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
+from rllib_seq.serving.decisions import BidQuery
 from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.http.connections import Connections, bounded_protocol
-from rllib_seq.serving.service import BidQuery
 
 HOUR = 3600.0
 LEAN = Path(__file__).with_name("serving_lean.py")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_seq.envs.ad_auction import AuctionSimulator, play
-from rllib_seq.serving.service import BidQuery
+from rllib_seq.serving.decisions import BidQuery
 from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
 
 CAMPAIGN = 5

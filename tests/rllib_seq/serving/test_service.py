@@ -174,7 +174,7 @@ class Slow:
         self.batches, self.seconds, self.withdrawn = [], seconds, []
 
     def answer(self, asks):
-        from rllib_seq.serving.service import BidDecision
+        from rllib_seq.serving.decisions import BidDecision
 
         self.batches.append([each.user for each in asks])
         time.sleep(self.seconds)
