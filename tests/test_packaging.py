@@ -142,10 +142,13 @@ def test_training_from_every_kind_of_config(installed, config, env):
     command, out = binaries / "rllib-seq", project / "out.json"
     limits = ["--stop-steps", 100, "--evaluate", "none", "--json", out]
     run(command, "train", config, *limits, cwd=project)
-    settings = json.loads(
-        (project / json.loads(out.read_text())["run"] / "config.json").read_text()
-    )
-    assert env in settings["env"]
+    run_folder = project / json.loads(out.read_text())["run"]
+    assert env in json.loads((run_folder / "config.json").read_text())["env"]
+    if config != "ppo":
+        run(command, "evaluate", run_folder, "--json", out, cwd=project)
+        assert json.loads(out.read_text())["return"]["lengths"] == [10] * 12
+        run(command, "report", run_folder, cwd=project)
+        assert "Mean return of 12 episodes" in (run_folder / "report.html").read_text()
 
 
 def test_rllib_finds_its_algorithms_by_name(installed):

@@ -97,6 +97,8 @@ def main() -> None:
     """Runs the command line; user errors become one line and exit code 2."""
     # Clusters end what they run by SIGTERM: let everything be cleaned up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the current folder, as `python -m` does
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:

@@ -115,8 +115,8 @@ def train(
     evaluate: Annotated[
         str,
         typer.Option(
-            help="At the end, beside the references: none, short (12 x 512 users / 4, some "
-            "seconds) or full (12 x 2048 users, minutes)."
+            help="At the end, beside the references: none, short (3 campaigns of 512 "
+            "users) or full (12 of 2,048 users, a few minutes)."
         ),
     ] = "full",
     offline: Annotated[
@@ -270,13 +270,14 @@ def evaluate(
     world_seed: Annotated[
         int | None, typer.Option(help="Of --preset drawn: the seed of the world's numbers.")
     ] = None,
-    episodes: Annotated[int, typer.Option(help="Campaigns per seed.")] = 4,
+    episodes: Annotated[int, typer.Option(help="Campaigns (or episodes) per seed.")] = 4,
     seed: Annotated[int, typer.Option(help="First of three evaluation seeds.")] = 1000,
     json_file: Json = None,
 ) -> None:
     """Compare a checkpoint with baselines and oracles on fresh campaigns.
 
-    A run of preset log is compared on the held-out days of its log, which need no seeds. Writes
+    A run of preset log is compared on the held-out days of its log, which need no seeds. A run in
+    another environment is played: mean return with a 95 % interval, lengths. Writes
     `evaluation.json` into the run folder (or the current folder).
 
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from ray.rllib.utils.spaces.repeated import Repeated
 
 from rllib_seq.errors import UserError
 
@@ -34,6 +36,33 @@ def refuse_shifted(space: gym.Space, what: str, wrapper: str) -> None:
             raise UserError(
                 f"{what} of {part} start at {part.start}, and RLlib counts from 0; shift them in "
                 f"the environment, for example with gymnasium.wrappers.{wrapper}"
+            )
+
+
+def refuse_sequence_length(max_seq_len: Any) -> None:
+    """Refuse a `max_seq_len` that RLlib would hang or fail with.
+
+    Raises:
+        UserError: naming the value.
+    """
+    if type(max_seq_len) is not int or max_seq_len < 1:
+        raise UserError(
+            f"max_seq_len={max_seq_len!r} must be an int of at least 1; set it in "
+            "training(model={'max_seq_len': ...})"
+        )
+
+
+def refuse_repeated(space: gym.Space) -> None:
+    """Refuse RLlib's spaces of variable length, which flattening pads without a mask.
+
+    Raises:
+        UserError: naming the space.
+    """
+    for part in _parts(space):
+        if isinstance(part, Repeated | gym.spaces.Sequence):
+            raise UserError(
+                f"observations of {_one_line(part)} have no fixed length, which the sequence model "
+                "cannot read; give a Box of the longest length and a mask beside it"
             )
 
 

@@ -53,22 +53,50 @@ class StepInputs:
 
         Args:
             observation: `[N, ...]`, any dtype.
-            action: previous actions `[N, ...]`; not read if they are no input.
-            reward: previous rewards `[N]`; not read if they are no input.
+            action: previous actions `[N, ...]`; not read if they are no input. None is enough
+                where all steps are first ones.
+            reward: previous rewards `[N]`; likewise.
             first: bool `[N]`, True at the first step of a stream.
+
+        Raises:
+            UserError: observations have another width, or what is an input is missing.
         """
         rows = len(first)
+        self._refuse_other_widths(observation, rows)
         previous = []
         if self.config.prev_action:
-            assert action is not None
-            action = action.reshape(rows, *(self.action_space.shape or ()))
-            previous.append(encode_action(action, self.action_space))
+            if action is None:
+                self._refuse_later_steps(first, "action")
+                previous.append(observation.new_zeros(rows, self.action_dim, dtype=torch.float32))
+            else:
+                action = action.reshape(rows, *(self.action_space.shape or ()))
+                previous.append(encode_action(action, self.action_space))
         if self.config.prev_reward:
-            assert reward is not None
+            if reward is None:
+                self._refuse_later_steps(first, "reward")
+                reward = observation.new_zeros(rows, dtype=torch.float32)
             previous.append(reward.reshape(rows, 1).float())
         # RLlib pads what came before an episode with zeros, which one-hot would read as action 0.
         parts = [part.masked_fill(first[:, None], 0.0) for part in previous]
         return torch.cat([observation.reshape(rows, -1).float(), *parts], dim=1)
+
+    def _refuse_other_widths(self, observation: Tensor, rows: int) -> None:
+        width = math.prod(observation.shape[1:])
+        if len(observation) != rows or width != self.obs_dim:
+            raise UserError(
+                f"observations have shape {list(observation.shape)}, and the model was built for "
+                f"[{rows}, {self.obs_dim}]; give flat observations, one row per step"
+            )
+
+    def _refuse_later_steps(self, first: Tensor, what: str) -> None:
+        """Without what came before, only the first step of a stream is complete."""
+        if not bool(first.all()):
+            raise UserError(
+                f"the previous {what} is missing, which this model reads after the first step of "
+                f"a stream; give it (prev_{what} of compute_single_action, prev_{what}_batch of "
+                f"compute_actions, column 'prev_{what}s' of forward_inference), or act with "
+                "rllib_seq.load_policy(checkpoint).predict"
+            )
 
     def refuse_non_finite(self, inputs: Tensor, real: Tensor) -> None:
         """Refuse NaN and infinity where a step is real.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
-from rllib_seq.models.spaces import refuse_shifted
+from rllib_seq.models.spaces import refuse_repeated, refuse_sequence_length, refuse_shifted
 from rllib_seq.models.step_inputs import StepInputs, encode_action
 from rllib_seq.nn import LENGTH, ActorCritic, Reading, build_actor_critic
 from rllib_seq.nn.heads.auxiliary import event_probability
@@ -78,6 +78,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         """
         nn.Module.__init__(self)
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
+        refuse_sequence_length(model_config.get("max_seq_len", 20))
         settings = {**model_config.get("custom_model_config", {}), **custom_model_config}
         self.config = SequenceConfig.from_dict(settings)
         for wrapper in ("use_lstm", "use_attention"):
@@ -87,6 +88,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                     f"has its own; remove {wrapper} from the model config"
                 )
         unflattened = getattr(obs_space, "original_space", obs_space)
+        refuse_repeated(unflattened)
         refuse_shifted(unflattened, "observations", "TransformObservation")
         self.step_inputs = StepInputs(obs_space, action_space, self.config)
         self.input_dim = self.step_inputs.width

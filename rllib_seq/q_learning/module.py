@@ -25,8 +25,9 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_seq.errors import UserError
+from rllib_seq.models.rl_module.episode_windows import STEPS_BEFORE
 from rllib_seq.models.rl_module.windowed_module import SEQUENCE_CONFIG, WindowedRLModule
-from rllib_seq.nn import SequentialQNetwork
+from rllib_seq.nn import LENGTH, SequentialQNetwork
 from rllib_seq.q_learning.exploration import EPSILON, NOISE_SEED, noise_of
 from rllib_seq.q_learning.replay import NEXT
 
@@ -70,10 +71,36 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         return self.q
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Return the best `actions`, `[N]`, of windows; no noise, no dropout."""
+        """Return the best `actions`, `[N]`, of windows; no noise, no dropout.
+
+        Without connectors, of `obs` alone: see `WindowedRLModule.plain_steps`; the `state_out` of
+        the step before is the `state_in` of the next.
+        """
+        if STEPS_BEFORE not in batch:
+            return self._plain_inference(batch)
         with torch.no_grad():
             values = self.q(*self.windows(batch))
         return {Columns.ACTIONS: values.argmax(1)}
+
+    def _plain_inference(self, batch: dict[str, Any]) -> dict[str, Any]:
+        rows, slots = len(batch[Columns.OBS]), self.config_of_sequence.window_length
+        state = batch.get(Columns.STATE_IN) or {
+            "inputs": torch.zeros(rows, slots, self.step_inputs.width),
+            LENGTH: torch.zeros(rows, 1),
+        }
+        inputs = self.plain_steps(batch, state)  # (B, T, width)
+        past, length, actions = state["inputs"], state[LENGTH], []
+        for step in inputs.unbind(1):
+            past = torch.cat([past[:, 1:], step[:, None]], dim=1)
+            length = length + 1
+            valid = torch.arange(slots, 0, -1) <= length  # (B, slots)
+            with torch.no_grad():
+                actions.append(self.q(past, valid).argmax(1))
+        taken = torch.stack(actions, dim=1)
+        return {
+            Columns.ACTIONS: taken if batch[Columns.OBS].dim() == 3 else taken.squeeze(1),
+            Columns.STATE_OUT: {"inputs": past, LENGTH: length},
+        }
 
     def _forward_exploration(self, batch: dict[str, Any], t: int, **kwargs: Any) -> dict[str, Any]:
         """Return `actions`, `[N]`, that explore.

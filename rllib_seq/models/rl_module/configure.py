@@ -4,6 +4,7 @@
 - `sequence_settings`, `change_sequence_settings`: what was set up, and once more with a change
 - `module_windows`: what windows a module sees
 - `has_own_connectors`: whether a config's windows would not be the whole truth
+- `check_config`, `refuse_long_sequences`: what a config got after it was set up
 - `refuse_what_windows_exclude`: what cannot work with windows
 - `OurConnectors`: what this package puts into a config
 """
@@ -18,6 +19,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
@@ -29,8 +31,9 @@ from rllib_seq.models.rl_module.windowed_module import (
     WindowedRLModule,
     is_flat,
 )
-from rllib_seq.models.spaces import refuse_shifted
+from rllib_seq.models.spaces import refuse_repeated, refuse_shifted
 
+MAX_SEQ_LEN = "max_seq_len"
 _WHOLE_EPISODE = 1_000_000  # steps of the environment
 
 
@@ -58,12 +61,15 @@ def configure_windows(
     settings = SequenceConfig.from_dict(sequence_config, where="the sequence module's settings")
     layout = module_class.window_layout(settings)
     multi_agent = config.is_multi_agent
-    config.rl_module(
-        rl_module_spec=RLModuleSpec(
-            module_class=module_class,
-            model_config={SEQUENCE_CONFIG: dict(sequence_config), **(model_config or {})},
-        )
+    ours = RLModuleSpec(
+        module_class=module_class,
+        model_config={SEQUENCE_CONFIG: dict(sequence_config), **(model_config or {})},
     )
+    config.rl_module(rl_module_spec=_beside_others(config._rl_module_spec, ours))
+    others = config.callbacks_on_algorithm_init or []
+    others = list(others) if isinstance(others, (list, tuple)) else [others]
+    if check_setup not in others:
+        config.callbacks(on_algorithm_init=[*others, check_setup])
     config.env_runners(
         env_to_module_connector=ActingConnectors(layout, multi_agent, tuple(connectors), set_up)
     )
@@ -86,11 +92,104 @@ def sequence_settings(holder: AlgorithmConfig | RLModule) -> SequenceConfig | No
         holder: a config that `configure_windows` may have set up, or a module that may come from
             such a config.
     """
+    found = _model_config(holder)
+    return None if found is None else SequenceConfig.from_dict(found[SEQUENCE_CONFIG])
+
+
+def _model_config(holder: AlgorithmConfig | RLModule) -> dict[str, Any] | None:
+    """The model config that holds the settings of windows."""
     spec = holder._rl_module_spec if isinstance(holder, AlgorithmConfig) else holder
-    settings = getattr(spec, "model_config", None)
-    if not isinstance(settings, dict) or SEQUENCE_CONFIG not in settings:
-        return None
-    return SequenceConfig.from_dict(settings[SEQUENCE_CONFIG], SEQUENCE_CONFIG)
+    if isinstance(spec, MultiRLModuleSpec):
+        specs = spec.rl_module_specs
+        several = list(specs.values()) if isinstance(specs, dict) else [specs]
+    else:
+        several = [spec]
+    for each in several:
+        found = getattr(each, "model_config", None)
+        if isinstance(found, dict) and SEQUENCE_CONFIG in found:
+            return found
+    return None
+
+
+def _beside_others(spec: Any, ours: RLModuleSpec) -> RLModuleSpec | MultiRLModuleSpec:
+    """Our module for all, or, where a user names several, for those that have no class."""
+    if not isinstance(spec, MultiRLModuleSpec) or not isinstance(spec.rl_module_specs, dict):
+        return ours
+    free = {name for name, each in spec.rl_module_specs.items() if _is_free(each)}
+    if not free:
+        raise UserError(
+            "every module of this config's MultiRLModuleSpec has a class; leave module_class out "
+            "where the sequence module is to learn: RLModuleSpec()"
+        )
+    specs = {
+        name: dataclasses.replace(ours) if name in free else each
+        for name, each in spec.rl_module_specs.items()
+    }
+    return MultiRLModuleSpec(rl_module_specs=specs)
+
+
+def _is_free(spec: RLModuleSpec) -> bool:
+    """Whether a module has no class yet, or ours, of an earlier call."""
+    return spec.module_class is None or issubclass(spec.module_class, WindowedRLModule)
+
+
+def check_setup(algorithm: Any, **kwargs: Any) -> None:
+    """Refuse what a config got after it was set up; RLlib calls this when it builds an algorithm.
+
+    Raises:
+        UserError: one line that names the call.
+    """
+    check_config(algorithm.config)
+
+
+def check_config(config: AlgorithmConfig) -> None:
+    """Refuse what a config got after it was set up, see `configure_windows`.
+
+    Raises:
+        UserError: one line that names the call.
+    """
+    acting = config._env_to_module_connector
+    found = _model_config(config)
+    if found is None and not isinstance(acting, ActingConnectors):
+        return
+    caller = getattr(getattr(acting, "set_up", None), "__name__", "use_sequence_module")
+    if found is None:
+        raise UserError(
+            f"rl_module(rl_module_spec=...) replaced the module of {caller}; call {caller} after it"
+        )
+    for name, connector in (
+        ("env_runners(env_to_module_connector=...)", acting),
+        ("learners(learner_connector=...)", config._learner_connector),
+    ):
+        if not (isinstance(connector, OurConnectors) or connector is None is not acting):
+            raise UserError(
+                f"{name} replaced a connector of {caller}, without which its module sees nothing; "
+                "change observations in the environment (a gymnasium wrapper)"
+            )
+    longest = found.get(MAX_SEQ_LEN)
+    asked = (
+        config._model_config.get(MAX_SEQ_LEN) if isinstance(config._model_config, dict) else None
+    )
+    if longest is not None and asked not in (None, longest):
+        raise UserError(
+            f"max_seq_len={asked!r} came after {caller}, which took {longest}; call "
+            f"rl_module(model_config={{'max_seq_len': {asked!r}}}) before {caller}"
+        )
+    refuse_long_sequences(longest, getattr(config, "minibatch_size", None))
+
+
+def refuse_long_sequences(max_seq_len: int | None, minibatch: Any) -> None:
+    """Refuse sequences that fit into no minibatch, which RLlib leaves empty.
+
+    Raises:
+        UserError: naming both.
+    """
+    if max_seq_len and isinstance(minibatch, int) and max_seq_len > minibatch:
+        raise UserError(
+            f"max_seq_len={max_seq_len} is above minibatch_size={minibatch}, so no sequence fits "
+            f"into a minibatch; set minibatch_size to {max_seq_len} or more, or max_seq_len to "
+            f"{minibatch} or less"
+        )
 
 
 def module_windows(module: RLModule) -> WindowLayout | None:
@@ -146,6 +245,7 @@ class ActingConnectors(OurConnectors):
             UserError: observations do not start at 0.
         """
         space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
+        refuse_repeated(space)
         refuse_shifted(space, "observations", "TransformObservation")
         flat = all(map(is_flat, space.values() if self.multi_agent else [space]))
         # Writes flat observations into the episodes; for flat ones it costs as much as the windows.

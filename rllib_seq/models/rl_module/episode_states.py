@@ -28,6 +28,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.errors import UserError
+from rllib_seq.models.rl_module.episode_windows import sees_windows
 
 _KEPT = "carried_states"
 State = Mapping[str, NDArray[Any]]
@@ -57,6 +58,8 @@ class StatesIn(ConnectorV2):
     ) -> dict[str, Any]:
         """Add the column; RLlib calls this."""
         for episode in self.single_agent_episode_iterator(episodes, agents_that_stepped_only=True):
+            if not sees_windows(rl_module, episode):
+                continue
             kept = episode.custom_data.get(_KEPT)
             if kept is None:
                 name = episode.module_id
@@ -88,7 +91,7 @@ class StatesOut(ConnectorV2):
         every = self.single_agent_episode_iterator(episodes, agents_that_stepped_only=False)
         going = {(e.multi_agent_episode_id or e.id_, e.agent_id): e for e in every}
         # Keys are (episode,) or (episode, agent, module), with one item each.
-        for key, (after,) in batch.pop(Columns.STATE_OUT).items():
+        for key, (after,) in batch.pop(Columns.STATE_OUT, {}).items():
             episode = going.get((key + (None,))[:2])
             # An episode that is over is acted for once more, and nothing comes of it.
             if episode is not None:
@@ -132,7 +135,13 @@ class SequenceStates(ConnectorV2):
         self.max_seq_len = max_seq_len
 
     def __call__(
-        self, *, batch: dict[str, Any], episodes: list[Any], shared_data: dict, **kwargs: Any
+        self,
+        *,
+        batch: dict[str, Any],
+        episodes: list[Any],
+        shared_data: dict,
+        rl_module: Any = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Add the column; RLlib calls this.
 
@@ -142,6 +151,8 @@ class SequenceStates(ConnectorV2):
         # RLlib puts a step behind each episode that is none, for the value of what comes next.
         extra = int(shared_data.get("_added_loss_mask_for_valid_episode_ts", False))
         for episode in self.single_agent_episode_iterator(episodes, agents_that_stepped_only=False):
+            if not sees_windows(rl_module, episode):
+                continue
             kept = episode.custom_data.get(_KEPT, {"states": []})
             steps = len(episode) - extra
             if len(kept["states"]) != -(-steps // self.max_seq_len):

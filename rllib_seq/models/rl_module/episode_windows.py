@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 from ray.rllib.connectors.connector_v2 import ConnectorV2
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
@@ -75,9 +77,11 @@ class EpisodeWindows(ConnectorV2):
         self.as_learner_connector = as_learner_connector
 
     def __call__(
-        self, *, batch: dict[str, Any], episodes: list[Any], **kwargs: Any
+        self, *, batch: dict[str, Any], episodes: list[Any], rl_module: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Add the columns to `batch`; RLlib calls this.
+
+        Modules that see no windows get the observations of their steps, as from RLlib.
 
         Raises:
             NonFiniteInputError: when acting, an observation or a reward is NaN or infinite.
@@ -91,12 +95,32 @@ class EpisodeWindows(ConnectorV2):
                 refuse_bad_step(_stream(episode), episode.t, episode.observations[-1], reward)
             steps = len(episode)
             start, stop = (0, steps) if self.as_learner_connector else (steps, steps + 1)
-            for column, rows in windows_of(episode, start, stop, self.config).items():
+            if sees_windows(rl_module, episode):
+                columns = windows_of(episode, start, stop, self.config)
+            else:
+                columns = {Columns.OBS: episode.get_observations(slice(start, stop))}
+            for column, rows in columns.items():
                 if self.as_learner_connector:
                     self.add_n_batch_items(batch, column, rows, steps, episode)
                 else:
                     self.add_batch_item(batch, column, rows[0], episode)
         return batch
+
+
+def sees_windows(rl_module: Any, episode: SingleAgentEpisode) -> bool:
+    """Return whether the module that acts in an episode is one of this package.
+
+    Args:
+        rl_module: of a connector's call, one or several; None means that all are.
+        episode: of one agent.
+    """
+    if rl_module is None:
+        return True
+    module = rl_module.unwrapped()
+    if isinstance(module, MultiRLModule):
+        name = DEFAULT_MODULE_ID if episode.module_id is None else episode.module_id
+        module = module[name].unwrapped()
+    return hasattr(module, "window_layout")
 
 
 def windows_of(

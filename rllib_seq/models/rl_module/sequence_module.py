@@ -105,7 +105,9 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
 
         Args:
             batch: columns of `windows_of` as tensors, `[N, ...]`; or, for a recurrent module, of
-                single steps `[B, T, ...]`, `STATE_IN`, and, if they are padded, `SEQ_LENS`.
+                single steps `[B, T, ...]`, `STATE_IN`, and, if they are padded, `SEQ_LENS`. Without
+                connectors: `obs` alone, see `WindowedRLModule.plain_steps`, and the `state_out`
+                of the step before as `state_in`, whatever the encoder.
             **kwargs: RLlib's, not read.
 
         Returns:
@@ -115,11 +117,23 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
+        if STEPS_BEFORE not in batch:
+            return self._forward_plain(batch)
         if not self.is_stateful():
             return {Columns.ACTION_DIST_INPUTS: self.policy(*self.windows(batch))}
         reading = self.networks.read(*self._steps(batch))
         outputs = {Columns.ACTION_DIST_INPUTS: self.policy.head(reading.features)}
         return {**outputs, Columns.STATE_OUT: reading.state}
+
+    def _forward_plain(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The same for steps without connectors; the state is that of `ActorCritic`."""
+        state = batch.get(Columns.STATE_IN) or self.networks.initial_state(len(batch[Columns.OBS]))
+        inputs = self.plain_steps(batch, state)
+        reading = self.networks.read(state, inputs, batch.get(Columns.SEQ_LENS))
+        outputs = self.policy.head(reading.features)
+        if batch[Columns.OBS].dim() == 2:
+            outputs = outputs.squeeze(1)
+        return {Columns.ACTION_DIST_INPUTS: outputs, Columns.STATE_OUT: reading.state}
 
     def auxiliary_probabilities(self, batch: dict[str, Any], actions: Tensor) -> dict[str, Tensor]:
         """Return how likely the events of the auxiliary heads are.

@@ -21,6 +21,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import EpisodeLabels
 from rllib_seq.models.auxiliary_learners import auxiliary_learner
 from rllib_seq.models.rl_module.configure import (
+    MAX_SEQ_LEN,
     OurConnectors,
     configure_windows,
     refuse_what_windows_exclude,
@@ -29,8 +30,6 @@ from rllib_seq.models.rl_module.episode_states import SequenceStates, StatesIn, 
 from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
 from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
 from rllib_seq.nn import encoder_class
-
-_MAX_SEQ_LEN = "max_seq_len"
 
 
 def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> AlgorithmConfig:
@@ -85,7 +84,7 @@ def _carry_states(
     config: AlgorithmConfig, settings: SequenceConfig, sequence_config: dict[str, Any]
 ) -> None:
     """The same for a module that carries states."""
-    longest = config.model_config.get(_MAX_SEQ_LEN, DefaultModelConfig().max_seq_len)
+    longest = config.model_config.get(MAX_SEQ_LEN, DefaultModelConfig().max_seq_len)
     if type(longest) is not int or longest < 1:
         raise UserError(
             f"max_seq_len={longest!r} must be an int of at least 1; set "
@@ -109,7 +108,7 @@ def _carry_states(
         SequenceRLModule,
         sequence_config,
         use_sequence_module,
-        model_config={_MAX_SEQ_LEN: longest},
+        model_config={MAX_SEQ_LEN: longest},
         connectors=[AddTimeDimToBatchAndZeroPad(), StatesIn()],
     )
     config.env_runners(module_to_env_connector=StateConnectors(longest))

@@ -8,6 +8,7 @@ training alike (`rllib_seq.models.rl_module.episode_windows`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -26,6 +27,7 @@ from rllib_seq.models.rl_module.episode_windows import (
     WindowLayout,
 )
 from rllib_seq.models.step_inputs import StepInputs
+from rllib_seq.nn import LENGTH
 
 SEQUENCE_CONFIG = "sequence_config"
 
@@ -68,6 +70,42 @@ class WindowedRLModule(TorchRLModule):
     def acting_network(self) -> torch.nn.Module:
         """What maps windows `[N, L, width]` and masks `[N, L]` to what actions are taken from."""
         raise NotImplementedError
+
+    def plain_steps(self, batch: dict[str, Any], state: Mapping[str, Tensor]) -> Tensor:
+        """Put the step inputs of a batch together that no connector has made.
+
+        It is what RLlib's users write by hand: `{"obs": ...}`.
+
+        Args:
+            batch: `obs`, `[B, obs_dim]` or `[B, T, obs_dim]`, and, after first steps and if they
+                are inputs, `prev_actions` and `prev_rewards` likewise.
+            state: of the streams before, with `length`, `[B, 1]`.
+
+        Returns:
+            raw step inputs `[B, T, width]`.
+
+        Raises:
+            UserError: the observations have another shape, or what is an input is missing.
+            NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
+        """
+        observation = batch[Columns.OBS]
+        width = self.step_inputs.obs_dim
+        shape = list(getattr(observation, "shape", ()))
+        if len(shape) not in (2, 3) or shape[-1] != width:
+            raise UserError(
+                f"observations must be a tensor [B, {width}] or [B, T, {width}], flattened as in "
+                f"training; got {shape or type(observation).__name__}"
+            )
+        rows, steps = shape[0], 1 if len(shape) == 2 else shape[1]
+        first = state[LENGTH].reshape(rows, 1) + torch.arange(steps) == 0
+        inputs = self.step_inputs.join(
+            observation.reshape(rows * steps, width),
+            batch.get("prev_actions"),
+            batch.get("prev_rewards"),
+            first.flatten(),
+        ).view(rows, steps, -1)
+        self.step_inputs.refuse_non_finite(inputs, torch.ones(rows, steps, dtype=torch.bool))
+        return inputs
 
     def windows(self, batch: dict[str, Any], prefix: str = "") -> tuple[Tensor, Tensor]:
         """Put the windows of a batch together.

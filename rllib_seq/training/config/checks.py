@@ -17,7 +17,14 @@ from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module.configure import has_own_connectors, sequence_settings
+from rllib_seq.models.rl_module.configure import (
+    MAX_SEQ_LEN,
+    check_config,
+    has_own_connectors,
+    refuse_long_sequences,
+    sequence_settings,
+)
+from rllib_seq.models.spaces import refuse_sequence_length
 from rllib_seq.training.config.auction_logs import replay_world
 
 __all__ = [
@@ -99,7 +106,9 @@ def check_model(config: AlgorithmConfig) -> None:
             ".api_stack(enable_rl_module_and_learner=False, "
             "enable_env_runner_and_connector_v2=False)"
         )
+    _check_sequence_length(config)
     if new_stack:
+        check_config(config)
         _check_stored_states(config)
         _check_infos(config)
         _check_learners(config)
@@ -123,6 +132,17 @@ def check_model(config: AlgorithmConfig) -> None:
                 f"SAC cannot train {MODEL}: its loss passes no recurrent state; use PPO, APPO or "
                 "IMPALA, or remove custom_model"
             )
+
+
+def _check_sequence_length(config: AlgorithmConfig) -> None:
+    """Refuses a `max_seq_len` that RLlib hangs or fails with, for its own memories, too."""
+    new_stack = config.enable_rl_module_and_learner
+    model = config.model_config if new_stack else config.model
+    ours = not new_stack and model.get("custom_model") == MODEL
+    if ours or model.get("use_lstm") or model.get("use_attention"):
+        longest = model.get(MAX_SEQ_LEN, 20)
+        refuse_sequence_length(longest)
+        refuse_long_sequences(longest, getattr(config, "minibatch_size", None))
 
 
 def _check_stored_states(config: AlgorithmConfig) -> None:

@@ -2,6 +2,7 @@
 
 - `load_config`: a copy of the module's `config`.
 - `load_module`: the module itself, for a sweep's search space.
+- `import_experiment`: for what it registers.
 - `shipped_experiments`: the short names.
 """
 
@@ -20,8 +21,16 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.neighbours import import_neighbours
+from rllib_seq.training.storage.files import read_json
 
-__all__ = ["config_in", "default_module", "load_config", "load_module", "shipped_experiments"]
+__all__ = [
+    "config_in",
+    "default_module",
+    "import_experiment",
+    "load_config",
+    "load_module",
+    "shipped_experiments",
+]
 
 _SHIPPED = "rllib_seq.tune_configs"
 _WHAT_TO_GIVE = "give a shipped experiment such as ppo, a module of your own, or a .py file"
@@ -67,6 +76,22 @@ def load_module(module: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")  # the current folder, as `python -m` does
     return _load_file(Path(module)) if module.endswith(".py") else _load_module(module)
+
+
+def import_experiment(checkpoint: Path) -> None:
+    """Imports what a run was trained with, for the environments that it registers.
+
+    Args:
+        checkpoint: in a run folder; of any other, nothing is known.
+
+    Raises:
+        UserError: it is gone.
+    """
+    settings = checkpoint.parent / "config.json"
+    if settings.is_file():
+        module = read_json(settings).get("module")
+        if module is not None:
+            load_module(module)
 
 
 def shipped_experiments() -> list[str]:

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
 from rllib_seq.envs.ad_auction.references.optimum import optimum
 from rllib_seq.envs.ad_auction.worlds.presets import DRAWN, AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.training.acting.evaluation import environment_of, evaluate_policy
+from rllib_seq.training.acting.loading import load_policy
 from rllib_seq.training.config.auction_logs import replay_config, replay_world
 from rllib_seq.training.config.checks import (
     REPLAY_ENV,
@@ -25,6 +28,7 @@ from rllib_seq.training.config.checks import (
     plays_one_stream,
     training_signal,
 )
+from rllib_seq.training.config.modules import import_experiment
 from rllib_seq.training.evaluation.campaigns import (
     SIGNALS,
     evaluate,
@@ -106,8 +110,32 @@ def evaluate_checkpoint(
             )
         paths, *_ = replay_config(config.env_config)
         return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
+    if preset is None and auction_config(config) is None:
+        return _evaluate_episodes(checkpoint, config, protocol, console)
     world = _world(checkpoint, preset, world_seed)
     return run_evaluation(checkpoint, world, protocol, console, others)
+
+
+def _evaluate_episodes(
+    checkpoint: Path, config: AlgorithmConfig, protocol: Protocol, console: Console
+) -> dict[str, Any]:
+    """Plays a checkpoint outside the ad auction, where nothing is known to compare with."""
+    import_experiment(checkpoint)
+    env = environment_of(config)
+    try:
+        episodes = protocol.num_seeds * protocol.episodes
+        found = evaluate_policy(load_policy(checkpoint), env, episodes, protocol.seed)
+    finally:
+        env.close()
+    console.print(f"{env}: {found}", soft_wrap=True, markup=False, highlight=False)
+    return {
+        "preset": None,
+        "env": str(config.env),
+        "checkpoint": str(checkpoint),
+        "seeds": [protocol.seed],
+        "episodes": episodes,
+        "return": found.to_json(),
+    }
 
 
 def run_evaluation(

@@ -40,6 +40,8 @@ def write_report(run: RunFolder) -> Path:
     if evaluation is not None:
         if evaluation["preset"] == "log":
             parts += replay_html(evaluation)
+        elif "return" in evaluation:
+            parts.append(_episodes(evaluation))
         else:
             parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
         parts += learning
@@ -55,6 +57,16 @@ def write_report(run: RunFolder) -> Path:
     report = run.path / "report.html"
     report.write_text(page(run.path.name, parts))
     return report
+
+
+def _episodes(evaluation: dict[str, Any]) -> str:
+    found = evaluation["return"]
+    width = "" if found["half_width"] is None else f" ± {found['half_width']:.2g} (95 %)"
+    return (
+        f"<h2>Evaluation</h2><p>Mean return of {evaluation['episodes']} episodes in "
+        f"{html.escape(evaluation['env'])}: <b>{found['mean']:.4g}{width}</b>, mean length "
+        f"{found['mean_length']:.4g} steps.</p>"
+    )
 
 
 def _comparison(evaluation: dict[str, Any]) -> str:
