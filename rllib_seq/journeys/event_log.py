@@ -8,8 +8,8 @@ A row has a `timestamp`, a `user_id` and an `event`; the other columns may be ab
 Documented behaviour (tested):
 
 - Times with an offset or zone become UTC; times without are UTC; numbers are Unix seconds.
-- Unsorted rows are sorted; equal times keep the order of the file. Rows equal in time, user, event,
-  channel, creative and value count once.
+- Unsorted rows are sorted; equal times keep the order of the file. Rows that are equal in every
+  column count once.
 - Missing and NaN prices and values are missing. Negative, infinite and unreadable ones are lost and
   counted; their events stay.
 - A file without any good row is an error; a file of one user is not.
@@ -270,11 +270,11 @@ def _sort(columns: dict[str, NDArray[Any]], drop_repeats: bool) -> int:
     ties = order[tied]
     dropped = 0
     if drop_repeats and len(ties):
-        keys = [columns[name] for name in ("creative", "channel", "event", "time", "user")]
-        value = np.nan_to_num(columns["value"], nan=-1.0)  # values are not negative
-        keys = [value, *keys]
-        order_of_ties = ties[np.lexsort([ties, *(key[ties] for key in keys)])]
-        repeats = order_of_ties[_equals_before(keys, order_of_ties)]
+        # Numbers are not negative: -1 is a missing one, so that it equals another.
+        keys = [np.nan_to_num(columns[name][ties], nan=-1.0) for name in NUMBERS]
+        keys += [columns[name][ties] for name in (*NAMES, "event", "time", "user")]
+        ranked = np.lexsort([ties, *keys])
+        repeats = ties[ranked[_equals_before(keys, ranked)]]
         dropped = len(repeats)
         keep = np.ones(len(order), np.bool_)
         keep[repeats] = False

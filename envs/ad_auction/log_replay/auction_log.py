@@ -132,6 +132,9 @@ class AuctionLog:
     def split(self, held_out_days: int | None = None) -> tuple[AuctionLog, AuctionLog]:
         """The training days, and the last days, which are held out.
 
+        A last day with less than half of a usual day's requests, because the log ends within it, is
+        held out besides and not counted.
+
         Args:
             held_out_days: how many; None: a quarter of the days, at least one.
 
@@ -151,6 +154,9 @@ class AuctionLog:
                 f"held_out_days is {held} of {len(days)} days in the log; leave at least one to "
                 "train on"
             )
+        counts = np.unique(self.time // DAY, return_counts=True)[1]
+        if counts[-1] < 0.5 * np.median(counts) and held + 1 < len(days):
+            held += 1
         early = self.time // DAY < days[-held]
         return self.take(early), self.take(~early)
 

@@ -104,12 +104,15 @@ class EventReader:
         reasons: dict[int, str] = {}
         wrong = np.zeros(n, np.bool_)
         parts = []
+        fits = np.zeros(n, np.bool_)
         for rule in schema.rules:
             mask = filled & rows.where(rule)
+            fits |= mask
             if mask.any():
                 part, bad_rows = self._events(rows.take(mask), rule, reasons)
                 wrong[bad_rows] = True
                 parts.append(part)
+        self.bad.count_words(self.bad.ignored, ["(no rule fits)"], [int((filled & ~fits).sum())])
         found = np.flatnonzero(wrong)
         if len(found):
             known = [reasons[row] for row in found[:_EXAMPLES].tolist() if row in reasons]
@@ -160,9 +163,12 @@ class EventReader:
         else:
             words = Words(rows.required("event", rule), "event", lower=True)
         schema = rows.schema
-        known = list(dict.fromkeys([*EVENTS, *schema.events]))
-        codes = [_code(word if rule.event else schema.kind(word)) for word in known]
-        rest = _code(schema.kind("*")) if rule.event is None else _UNKNOWN
+        known, rest = list(EVENTS), _UNKNOWN
+        codes = list(range(len(EVENTS)))
+        if rule.event is None:
+            known = list(dict.fromkeys([*EVENTS, *schema.events]))
+            codes = [_code(schema.kind(word)) for word in known]
+            rest = _code(schema.kind("*"))
         place = pc.index_in(words.words, value_set=pa.array(known, pa.string()))
         place = place.fill_null(len(known)).to_numpy(zero_copy_only=False)
         of_word = np.append(np.array([*codes, rest], np.int64)[place], _UNKNOWN)
@@ -263,6 +269,8 @@ class _Rows:
             values = find_column(self.columns, source)
             if values is not None:
                 found.append(values)
+        flat = [values for values in found if not pa.types.is_nested(values.type)]
+        found = flat or found[:1]
         if len(found) < 2:
             return found[0] if found else None
         return pc.coalesce(*(Words(values, name).array() for values in found))

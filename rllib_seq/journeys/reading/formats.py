@@ -153,10 +153,10 @@ def _by_content(line: str, schema: LogSchema) -> LogSchema:
     for layout in ipinyou.layouts:
         if len(values) == len(layout):
             row = dict(zip(layout, values, strict=True))
-            if (
-                re.fullmatch(r"20[01]\d[01]\d{11}\d?", row["timestamp"])
-                and row["exchange"].isdigit()
-            ):
+            small = [row[name] for name in ("width", "height", "floor_price", "bid_price")]
+            known = re.fullmatch(r"20[01]\d[01]\d{12}", row["timestamp"]) is not None
+            known &= all(re.fullmatch(r"\d{1,6}", value) is not None for value in small)
+            if known and row.get("log_type", "1") in "12345":
                 return ipinyou
             if [clean_name(v) for v in values[:2]] == ["click", "weekday"]:
                 return ipinyou

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,9 +101,8 @@ class Source:
             if packed:
                 with pa.OSFile(str(self.path)) as again:
                     mark = pa.CompressedInputStream(again, packed).read(4)
-            if mark[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                stream = pa.transcoding_input_stream(stream, "utf-16", "utf-8")
-            yield stream, raw
+            wide = mark[:2] in (b"\xff\xfe", b"\xfe\xff")
+            yield pa.PythonFile(_Utf8(stream, "utf-16" if wide else "utf-8"), "r"), raw
 
     def head(self) -> str:
         """The beginning of the text, without a byte order mark.
@@ -111,10 +111,15 @@ class Source:
             UserError: it is no text, or its packing is broken.
         """
         with self.open() as (stream, _):
-            content: bytes = stream.read(_HEAD)
+            content = b""
+            while len(content) < _HEAD:
+                block = stream.read(_HEAD - len(content))
+                if not block:
+                    break
+                content += block
         words = content.removeprefix(b"\xef\xbb\xbf").decode(errors="backslashreplace")
         odd = sum(ord(c) < 32 and c not in "\t\n\r" for c in words[:4096])
-        if odd > len(words[:4096]) // 10:
+        if odd > len(words[:4096]) // 40:
             raise UserError(f"cannot read {str(self.path)!r} as text, JSON or Parquet")
         if not words.strip():
             raise UserError(f"event file {str(self.path)!r} is empty")
@@ -125,6 +130,37 @@ class Source:
         words = self.head()
         lines = words.splitlines()
         return lines[:-1] if len(words.encode()) >= _HEAD and len(lines) > 1 else lines
+
+
+class _Utf8:
+    r"""Bytes of a stream as valid UTF-8; bytes that are not are written as \\xNN.
+
+    A single byte out of place must not end the reading of a file.
+    """
+
+    closed = False
+
+    def __init__(self, stream: Any, encoding: str) -> None:
+        self._stream = stream
+        self._ascii = encoding == "utf-8"
+        errors = "backslashreplace" if self._ascii else "strict"
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._waiting = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most so many bytes; none at the end."""
+        while not self._waiting:
+            block: bytes = self._stream.read(size if size > 0 else None)
+            plain = self._ascii and block.isascii() and not self._decoder.getstate()[0]
+            words = block if plain else self._decoder.decode(block, not block).encode()
+            if size < 0 or not block:
+                return words
+            self._waiting = words
+        found, self._waiting = self._waiting[:size], self._waiting[size:]
+        return found
+
+    def close(self) -> None:
+        """The stream below is closed by those who opened it."""
 
 
 def find_sources(paths: Sequence[Path | str]) -> list[Source]:

@@ -201,7 +201,9 @@ def _from_zone(local: Ints, zone: str) -> Ints:
 def _numbers(values: Any, form: TimeForm) -> Ints:
     """Numbers, or text that holds some, since the origin."""
     if not pa.types.is_floating(values.type) and not pa.types.is_integer(values.type):
-        whole = pc.fill_null(pc.match_substring_regex(values, r"^[+-]?\d{1,18}$"), False)
+        whole = pc.fill_null(
+            pc.match_substring_regex(values, r"^[+-]?(?:\d{1,18}|[1-8]\d{18})$"), False
+        )
         micros = np.full(len(values), NO_TIME)
         for rows, kind in ((whole, pa.int64()), (pc.invert(whole), pa.float64())):
             mask = rows.to_numpy(zero_copy_only=False)

@@ -206,3 +206,114 @@ def test_a_gain_that_the_log_does_not_have_is_one_line(tmp_path):
         read_auctions([path], gain="value")
     with pytest.raises(UserError, match="unknown gain 'profit'"):
         replay_world({"log": str(path), "gain": "profit"})
+
+
+def write_log(path, *rows):
+    path.write_text("timestamp,user_id,event,price,market_price,floor\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_lost_auctions_and_requests_with_a_price_are_used(tmp_path):
+    path = write_log(
+        tmp_path / "e.csv",
+        "2026-01-01T10:00:00,a,request,1,2.0,",  # lost, its price is known
+        "2026-01-01T10:00:01,a,request,1,0.5,0.7",
+        "2026-01-01T10:00:01,a,impression,,,",  # won: the price stands at the request
+        "2026-01-01T10:00:09,a,click,,,",
+        "2026-01-01T11:00:00,b,request,3,,",  # lost: above 3
+        "2026-01-01T12:00:00,b,request,,,",  # nothing is known
+        "2026-01-01T15:00:00,b,impression,4,1.5,",  # too late to be its own
+        "2026-01-02T15:00:00,c,request,4,,",
+        "2026-01-02T15:00:00,c,impression,4,,",  # won: at most 4
+    )
+    auctions = read_auctions([path])
+    np.testing.assert_array_equal(auctions.price, [2.0, np.float32(0.7), np.nan, 1.5, np.nan])
+    assert auctions.won.tolist() == [False, True, False, True, True]
+    assert auctions.clicked.tolist() == [False, True, False, False, False]
+    assert auctions.bid.tolist() == [1.0, 1.0, 3.0, 4.0, 4.0]
+
+
+def test_several_requests_of_a_user_may_be_open(tmp_path):
+    path = write_log(
+        tmp_path / "e.csv",
+        "2026-01-01T10:00:00,a,request,1,5,",
+        "2026-01-01T10:00:00,a,request,2,,",
+        "2026-01-01T10:00:01,a,impression,,0.2,",
+        "2026-01-01T10:00:02,a,request,3,,",
+        "2026-01-01T10:00:03,a,impression,,0.3,",
+    )
+    auctions = read_auctions([path])
+    bought = dict(zip(auctions.bid.tolist(), auctions.price.round(3).tolist(), strict=True))
+    assert bought == {1.0: 5.0, 2.0: 0.2, 3.0: 0.3}
+    assert auctions.won.tolist() == [False, True, True]
+
+
+def test_censored_prices_come_from_wins_and_losses(tmp_path):
+    rng = np.random.default_rng(0)
+    rows, true = [], []
+    for i in range(3000):
+        price, bid = rng.lognormal(0.0, 0.6), rng.lognormal(0.0, 0.4)
+        when = np.datetime64("2026-01-01T00:00:00") + i * 100
+        paid = round(price, 6) if bid >= price and i % 2 else ""
+        rows.append(f"{when},u{i},request,{bid:.6f},{paid},")
+        if bid >= price:
+            rows.append(f"{when},u{i},impression,,,")
+        true.append(price)
+    world = replay_world({"log": [str(write_log(tmp_path / "e.csv", *rows))]})
+    filled = np.concatenate([world.train.price, world.held_out.price])
+    assert 0.6 < world.modelled_prices < 0.9
+    assert np.isfinite(filled).all()
+    won, bid = (
+        np.concatenate([getattr(p, n) for p in (world.train, world.held_out)])
+        for n in ("won", "bid")
+    )
+    assert (filled[won] <= bid[won] * (1 + 1e-6)).all() and (filled[~won] > bid[~won]).all()
+    for share in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert np.quantile(filled, share) == pytest.approx(np.quantile(true, share), rel=0.15)
+
+
+def test_whole_local_days_are_held_out(tmp_path):
+    rows = [
+        f"2024-05-0{day}T{hour:02d}:00:00-07:00,u{day}{hour},impression,1,0.5,0"
+        for day in range(1, 5)
+        for hour in range(24)
+    ]
+    path = str(write_log(tmp_path / "e.csv", *rows))
+    zone = "America/Los_Angeles"
+    local = replay_world({"log": [path], "reading": {"timezone": zone}})
+    assert len(local.held_out) == 24 and sorted(local.held_out.hour) == list(range(24))
+    assert len(local.train.days) == 3
+    # By UTC the log ends within a day: that rest is held out with the last whole day.
+    utc = replay_world({"log": [path]})
+    assert len(utc.held_out) == 24 + 7 and len(utc.held_out.days) == 2
+
+
+def test_two_files_are_one_log_in_any_order(tmp_path):
+    shown = [f"2026-01-0{1 + i % 4}T10:00:00,u{i},impression,,0.5," for i in range(20)]
+    clicks = [row.replace("impression,,0.5", "click,,") for row in shown]  # at the same time
+    imp, clk = write_log(tmp_path / "imp.csv", *shown), write_log(tmp_path / "clk.csv", *clicks)
+    both = write_log(tmp_path / "both.csv", *shown, *clicks)
+    for paths in ([imp, clk], [clk, imp], [both]):
+        auctions = read_auctions(paths)
+        assert (len(auctions), auctions.clicked.sum()) == (20, 20)
+
+
+def test_the_simulators_own_log_is_replayed(tmp_path):
+    from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
+
+    simulator = AuctionSimulator(AuctionConfig("journey", num_users=200), record=True)
+    simulator.reset(5)
+    rng = np.random.default_rng(0)
+    while not simulator.done:
+        simulator.step(rng.choice(simulator.preset.bid_levels, len(simulator.pending)))
+    path = tmp_path / "events.csv"
+    simulator.events.write(path)
+    auctions = read_auctions([path])
+    ledger = simulator.ledger
+    assert abs(len(auctions) - ledger.requests) < 3  # requests of one instant count once
+    assert abs(auctions.won.sum() - ledger.wins) < 3
+    assert abs(auctions.clicked.sum() - ledger.clicks) < 3
+    spent = auctions.price[auctions.won].sum()
+    assert spent == pytest.approx(ledger.spend, rel=0.01)
+    world = replay_world({"log": [str(path)], "stream": "user"})
+    assert len(np.unique(world.train.user)) < len(world.train)
