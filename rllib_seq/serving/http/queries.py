@@ -26,7 +26,7 @@ def queries_of(
     Args:
         request: of an exchange.
         service: that would bid.
-        exchange: its name, by which its own user ids are told from those of others.
+        exchange: its name, which its own user ids belong to.
         remember: see `Eligibility.offer`.
 
     Returns:
@@ -48,14 +48,14 @@ def queries_of(
             continue
         channel, offer = found
         query = BidQuery(
-            *(_nobody() if user is None else user, channel, segment, device, offer.floor),
+            *(_guest() if user is None else user, channel, segment, device, offer.floor),
             *(offer.creatives, user is not None, test, offer),
         )
         queries.append((imp, query))
     return queries, reason or ""
 
 
-def _nobody() -> int:
+def _guest() -> int:
     """The key of one impression of a user who is not remembered."""
     return int.from_bytes(urandom(8), "little", signed=True)
 

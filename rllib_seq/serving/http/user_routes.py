@@ -40,7 +40,7 @@ def add_user_routes(app: FastAPI) -> None:
         """Forgets a user: their past, and notices about them, in memory and in the state."""
         service: BidService = app.state.service
         if not is_id(user):
-            return refusal(400, "user: is an id of nobody")
+            return refusal(400, "user: is not the id of a user")
         try:
             key = service.identities.key(id_kind, user, where)
             await app.state.batcher.call(service.forget, key)

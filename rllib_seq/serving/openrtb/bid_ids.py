@@ -5,7 +5,7 @@
 
 The server keeps no table of its bids: whatever a notice is about comes back with it, however late.
 Ids stand in public addresses, so they are encrypted and authenticated (AES-256-GCM): they tell
-others neither the user nor the price, and nobody else can make one.
+others neither the user nor the price, and no one else can make one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Who the user of a request is, and whether they are remembered.
 
-- `Identities`: from a request to the key of its user, or to nobody.
+- `Identities`: from a request to the key of its user, or to none.
 - `user_key`: what stands for a user.
-- `is_id`: whether a text names somebody.
+- `is_id`: whether a text names someone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Identities:
         self._secret = _hashed(secret)
 
     def key_of(self, request: BidRequest, exchange: str) -> int | None:
-        """The key of the user who may be remembered; None for nobody.
+        """The key of the user who may be remembered; None without one.
 
         Args:
             request: that may name them.
@@ -106,7 +106,7 @@ def _of_sources(eids: list[Eid], source: str) -> Iterator[tuple[str, str, str]]:
 
 
 def is_id(text: str) -> bool:
-    r"""Whether a text names somebody, and not everybody whose id is withheld.
+    r"""Whether a text names one user, and not all whose id is withheld.
 
     >>> [is_id(text) for text in ("b879a967", " ", "NULL", "00000000-0000", "${UID}", "a\0b")]
     [True, False, False, False, False, False]
@@ -122,7 +122,7 @@ def is_id(text: str) -> bool:
 
 
 def user_key(name: str, secret: str | None) -> int:
-    """What stands for a user id, 64 bits: a keyed hash, from which nobody gets the id back.
+    """What stands for a user id, 64 bits: a keyed hash, from which no one gets the id back.
 
     Two of a million users share a key with a chance of 3e-8.
 

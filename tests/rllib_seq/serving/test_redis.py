@@ -220,3 +220,19 @@ def test_a_redis_that_stands_still_ends_in_no_bid_in_time(journey, tmp_path):
         redis.send_signal(signal.SIGCONT)
         redis.kill()
         redis.wait()
+
+
+def test_a_user_is_forgotten_on_every_server(journey, serve, url):
+    """A server that has the user in memory does not write them back."""
+    one, two = (serve(journey, url) for _ in range(2))
+    for service in (one, two):
+        always(service, 1)
+    for service in (one, two, one):
+        service.answer([ask(7)])
+    assert one.notice("visit", user=7, event="1") == "counted"
+    two.forget(7)
+    one.answer([ask(7)])  # has seen them last
+    for service in (one, two):
+        row = service.memory.claim(np.array([7]), service.clock.hour())[0]
+        assert service.sessions.last_request(int(row)) == 0
+    assert one.notice("visit", user=7, event="1") == "counted"

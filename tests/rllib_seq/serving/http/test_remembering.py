@@ -12,7 +12,7 @@ from rllib_seq.serving.http.queries import queries_of
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.settings import Settings
 
-NOBODY = [
+WITHOUT_A_PAST = [
     {"user": {}},
     {"user": None},
     {"user": {"id": "   "}},
@@ -48,7 +48,7 @@ class Sees:
         return np.full(len(observation), len(self.spec.facts["bid_levels"]) - 1), memory
 
 
-@pytest.mark.parametrize("changes", NOBODY)
+@pytest.mark.parametrize("changes", WITHOUT_A_PAST)
 def test_users_without_a_past(changes, journey, serve):
     """Every one of their requests is a first one, their bids are not capped, nothing is kept."""
     service = serve(journey, cap=1)
@@ -66,7 +66,7 @@ def test_users_without_a_past(changes, journey, serve):
     assert asked(service).why == "cap"
 
 
-def test_bids_of_nobody_are_booked_all_the_same(journey, serve):
+def test_bids_of_guests_are_booked_all_the_same(journey, serve):
     service = serve(journey, budget=1.0)
     always(service, len(service.policy.spec.facts["bid_levels"]) - 1)  # bids 0.3
     decisions = [asked(service, user={}) for _ in range(4)]

@@ -35,7 +35,7 @@ def test_ids_reveal_neither_the_user_nor_the_bid():
     for part in (struct.pack("<q", bid.user), struct.pack(">q", bid.user)):
         assert not any(part in each for each in seen)
     assert not any(struct.pack("<d", bid.amount) in each for each in seen)
-    # Users who differ are not told apart by any byte that stays the same.
+    # Users who differ are not separated by any byte that stays the same.
     assert all(len({each[place] for each in seen}) > 1 for place in range(len(seen[0])))
 
 
