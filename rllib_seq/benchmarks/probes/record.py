@@ -45,6 +45,11 @@ class Minds:
                 f"probes read our policy networks, and this run has a {type(model).__name__}; give "
                 "a run of 'lstm_transformer' or of use_sequence_module"
             )
+        if not hasattr(policy.encoder, "pool"):
+            raise UserError(
+                f"probes read the attention of a pooling, and encoder="
+                f"{policy.encoder.config.encoder!r} has none; give a run of 'window' or 'causal'"
+            )
         self._policy = policy
         self._encoder = policy.encoder
         self.slots = policy.encoder.config.window_length

@@ -98,9 +98,10 @@ class StreamEncoder(nn.Module):
     def reach(cls, config: SequenceConfig) -> int | None:
         """Return how many steps the features of a step depend on, the step itself included.
 
-        With a number, the state is data: it can be rebuilt from that many raw step inputs at any
-        time, so it need not be stored with samples, and is never out of date. None means that the
-        features depend on the whole stream.
+        With a number, the state is data: `inputs`, the raw step inputs before the step, oldest
+        first and right-aligned, `[reach - 1, input_dim]` (at least one row), and `LENGTH`, how many
+        of them there are. It can be rebuilt from the samples at any time, so it is not stored with
+        them and is never out of date. None means that the features depend on the whole stream.
 
         Args:
             config: of the encoder.

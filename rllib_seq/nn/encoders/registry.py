@@ -85,6 +85,13 @@ def make_encoder(
             f"{type(encoder).__name__} must set output_dim, an int, and state_shapes with "
             f"{LENGTH!r}: (1,); it has output_dim={width!r} and state_shapes={shapes!r}"
         )
+    reach = encoder.reach(encoder.config)
+    data = {"inputs": (max((reach or 0) - 1, 1), input_dim), LENGTH: (1,)}
+    if reach is not None and dict(shapes) != data:
+        raise TypeError(
+            f"{type(encoder).__name__} has a reach of {reach}, so its state_shapes must be {data}, "
+            f"not {shapes!r}"
+        )
     return encoder
 
 

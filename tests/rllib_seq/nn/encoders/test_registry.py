@@ -88,6 +88,14 @@ def test_an_encoder_has_to_say_what_it_carries() -> None:
             super().__init__(input_dim, config)
             del self.state_shapes[LENGTH]
 
+    class Short(Average):
+        @classmethod
+        def reach(cls, config: SequenceConfig) -> int:
+            return 5
+
     register_encoder("forgetful_of_test", Forgetful)
     with pytest.raises(TypeError, match=r"Forgetful must set .* 'length': \(1,\)"):
         make_encoder(1, SequenceConfig(encoder="forgetful_of_test"))
+    register_encoder("short_of_test", Short)
+    with pytest.raises(TypeError, match=r"reach of 5, so its state_shapes must be .*\(4, 1\)"):
+        make_encoder(1, SequenceConfig(encoder="short_of_test"))
