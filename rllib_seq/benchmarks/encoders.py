@@ -1,4 +1,4 @@
-"""What the two encoders cost, beside RLlib's own LSTM and GTrXL: bytes of state, time per step.
+"""What the encoders cost, beside RLlib's own LSTM and GTrXL: bytes of state, time per step.
 
     rllib-seq bench encoders --json encoders.json
 
@@ -41,6 +41,7 @@ def run() -> dict[str, Any]:
     torch.set_num_threads(1)
     contenders = {f"window, L = {length}": _ours("window", length) for length in WINDOWS}
     contenders |= {f"causal, L = {length}": _ours("causal", length) for length in CAUSAL}
+    contenders["lstm"] = _ours("lstm", WINDOWS[0])
     contenders["RLlib use_lstm"] = _Contender({"use_lstm": True, "lstm_cell_size": WIDTH})
     contenders |= {f"RLlib GTrXL, memory {length}": _gtrxl(length) for length in WINDOWS}
     rows = []

@@ -98,6 +98,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self.auxiliary = auxiliary_heads(self.config, action_space)
         # Of the last `forward`: where steps are real [B, T], and what was made of the N real ones.
         self._real: Tensor | None = None
+        self._rows: Tensor | None = None  # of them, (N,), in B*T
         self._features: Tensor | None = None  # (N, d)
         self._reading: Reading | None = None
         self._auxiliary_losses: dict[str, Tensor] = {}
@@ -169,7 +170,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self.step_inputs.refuse_non_finite(inputs, real)
         carry = not self.training  # RLlib reads no state then
         self._reading = self.networks.read(parts, inputs, seq_lens, carry=carry)
-        self._real, self._features = real, self._reading.features[real]
+        self._real, self._rows = real, real.flatten().nonzero().squeeze(1)
+        self._features = self._pack(self._reading.features)
         outputs = self._spread(self.policy.head(self._features))
         return outputs, list(self._reading.state.values()) if carry else state
 
@@ -181,7 +183,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         """
         if self._reading is None:
             raise RuntimeError("value_function() needs a forward() before it")
-        features = self._reading.value_features()[self._real]  # (N, d)
+        features = self._pack(self._reading.value_features())  # (N, d)
         return self._spread(self.networks.value_head(features)).squeeze(1)
 
     def auxiliary_probabilities(self, actions: Tensor) -> dict[str, Tensor]:
@@ -234,10 +236,13 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         encoded = encode_action(actions, self.action_space) if heads.need_action else None
         return heads(self._features, encoded)
 
-    def _spread(self, encoded: Tensor) -> Tensor:
+    def _pack(self, padded: Tensor) -> Tensor:
+        """Rows of real steps `[N, K]` of `[B, T, K]`."""
+        assert self._rows is not None
+        return padded.flatten(0, 1).index_select(0, self._rows)
+
+    def _spread(self, packed: Tensor) -> Tensor:
         """Put rows of real steps `[N, K]` back among the padded ones: `[B*T, K]`."""
-        assert self._real is not None
-        real = self._real  # (B, T)
-        spread = encoded.new_zeros(*real.shape, encoded.shape[1])
-        spread[real] = encoded
-        return spread.flatten(0, 1)
+        assert self._real is not None and self._rows is not None
+        spread = packed.new_zeros(self._real.numel(), packed.shape[1])
+        return spread.index_copy(0, self._rows, packed)

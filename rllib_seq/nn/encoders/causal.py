@@ -162,7 +162,7 @@ class CausalEncoder(RecurrentEncoder):
             fresh.append(key_values)
         tokens = self.token_norm(tokens)
         answer, key_values = _attend(self.pool, tokens, cached[-1], padding)
-        features = padding.spread(self.head(self.pool_norm(tokens + answer)))
+        features = padding.spread_blank(self.head(self.pool_norm(tokens + answer)))
         if carry:
             new = torch.cat([*fresh, key_values], dim=2)
             after["cache"], length = next_state(state["cache"], length, new, padding.seq_lens)

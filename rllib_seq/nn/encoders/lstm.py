@@ -86,8 +86,8 @@ class RecurrentEncoder(StreamEncoder):
             carry: whether the state after the steps is needed.
 
         Returns:
-            features `[B, T, output_dim]`, whatever in padding, and the state after the real steps;
-            if it is not needed, whatever.
+            features `[B, T, output_dim]`, zero in padding, and the state after the real steps; if
+            it is not needed, whatever.
         """
         raise NotImplementedError
 
@@ -112,8 +112,7 @@ class RecurrentEncoder(StreamEncoder):
         """See `StreamEncoder.sequence`."""
         self.check_sequence(state, inputs, seq_lens)
         padding = Padding(inputs.shape, seq_lens)
-        features, after = self.read(state, padding.blank(inputs), padding, carry=True)
-        return padding.blank(features), after
+        return self.read(state, padding.blank(inputs), padding, carry=True)
 
     def features(
         self, state: Mapping[str, Tensor], inputs: Tensor, seq_lens: Tensor | None = None
@@ -122,8 +121,7 @@ class RecurrentEncoder(StreamEncoder):
         self.check_sequence(state, inputs, seq_lens)
 
         def read(state: Mapping[str, Tensor], inputs: Tensor, padding: Padding) -> Tensor:
-            features, _ = self.read(state, padding.blank(inputs), padding, carry=False)
-            return padding.blank(features)
+            return self.read(state, padding.blank(inputs), padding, carry=False)[0]
 
         return in_groups(read, state, inputs, seq_lens)
 
@@ -164,7 +162,7 @@ class LSTMEncoder(RecurrentEncoder):
     ) -> tuple[Tensor, State]:
         """See `RecurrentEncoder.read`."""
         tokens, after = self.stem(state, inputs, padding, carry)
-        features = padding.spread(self.head(self.norm(padding.pack(tokens))))
+        features = padding.spread_blank(self.head(self.norm(padding.pack(tokens))))
         if carry:
             after[LENGTH] = count_steps(state, inputs, padding.seq_lens)
         return features, after

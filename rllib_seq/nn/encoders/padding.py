@@ -53,11 +53,16 @@ class Padding:
         return rows if self._rows is None else rows.index_select(0, self._rows)
 
     def spread(self, packed: Tensor) -> Tensor:
-        """Put `[N, K]` of `pack` back, `[B, T, K]`."""
+        """Put `[N, K]` of `pack` back, `[B, T, K]`; in padding stands whatever."""
         if self._rows is not None:
             spread = packed.new_zeros(self.shape.numel(), packed.shape[1])
             packed = spread.index_copy(0, self._rows, packed)
         return packed.view(*self.shape, -1)
+
+    def spread_blank(self, packed: Tensor) -> Tensor:
+        """As `spread`, with zeros in padding."""
+        spread = self.spread(packed)
+        return spread if self._rows is not None else self.blank(spread)
 
 
 def in_groups(

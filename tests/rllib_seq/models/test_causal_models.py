@@ -41,6 +41,8 @@ SMALL: dict[str, Any] = {
     "transformer_layers": 2,
 }
 
+LSTM = {**SMALL, "encoder": "lstm"}
+
 
 def _model(**config: Any) -> LSTMTransformerModel:
     torch.manual_seed(0)
@@ -322,9 +324,14 @@ def _q_learning(algorithm: Any, environment: Any) -> Any:
     return use_sequence_q_learning(config, **SMALL)
 
 
+def _q_learning_lstm(algorithm: Any, environment: Any) -> Any:
+    return use_sequence_q_learning(_q_learning(algorithm, environment), **LSTM)
+
+
 @pytest.mark.parametrize(
     ("stack", "algorithm", "environment", "remote"),
     [
+        pytest.param(_q_learning_lstm, DQNConfig, _cartpole, False, id="new-dqn-lstm-cartpole"),
         pytest.param(_new_stack, APPOConfig, _auction, True, id="new-appo-auction-remote"),
         pytest.param(_new_stack, IMPALAConfig, _cartpole, False, id="new-impala-cartpole"),
         pytest.param(_q_learning, DQNConfig, _auction, False, id="new-dqn-auction"),

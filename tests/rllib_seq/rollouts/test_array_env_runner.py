@@ -70,7 +70,7 @@ def _journeys(episode: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("encoder", ["window", "causal"])
+@pytest.mark.parametrize("encoder", ["window", "causal", "lstm"])
 @pytest.mark.usefixtures("ray_session")
 def test_episodes_are_those_of_rllibs_runner(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same weights, same campaigns, greedy: step for step what RLlib's runner plays."""

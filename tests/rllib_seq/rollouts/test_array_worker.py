@@ -65,8 +65,21 @@ def _config(algorithm: Any, worker: Any = ArrayRolloutWorker, **settings: Any) -
         {"prev_action": False},
         {"encoder": "causal"},
         {"encoder": "causal", "window_length": 12, "prev_reward": False},
+        {"encoder": "lstm"},
+        {"encoder": "lstm", "share_encoder": True, "prev_reward": False},
+        {"share_encoder": True},
     ],
-    ids=["window-4", "window-1", "no-reward", "no-action", "causal-4", "causal-12"],
+    ids=[
+        "window-4",
+        "window-1",
+        "no-reward",
+        "no-action",
+        "causal-4",
+        "causal-12",
+        "lstm",
+        "lstm-shared",
+        "window-shared",
+    ],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
