@@ -166,7 +166,7 @@ def build_actor_critic(input_dim: int, num_outputs: int, config: SequenceConfig)
     if config.head == "auction":
         return ActorCritic(policy, None)
     if config.share_encoder:
-        return ActorCritic(policy, ValueHead(policy.encoder.output_dim, config))
+        return ActorCritic(policy, ValueHead(policy.encoder.output_dim, config, linear=True))
     return ActorCritic(policy, SequentialValueNetwork(input_dim, **settings))
 
 
