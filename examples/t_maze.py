@@ -1,7 +1,7 @@
 """A T-maze: the sign at the start says where to turn at the end of the corridor.
 
-The classic test of memory (Bakker, 2002). Between the sign and the junction all steps look alike, so
-an agent needs a memory of `corridor + 1` steps. Turning the wrong way ends the episode without a
+The classic test of memory (Bakker, 2002). Between the sign and the junction all steps look alike,
+so an agent needs a memory of `corridor + 1` steps. Turning the wrong way ends the episode without a
 reward; a policy without memory earns 0 on average.
 
     import examples.t_maze  # registers "TMaze-v0"
