@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.utils import seeding
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
+from rllib_seq.envs.ad_auction.array_env import AuctionArrays
 from rllib_seq.envs.ad_auction.gym_env import campaign_seed
 from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
@@ -53,6 +54,10 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         self.observation_spaces = dict.fromkeys(self.possible_agents, space)
         self.action_spaces = dict.fromkeys(self.possible_agents, self.actions.space)
         self._rng, _ = seeding.np_random()
+
+    def array_env(self, num_episodes: int, seed: int | None) -> AuctionArrays:
+        """The same world as arrays, `num_episodes` campaigns side by side."""
+        return AuctionArrays(self.simulator.config, num_episodes, seed)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

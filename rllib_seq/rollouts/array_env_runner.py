@@ -86,10 +86,10 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
         self._name, self._env = names[0], env
         refuse_callbacks(self.config, "ArrayEnvRunner")
         seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
-        self._sampler = JourneySampler(env.simulator.config, self.num_envs, seed)
+        self._sampler = JourneySampler(env.array_env(self.num_envs, seed))
         settings = sequence_settings(self.module[names[0]])
         self._sampler.with_infos = settings is not None and bool(settings.auxiliary)
-        rows = self.num_envs * self._sampler.simulator.slots
+        rows = self.num_envs * self._sampler.env.slots
         drawn = [piece for piece in self._env_to_module if isinstance(piece, StreamColumns)]
         self._bidder = _ModuleBidder(self.module[self._name], rows, drawn)
 
@@ -138,7 +138,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
 
     def _episodes(self, journeys: Journeys, campaigns: list[Campaign]) -> list[MultiAgentEpisode]:
         """One episode for every campaign, made of arrays."""
-        slots = self._sampler.simulator.slots
+        slots = self._sampler.env.slots
         ends = np.cumsum(journeys.lengths)
         columns = dict(journeys.columns)
         observations, actions = columns.pop("obs"), columns.pop("actions")

@@ -19,9 +19,6 @@ from ray.rllib.offline import InputReader
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
-from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
-from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
-from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
@@ -31,7 +28,6 @@ from rllib_seq.rollouts.journeys import (
     Acts,
     Journeys,
     JourneySampler,
-    ReplaySampler,
     generalized_advantages,
 )
 from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
@@ -69,10 +65,10 @@ class ArrayRolloutWorker(TellingRolloutWorker):
         if self.env is None:  # a worker without an environment only holds the weights
             return
         env = self.env.unwrapped
-        if not isinstance(env, MultiUserAdAuctionEnv | AuctionLogEnv | AuctionLogUsersEnv):
+        if not hasattr(env, "array_env"):
             raise UserError(
-                "ArrayRolloutWorker plays multi_user_ad_auction and auction_log, not "
-                f"{type(env).__name__}; remove env_runner_cls from the config"
+                f"ArrayRolloutWorker plays environments with a method array_env, and "
+                f"{type(env).__name__} has none; remove env_runner_cls from the config"
             )
         for name, plain in _PLAIN.items():
             if getattr(self.config, name) not in plain:
@@ -99,12 +95,7 @@ class ArrayRolloutWorker(TellingRolloutWorker):
         """
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
         count = self.config.num_envs_per_env_runner
-        sampler = (
-            JourneySampler(env.simulator.config, count, seed)
-            if isinstance(env, MultiUserAdAuctionEnv)
-            else ReplaySampler(env.replay.world, count, seed)
-        )
-        return _SequenceReader(name, self.policy_map[name], sampler, self)
+        return _SequenceReader(name, self.policy_map[name], JourneySampler(env.array_env(count, seed)), self)
 
     def get_metrics(self) -> list[RolloutMetrics]:
         """Return the campaigns that ended since the last call."""

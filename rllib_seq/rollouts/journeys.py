@@ -1,7 +1,6 @@
-"""Journeys played as arrays: all users of many campaigns act in one forward pass per tick.
+"""Journeys played as arrays: all streams of many episodes act in one forward pass per tick.
 
-- `JourneySampler`: plays the ad auction with a bidder and collects what its users did
-- `ReplaySampler`: the same on a log
+- `JourneySampler`: plays an `ArrayEnv` with a bidder and collects what its streams did
 - `Journeys`: pieces of journeys, one after the other, as columns
 - `generalized_advantages`: advantages and value targets of pieces of any length at once
 """
@@ -14,14 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.gym_env import campaign_seed
-from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
-from rllib_seq.envs.ad_auction.log_replay.gym_env import training_episode
-from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay
-from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
-from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
-from rllib_seq.errors import UserError
+from rllib_seq.envs.array_env import ArrayEnv
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -89,39 +81,25 @@ class JourneySampler:
     is not complete at the end of a batch opens the next one.
 
     Args:
-        config: world of every campaign.
-        num_campaigns: E.
-        seed: of the campaigns.
+        env: what is played.
     """
 
-    def __init__(self, config: AuctionConfig, num_campaigns: int, seed: int | None) -> None:
-        if config.slots is not None:
-            raise UserError(
-                f"slots is {config.slots}, but array rollouts give every user a row of his own; "
-                "remove slots from the env config"
-            )
-        simulator = AuctionSimulator(config, num_campaigns)
-        self._actions = config.build_actions(simulator.preset)
-        self._prepare(simulator, num_campaigns, seed)
-
-    def _prepare(self, simulator: Any, num_campaigns: int, seed: int | None) -> None:
-        """Starts the campaigns of a simulator."""
-        self.simulator = simulator
+    def __init__(self, env: ArrayEnv) -> None:
+        self.env = env
         self.campaigns: list[Campaign] = []
         """Those that ended; whoever reads them empties the list."""
         self.with_infos = False
         """Whether journeys hold infos. To be set before the first is played."""
-        self._rng = np.random.default_rng(seed)
-        self.rows = rows = num_campaigns * simulator.slots
-        """Streams of all campaigns."""
+        self.rows = rows = env.num_episodes * env.slots
+        """Streams of all episodes."""
         self._open = np.zeros(rows, np.bool_)  # acted, and its reward is not yet known
         self._steps = np.zeros(rows, np.int64)  # complete steps of the journey
         self._return = np.zeros(rows)
         self._piece = np.full(rows, -1)  # number of the piece in this batch
-        self._ticks = np.zeros(num_campaigns, np.int64)
+        self._ticks = np.zeros(env.num_episodes, np.int64)
         self._all_ticks = 0
         self._last: dict[str, Array] = {}  # columns of the open steps
-        self._begin(np.arange(num_campaigns))
+        self._begin(np.arange(env.num_episodes))
 
     @property
     def open_rows(self) -> Ints:
@@ -142,8 +120,8 @@ class JourneySampler:
 
     def sample_campaigns(self, bidder: Bidder) -> Journeys:
         """Play all campaigns from their starts to their ends; not to be mixed with `sample`."""
-        journeys = self._play(bidder, lambda complete: self.simulator.done, go_on=False)
-        self._begin(np.arange(self.simulator.num_campaigns))
+        journeys = self._play(bidder, lambda complete: bool(self.env.over.all()), go_on=False)
+        self._begin(np.arange(self.env.num_episodes))
         return journeys
 
     def _play(self, bidder: Bidder, enough: Callable[[int], bool], go_on: bool) -> Journeys:
@@ -164,44 +142,34 @@ class JourneySampler:
         self, bidder: Bidder, ended: list[tuple[Ints, Array]], go_on: bool
     ) -> list[tuple[Ints, dict[str, Array]]]:
         """One request of every user who has one; returns the steps that this completes."""
-        simulator = self.simulator
-        rows = simulator.pending
-        rewards = simulator.take_rewards(rows)
+        env = self.env
+        rows = env.pending
+        rewards = env.take_rewards(rows)
         completed = [self._complete(rows, rewards)]
-        observations = simulator.observe(rows)
+        observations = env.observe(rows)
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
         columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
         self.store(rows, columns | acts.columns)
         self._open[rows] = True
-        acting = np.unique(rows // simulator.slots)
+        acting = np.unique(rows // env.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
-        infos = self._serve(rows, acts.actions)
+        infos = env.serve(rows, acts.actions)
         if self.with_infos:
             self.store(rows, {_INFO + name: info for name, info in infos.items()})
 
-        over = np.flatnonzero(simulator.ended & self._open)
-        completed.append(self._complete(over, simulator.take_rewards(over)))
-        ended.append((self._piece[over], simulator.observe(over)))
+        over = np.flatnonzero(env.ended & self._open)
+        completed.append(self._complete(over, env.take_rewards(over)))
+        ended.append((self._piece[over], env.observe(over)))
         self._piece[over] = -1
         self._steps[over] = 0
-        done = np.flatnonzero(simulator.over)
+        done = np.flatnonzero(env.over)
         if len(done):
             self._finish(done[self._ticks[done] > 0])
             if go_on:
                 self._begin(done)
         return completed
-
-    def _serve(self, rows: Ints, actions: Ints) -> dict[str, Array]:
-        """Serves the requests of these rows; infos, `[n]` by name."""
-        simulator = self.simulator
-        bids, creatives = self._actions.decode(actions, simulator.state.segment[rows])
-        outcome = simulator.step(bids, creatives, rows)
-        if not self.with_infos:
-            return {}
-        infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
-        return infos | journey_infos(outcome, simulator.config)
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
         """The open steps of these rows, with their rewards; the piece of each and the columns."""
@@ -251,7 +219,7 @@ class JourneySampler:
         )
 
     def _finish(self, campaigns: Ints) -> None:
-        slots = self.simulator.slots
+        slots = self.env.slots
         for campaign in campaigns.tolist():
             rows = slice(campaign * slots, (campaign + 1) * slots)
             returns = self._return[rows].copy()
@@ -264,47 +232,8 @@ class JourneySampler:
     def _begin(self, campaigns: Ints) -> None:
         """Start these campaigns, and again those in which nobody has a request."""
         while len(campaigns):
-            self._reset(campaigns)
-            campaigns = campaigns[self.simulator.over[campaigns]]
-
-    def _reset(self, campaigns: Ints) -> None:
-        self.simulator.reset([campaign_seed(self._rng) for _ in campaigns], campaigns)
-
-
-class ReplaySampler(JourneySampler):
-    """The same for E episodes of a log's training days; its journeys are the streams of the replay.
-
-    The first episode of each has any length up to the usual, so that a batch holds all stages of
-    an episode.
-
-    Args:
-        world: the log and how it is replayed.
-        num_episodes: E.
-        seed: of where episodes begin.
-    """
-
-    def __init__(self, world: ReplayWorld, num_episodes: int, seed: int | None) -> None:
-        self._first = True
-        self._prepare(Replay(world, world.train, num_episodes), num_episodes, seed)
-
-    def _serve(self, rows: Ints, actions: Ints) -> dict[str, Array]:
-        replay = self.simulator
-        outcome = replay.step(LEVELS[actions] * replay.linear_bids(rows))
-        present = np.ones(len(rows))
-        return {"present": present, "presence": present, **outcome._asdict()}
-
-    def _reset(self, campaigns: Ints) -> None:
-        world, rng = self.simulator.world, self._rng
-        drawn = [training_episode(world, rng) for _ in campaigns]
-        lengths = np.full(len(drawn), world.episode_requests)
-        if self._first:
-            lengths = 1 + rng.integers(world.episode_requests, size=len(drawn))
-            self._first = False
-        episodes = [
-            slice(episode.start, episode.start + length)
-            for (episode, _), length in zip(drawn, lengths.tolist(), strict=True)
-        ]
-        self.simulator.reset(episodes, campaigns, np.array([factor for _, factor in drawn]))
+            self.env.begin(campaigns)
+            campaigns = campaigns[self.env.over[campaigns]]
 
 
 def generalized_advantages(

@@ -50,6 +50,12 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.observation_space = observation_space(world)
         self.action_space = gym.spaces.Discrete(len(LEVELS))
 
+    def array_env(self, num_episodes: int, seed: int | None) -> Any:
+        """The same log as arrays, `num_episodes` episodes side by side."""
+        from rllib_seq.envs.ad_auction.log_replay.array_env import LogArrays
+
+        return LogArrays(self.replay.world, num_episodes, seed)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:

@@ -38,6 +38,12 @@ class AuctionLogUsersEnv(MultiAgentEnv):
         self.action_spaces = dict.fromkeys(self.possible_agents, space)
         self._rng, _ = seeding.np_random()
 
+    def array_env(self, num_episodes: int, seed: int | None) -> Any:
+        """The same log as arrays, `num_episodes` episodes side by side."""
+        from rllib_seq.envs.ad_auction.log_replay.array_env import LogArrays
+
+        return LogArrays(self.replay.world, num_episodes, seed)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from ray.rllib.evaluation.postprocessing import compute_advantages
 from ray.rllib.policy.sample_batch import SampleBatch
 
+from rllib_seq.envs.ad_auction.array_env import AuctionArrays
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
-from rllib_seq.errors import UserError
 from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
 
 WORLD = {"num_users": 9, "preset": "display"}
@@ -79,7 +79,7 @@ def _joined(batches: list[Journeys]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("fragment", [1, 7, 500])
 def test_pieces_join_to_what_the_environment_plays(fragment: int) -> None:
-    sampler = JourneySampler(AuctionConfig.from_dict(WORLD), 1, seed=4)
+    sampler = JourneySampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 1, seed=4))
     batches = []
     while len(sampler.campaigns) < 2:
         batches.append(sampler.sample(fragment, _bidder))
@@ -94,7 +94,7 @@ def test_pieces_join_to_what_the_environment_plays(fragment: int) -> None:
 
 def test_campaigns_side_by_side_are_played_as_if_alone() -> None:
     """The first campaigns of two have the first two seeds."""
-    pair = JourneySampler(AuctionConfig.from_dict(WORLD), 2, seed=4)
+    pair = JourneySampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 2, seed=4))
     batches = []
     while len(pair.campaigns) < 2:
         batches.append(pair.sample(20, _bidder))
@@ -104,7 +104,7 @@ def test_campaigns_side_by_side_are_played_as_if_alone() -> None:
 
 
 def test_the_value_after_a_piece_is_that_of_the_next_step() -> None:
-    sampler = JourneySampler(AuctionConfig.from_dict(WORLD), 1, seed=4)
+    sampler = JourneySampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 1, seed=4))
     first, second = sampler.sample(30, _bidder), sampler.sample(300, _bidder)
     goes_on = np.flatnonzero(~first.terminated)
     assert len(goes_on)
@@ -134,5 +134,5 @@ def test_advantages_are_those_of_rllib(data: Any) -> None:
 
 
 def test_shared_rows_are_refused() -> None:
-    with pytest.raises(UserError, match="slots is 4, .* remove slots"):
-        JourneySampler(AuctionConfig(num_users=9, slots=4), 1, seed=0)
+    with pytest.raises(ValueError, match="slots is 4, .* remove slots"):
+        JourneySampler(AuctionArrays(AuctionConfig(num_users=9, slots=4), 1, seed=0))

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rllib_seq.envs.ad_auction.log_replay.array_env import LogArrays
 from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
 from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
-from rllib_seq.rollouts.journeys import Acts, ReplaySampler
+from rllib_seq.rollouts.journeys import Acts, JourneySampler
 from rllib_seq.training.config.auction_logs import replay_world
 
 ROWS = Path(__file__).parents[2] / "data/ipinyou_discover/rows.txt"
@@ -28,7 +29,7 @@ def world(monkeypatch, request):
     """All episodes begin at the same place."""
     replay = "rllib_seq.envs.ad_auction.log_replay"
     faces = f"{replay}.gym_env", f"{replay}.multi_agent_env"
-    for module in (*faces, "rllib_seq.rollouts.journeys"):
+    for module in (*faces, f"{replay}.array_env"):
         monkeypatch.setattr(f"{module}.training_episode", lambda *_: (slice(5, 35), 0.7))
     settings = {"log": [str(ROWS)], "episode_requests": 30, "stream": request.param}
     return replay_world({**settings, "budget_ratio": 0.25})
@@ -64,7 +65,7 @@ def _by_environment(world):
 @pytest.mark.parametrize("world", ["campaign", "user"], indirect=True)
 def test_arrays_play_what_the_environment_plays(world):
     expected, replay = _by_environment(world)
-    sampler = ReplaySampler(world, 2, seed=0)
+    sampler = JourneySampler(LogArrays(world, 2, seed=0))
     steps, starts = [], []
     while len(sampler.campaigns) < 6:  # the first of each is cut at random
         journeys = sampler.sample(17, _bidder)
