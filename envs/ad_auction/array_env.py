@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.gym_env import campaign_seed
 from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
 __all__ = ["AuctionArrays"]
@@ -69,11 +69,14 @@ class AuctionArrays:
 
     def serve(self, rows: Ints, actions: Array) -> dict[str, Array]:
         """See `ArrayEnv`; the events are those of `journey_infos`."""
-        simulator = self.simulator
-        bids, creatives = self._actions.decode(actions, simulator.state.segment[rows])
-        outcome = simulator.step(bids, creatives, rows)
+        outcome = self.step(rows, actions)
         infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
-        return infos | journey_infos(outcome, simulator.config)
+        return infos | journey_infos(outcome, self.simulator.config)
+
+    def step(self, rows: Ints, actions: Array) -> Outcome:
+        """Bid on the requests of the rows of `pending`."""
+        bids, creatives = self._actions.decode(actions, self.simulator.state.segment[rows])
+        return self.simulator.step(bids, creatives, rows)
 
     def begin(self, episodes: Ints) -> None:
         """See `ArrayEnv`; every campaign has a fresh seed."""

@@ -1,7 +1,7 @@
 """Rollout workers that play whole campaigns and bring back what their bidder received.
 
 - `OutcomeWorker`: plugged in by `LiftConfig`
-- `OutcomeSampler`: campaigns as arrays, with what was won and paid beside the rewards
+- `OutcomeArrays`: campaigns as arrays, with what was won and paid beside the rewards
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+from rllib_seq.envs.ad_auction.array_env import AuctionArrays
 from rllib_seq.lift.exploration import JourneyExploration
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker, JourneyReader
 from rllib_seq.rollouts.journeys import Acts, JourneySampler
 
-__all__ = ["OutcomeSampler", "OutcomeWorker"]
+__all__ = ["OutcomeArrays", "OutcomeWorker"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -26,28 +27,28 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-class OutcomeSampler(JourneySampler):
-    """A `JourneySampler` whose steps say whether the request was won, and what was paid."""
+class OutcomeArrays(AuctionArrays):
+    """Campaigns as arrays whose events are those that a bidder receives: won, and what was paid."""
 
-    def _serve(self, rows: Ints, actions: Ints) -> dict[str, Array]:
-        simulator = self.simulator
-        bids, creatives = self._actions.decode(actions, simulator.state.segment[rows])
-        outcome = simulator.step(bids, creatives, rows)
+    def serve(self, rows: Ints, actions: Array) -> dict[str, Array]:
+        """See `ArrayEnv`."""
+        outcome = self.step(rows, actions)
         # Of an outcome, nothing else is for training: the rest knows the hidden stage.
-        self.store(rows, {"won": outcome.won, "paid": outcome.paid.astype(np.float32)})
-        return {}
+        return {"won": outcome.won, "paid": outcome.paid.astype(np.float32)}
 
 
 class _CampaignReader(JourneyReader):
     """Campaigns, from start to end."""
 
     def __init__(
-        self, name: str, policy: Policy, sampler: OutcomeSampler, worker: OutcomeWorker
+        self, name: str, policy: Policy, arrays: OutcomeArrays, worker: OutcomeWorker
     ) -> None:
+        sampler = JourneySampler(arrays)
         super().__init__(name, policy, sampler, worker)
+        sampler.with_infos = True
         config = worker.config
         seed = None if config.seed is None else config.seed + worker.worker_index
-        levels = sampler.simulator.preset.bid_levels
+        levels = arrays.simulator.preset.bid_levels
         self._bidder = _Bidder(
             policy, sampler.rows, JourneyExploration(levels, sampler.rows, config.bid_spread, seed)
         )
@@ -60,7 +61,7 @@ class _CampaignReader(JourneyReader):
             np.interp(self.policy.global_timestep, *self._exploring)
         )
         journeys = self.sampler.sample_campaigns(self._bidder)
-        columns = {**journeys.columns, SampleBatch.SEQ_LENS: journeys.lengths}
+        columns = {**journeys.columns, **journeys.infos, SampleBatch.SEQ_LENS: journeys.lengths}
         self.end_campaigns()
         return MultiAgentBatch({self.name: SampleBatch(columns)}, env_steps=journeys.ticks)
 
@@ -76,8 +77,8 @@ class OutcomeWorker(ArrayRolloutWorker):
         """See `ArrayRolloutWorker.make_reader`."""
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
         count = self.config.num_envs_per_env_runner
-        sampler = OutcomeSampler(env.simulator.config, count, seed)
-        return _CampaignReader(name, self.policy_map[name], sampler, self)
+        arrays = OutcomeArrays(env.simulator.config, count, seed)
+        return _CampaignReader(name, self.policy_map[name], arrays, self)
 
 
 class _Bidder:
@@ -114,3 +115,7 @@ class _Bidder:
         actions = self.explores.choose(rows, best.numpy())
         self._actions[who] = torch.from_numpy(actions)
         return Acts(actions, {})
+
+    def value_after(self, rows: Ints, observations: Array, rewards: Floats) -> Floats:
+        """See `journeys.Bidder`; no limit cuts journeys off here."""
+        return np.zeros(len(rows))

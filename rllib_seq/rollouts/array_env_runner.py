@@ -285,6 +285,10 @@ class _ModuleBidder:
         self._actions[rows] = actions
         return Acts(actions, columns)
 
+    def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
+        """See `journeys.Bidder`; on this stack the learner values what it gets."""
+        return np.zeros(len(rows))
+
     def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self.explore:
             return self.module.forward_exploration(batch, t=self.step)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,12 +19,15 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.offline import InputReader
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.filter import NoFilter
+from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
+from rllib_seq.rollouts.gym_arrays import make_arrays
 from rllib_seq.rollouts.journeys import (
     Acts,
     Journeys,
@@ -40,7 +44,6 @@ Array = NDArray[Any]
 # Settings of RLlib's sampler that change what is played or learned, and what is plain for each.
 _PLAIN: dict[str, tuple[Any, ...]] = {
     "batch_mode": ("truncate_episodes",),
-    "observation_filter": ("NoFilter",),
     "clip_rewards": (None, False),
     "compress_observations": (False,),
     "explore": (True,),
@@ -51,25 +54,21 @@ Ints = NDArray[np.int64]
 class ArrayRolloutWorker(TellingRolloutWorker):
     """RLlib's rollout worker with another way to play.
 
-    For `multi_user_ad_auction` and `auction_log`. It samples `num_envs_per_env_runner` campaigns
-    (of a log: episodes) side by side with the policy's "lstm_transformer", and gives PPO, APPO and
-    IMPALA the same columns as RLlib's worker would. Weights, filters of faults and checkpoints are
-    RLlib's.
+    For any Gymnasium environment (its vector form is chosen by `gym_env_vectorize_mode`) and for
+    multi-agent environments with a method `array_env`, such as `multi_user_ad_auction` and
+    `auction_log`. It plays `num_envs_per_env_runner` episodes side by side with the policy's
+    "lstm_transformer", and gives PPO, APPO and IMPALA the same columns as RLlib's worker would.
+    Weights, observation filters and checkpoints are RLlib's.
 
     Raises:
-        UserError: the environment is another, there are several policies, or another model.
+        UserError: the environment cannot be stepped as arrays, there are several policies, or
+            another model.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if self.env is None:  # a worker without an environment only holds the weights
             return
-        env = self.env.unwrapped
-        if not hasattr(env, "array_env"):
-            raise UserError(
-                f"ArrayRolloutWorker plays environments with a method array_env, and "
-                f"{type(env).__name__} has none; remove env_runner_cls from the config"
-            )
         for name, plain in _PLAIN.items():
             if getattr(self.config, name) not in plain:
                 raise UserError(
@@ -83,7 +82,7 @@ class ArrayRolloutWorker(TellingRolloutWorker):
                 "remove env_runner_cls from it"
             )
         refuse_callbacks(self.config, "ArrayRolloutWorker")
-        self._journeys = self.make_reader(names[0], env)
+        self._journeys = self.make_reader(names[0], self.env.unwrapped)
         self.input_reader = self._journeys
 
     def make_reader(self, name: str, env: Any) -> JourneyReader:
@@ -95,7 +94,19 @@ class ArrayRolloutWorker(TellingRolloutWorker):
         """
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
         count = self.config.num_envs_per_env_runner
-        return _SequenceReader(name, self.policy_map[name], JourneySampler(env.array_env(count, seed)), self)
+        arrays = make_arrays(
+            self.env,
+            self._make_env,
+            count,
+            self.config.gym_env_vectorize_mode,
+            seed,
+            "ArrayRolloutWorker",
+        )
+        return _SequenceReader(name, self.policy_map[name], JourneySampler(arrays), self)
+
+    def _make_env(self, number: int) -> gym.Env:
+        context = self.env_context.copy_with_overrides(vector_index=number)
+        return self.env_creator(context)
 
     def get_metrics(self) -> list[RolloutMetrics]:
         """Return the campaigns that ended since the last call."""
@@ -116,6 +127,7 @@ class JourneyReader(InputReader):
         self.name, self.policy, self.sampler = name, policy, sampler
         self._worker = worker
         self._ended: list[CampaignEpisode] = []
+        self._agents = getattr(worker.env.unwrapped, "possible_agents", ["agent0"])
         self._episodes = 0
 
     def take_metrics(self) -> list[RolloutMetrics]:
@@ -137,7 +149,7 @@ class JourneyReader(InputReader):
         """Call, for campaigns that ended, what users let RLlib call at the end of an episode."""
         campaigns, self.sampler.campaigns = self.sampler.campaigns, []
         for campaign in campaigns:
-            episode = CampaignEpisode.of(campaign, self._episodes, self.name)
+            episode = CampaignEpisode.of(campaign, self._episodes, self.name, self._agents)
             self._episodes += 1
             self._worker.callbacks.on_episode_end(
                 worker=self._worker,
@@ -159,7 +171,7 @@ class _SequenceReader(JourneyReader):
         sampler.with_infos = bool(policy.model.config.auxiliary)
         self._steps = worker.total_rollout_fragment_length
         longest = policy.config["model"]["max_seq_len"]
-        self._bidder = _Bidder(policy, sampler.rows, longest)
+        self._bidder = _Bidder(policy, sampler.rows, longest, worker.filters[name])
         self._unroll = 0
 
     def next(self) -> MultiAgentBatch:
@@ -180,13 +192,13 @@ class _SequenceReader(JourneyReader):
         pieces = len(journeys.lengths)
         piece = np.repeat(np.arange(pieces), journeys.lengths)
         ends = np.cumsum(journeys.lengths)
-        terminateds = np.zeros(len(values), np.bool_)
-        terminateds[ends - 1] = journeys.terminated
+        terminateds, truncateds = np.zeros((2, len(values)), np.bool_)
+        terminateds[ends - 1], truncateds[ends - 1] = journeys.terminated, journeys.truncated
         place = np.arange(len(values)) - (ends - journeys.lengths)[piece]
         columns |= {
             SampleBatch.VF_PREDS: values,
             SampleBatch.TERMINATEDS: terminateds,
-            SampleBatch.TRUNCATEDS: np.zeros(len(values), np.bool_),
+            SampleBatch.TRUNCATEDS: truncateds,
             SampleBatch.T: journeys.starts[piece] + place,
             SampleBatch.EPS_ID: self._unroll + piece,
             SampleBatch.UNROLL_ID: self._unroll + piece,
@@ -245,28 +257,28 @@ class _SequenceReader(JourneyReader):
 class _Bidder:
     """Acts for many users at once, and remembers what each has seen."""
 
-    def __init__(self, policy: Policy, rows: int, longest: int) -> None:
+    def __init__(self, policy: Policy, rows: int, longest: int, observed: Any) -> None:
         self.policy, self.model = policy, policy.model
+        self._observed = observed  # RLlib's observation filter
         self.memory = memory_of(self.model, rows, longest)
-        self._actions = torch.zeros(rows, dtype=torch.long)
+        space = self.model.action_space
+        self._actions = torch.from_numpy(np.zeros((rows, *(space.shape or ())), space.dtype))
 
     def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
         who, first = torch.from_numpy(rows), torch.from_numpy(new)
-        previous = self._actions[who].masked_fill(first, 0)
+        previous = self._actions[who]
+        previous[first] = 0
         rewards = np.where(new, 0.0, rewards).astype(np.float32)
-        inputs = self.model.step_inputs.join(
-            torch.from_numpy(observations), previous, torch.from_numpy(rewards), first
-        )  # (n, W)
-        self.model.step_inputs.refuse_non_finite(
-            inputs[:, None], torch.ones(len(rows), 1, dtype=torch.bool)
-        )
+        observations = self._filtered(observations)
+        inputs = self._inputs(observations, previous, rewards, first)
         with torch.inference_mode():
             outputs, columns = self.memory.read(who, first, inputs)
             distribution = self.policy.dist_class(outputs, self.model)
             actions = distribution.sample()
             logp = distribution.logp(actions)
-        self._actions[who] = actions
+        self._actions[who] = actions.to(self._actions.dtype)
         columns |= {
+            SampleBatch.OBS: observations,
             SampleBatch.ACTION_DIST_INPUTS: outputs.numpy(),
             SampleBatch.ACTION_LOGP: logp.numpy(),
         }
@@ -274,4 +286,38 @@ class _Bidder:
             columns[SampleBatch.PREV_ACTIONS] = previous.numpy()
         if self.model.config.prev_reward:
             columns[SampleBatch.PREV_REWARDS] = rewards
-        return Acts(actions.numpy(), columns)
+        return Acts(actions.numpy(), columns, self._served(actions.numpy()))
+
+    def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
+        """See `journeys.Bidder`."""
+        who = torch.from_numpy(rows)
+        first = torch.zeros(len(rows), dtype=torch.bool)
+        observations = self._filtered(observations, update=False)
+        inputs = self._inputs(observations, self._actions[who], rewards.astype(np.float32), first)
+        with torch.inference_mode():
+            return self.memory.value_after(who, inputs)
+
+    def _filtered(self, observations: Array, update: bool = True) -> Array:
+        if isinstance(self._observed, NoFilter):
+            return observations
+        # One by one: RLlib's filters take batches in their signature, and fail on them.
+        return np.stack([self._observed(row, update=update) for row in observations])
+
+    def _inputs(
+        self, observations: Array, previous: torch.Tensor, rewards: Array, first: torch.Tensor
+    ) -> torch.Tensor:
+        """Raw step inputs `[n, W]`; refuses numbers that are not finite."""
+        step_inputs = self.model.step_inputs
+        inputs = step_inputs.join(
+            torch.from_numpy(observations), previous, torch.from_numpy(rewards), first
+        )
+        step_inputs.refuse_non_finite(inputs[:, None], torch.ones(len(first), 1, dtype=torch.bool))
+        return inputs
+
+    def _served(self, actions: Array) -> Array:
+        """Actions as the environment takes them: RLlib learns Box actions in units of its own."""
+        if self.policy.config["normalize_actions"]:
+            return unsquash_action(actions, self.policy.action_space_struct)
+        if self.policy.config["clip_actions"]:
+            return clip_action(actions, self.policy.action_space_struct)
+        return actions

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,11 +45,13 @@ class CampaignEpisode:
     media: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, campaign: Campaign, number: int, policy: str) -> CampaignEpisode:
-        """Return the episode of a campaign."""
+    def of(
+        cls, campaign: Campaign, number: int, policy: str, names: Sequence[str]
+    ) -> CampaignEpisode:
+        """Return the episode of a campaign, whose agents have these names."""
         agents = {
-            (f"user_{user}", policy): profit
-            for user, profit in enumerate(campaign.per_user.tolist())
+            (name, policy): profit
+            for name, profit in zip(names, campaign.per_user.tolist(), strict=True)
         }
         return cls(number, campaign.ticks, campaign.profit, agents)
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +24,31 @@ _INFO = "info "  # in front of their names, among the columns of steps
 
 
 class Acts(NamedTuple):
-    """What a bidder decides for `n` users: a row of each column is stored with the step."""
+    """What a bidder decides for `n` streams: a row of each column is stored with the step."""
 
-    actions: Ints
-    """`[n]`, bid levels."""
+    actions: Array
+    """`[n, ...]`, as they are learned from."""
     columns: dict[str, Array]
     """`[n, ...]`, for training; `values` among them, if there are any."""
+    served: Array | None = None
+    """`[n, ...]`, as the environment takes them; None if that is the same."""
 
 
-Bidder = Callable[[Ints, Bools, Array, Floats], Acts]
-"""Called with users `[n]`, whether each is new `[n]`, observations `[n, D]` and the rewards `[n]`
-since each acted last."""
+class Bidder(Protocol):
+    """Acts for many streams at once."""
+
+    def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> Acts:
+        """Decide for streams.
+
+        Args:
+            rows: of the streams, `[n]`.
+            new: whether a stream begins, `[n]`.
+            observations: `[n, ...]`.
+            rewards: since each acted last, `[n]`.
+        """
+
+    def value_after(self, rows: Ints, observations: Array, rewards: Floats) -> Floats:
+        """Value, `[n]`, the last observations of streams that a time limit cut off."""
 
 
 class Journeys(NamedTuple):
@@ -50,6 +64,8 @@ class Journeys(NamedTuple):
     """`[P]`, steps of the journey before the piece."""
     terminated: Bools
     """`[P]`: the journey ended with the piece."""
+    truncated: Bools
+    """`[P]`: a time limit cut the journey off after the piece."""
     next_values: Floats
     """`[P]`: value of the step after the piece; 0 if the journey ended or nothing is valued."""
     next_observations: Array
@@ -72,6 +88,15 @@ class Campaign(NamedTuple):
     """Sum of the rewards of all users."""
     per_user: Floats
     """`[U]`, the same for each of them, those who were never seen left out."""
+
+
+class _Ended(NamedTuple):
+    """Streams that ended in a step: the piece, the last observation, whether cut off, its value."""
+
+    pieces: Ints
+    observations: Array
+    truncated: Bools
+    values: Floats
 
 
 class JourneySampler:
@@ -130,7 +155,7 @@ class JourneySampler:
         self._starts: list[Ints] = []
         self._num_pieces = 0
         log: list[tuple[Ints, dict[str, Array]]] = []
-        ended: list[tuple[Ints, Array]] = []
+        ended: list[_Ended] = []
         complete, ticks_before = 0, self._all_ticks
         while not enough(complete):
             for who, columns in self._tick(bidder, ended, go_on):
@@ -139,7 +164,7 @@ class JourneySampler:
         return self._pack(log, ended, self._all_ticks - ticks_before)
 
     def _tick(
-        self, bidder: Bidder, ended: list[tuple[Ints, Array]], go_on: bool
+        self, bidder: Bidder, ended: list[_Ended], go_on: bool
     ) -> list[tuple[Ints, dict[str, Array]]]:
         """One request of every user who has one; returns the steps that this completes."""
         env = self.env
@@ -155,13 +180,18 @@ class JourneySampler:
         acting = np.unique(rows // env.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
-        infos = env.serve(rows, acts.actions)
+        infos = env.serve(rows, acts.actions if acts.served is None else acts.served)
         if self.with_infos:
             self.store(rows, {_INFO + name: info for name, info in infos.items()})
 
         over = np.flatnonzero(env.ended & self._open)
-        completed.append(self._complete(over, env.take_rewards(over)))
-        ended.append((self._piece[over], env.observe(over)))
+        rewards = env.take_rewards(over)
+        completed.append(self._complete(over, rewards))
+        observations, cut = env.observe(over), env.truncated[over]
+        values = np.zeros(len(over))
+        if cut.any():
+            values[cut] = bidder.value_after(over[cut], observations[cut], rewards[cut])
+        ended.append(_Ended(self._piece[over], observations, cut, values))
         self._piece[over] = -1
         self._steps[over] = 0
         done = np.flatnonzero(env.over)
@@ -187,7 +217,7 @@ class JourneySampler:
         return self._piece[rows], {**columns, "rewards": rewards.astype(np.float32)}
 
     def _pack(
-        self, log: list[tuple[Ints, dict[str, Array]]], ended: list[tuple[Ints, Array]], ticks: int
+        self, log: list[tuple[Ints, dict[str, Array]]], ended: list[_Ended], ticks: int
     ) -> Journeys:
         piece = np.concatenate([who for who, _ in log])
         order = np.argsort(piece, kind="stable")
@@ -201,18 +231,22 @@ class JourneySampler:
         rows = np.concatenate(self._pieces)
         # A journey that goes on has acted again, or its last step would not be complete.
         observations = self._last["obs"][rows]
-        last_of_all = np.concatenate([pieces for pieces, _ in ended])
-        observations[last_of_all] = np.concatenate([seen for _, seen in ended])
-        terminated = np.zeros(len(rows), np.bool_)
-        terminated[last_of_all] = True
-        values = self._last["values"][rows] if "values" in self._last else np.zeros(len(rows))
+        over = _Ended(*(np.concatenate(parts) for parts in zip(*ended, strict=True)))
+        observations[over.pieces] = over.observations
+        terminated, truncated = np.zeros((2, len(rows)), np.bool_)
+        terminated[over.pieces], truncated[over.pieces] = ~over.truncated, over.truncated
+        values = np.zeros(len(rows))
+        if "values" in self._last:
+            values[:] = self._last["values"][rows]
+        values[over.pieces] = over.values
         return Journeys(
             columns,
             lengths=np.bincount(piece, minlength=self._num_pieces),
             rows=rows,
             starts=np.concatenate(self._starts),
             terminated=terminated,
-            next_values=np.where(terminated, 0.0, values),
+            truncated=truncated,
+            next_values=values,
             next_observations=observations,
             ticks=ticks,
             infos=infos,

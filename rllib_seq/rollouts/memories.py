@@ -58,6 +58,17 @@ class Memory(Protocol):
             stored with the steps.
         """
 
+    def value_after(self, rows: Tensor, inputs: Tensor) -> Array:
+        """Value the last observations of streams that a time limit cut off.
+
+        Args:
+            rows: which, `[n]`; their next step begins a stream.
+            inputs: raw step inputs, `[n, width]`.
+
+        Returns:
+            `[n]`.
+        """
+
     def values(self, journeys: Journeys) -> tuple[Array, Array]:
         """Value what was played since `begin`.
 
@@ -129,12 +140,18 @@ class WindowMemory:
             windows = np.concatenate([state, inputs[some, None]], axis=1)[:, -slots:]
             filled = torch.from_numpy(before[:, 0]).long() + 1
             values[some] = self._value(torch.from_numpy(windows), filled.clamp(max=slots))
-        next_values = np.zeros(len(journeys.lengths), np.float32)
-        # Whose journey goes on has acted once more: that step is in his window already.
-        on = torch.from_numpy(journeys.rows[~journeys.terminated])
+        next_values = journeys.next_values.astype(np.float32)
+        # A stream that goes on has acted once more: that step is in its window already.
+        goes_on = ~(journeys.terminated | journeys.truncated)
+        on = torch.from_numpy(journeys.rows[goes_on])
         if len(on):
-            next_values[~journeys.terminated] = self._value(self._windows[on], self._filled[on])
+            next_values[goes_on] = self._value(self._windows[on], self._filled[on])
         return values, next_values
+
+    def value_after(self, rows: Tensor, inputs: Tensor) -> Array:
+        """See `Memory.value_after`."""
+        windows = torch.cat([self._windows[rows, 1:], inputs[:, None]], dim=1)
+        return self._value(windows, (self._filled[rows] + 1).clamp(max=windows.shape[1]))
 
     def _value(self, windows: Tensor, filled: Tensor) -> Array:
         with torch.inference_mode():
@@ -201,6 +218,10 @@ class CarriedStates:
         numbers = np.full(len(who), -1)
         numbers[begins] = self._copy(parts, torch.from_numpy(begins))
         return parts, numbers
+
+    def of(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the parts `[n, ...]` of rows `[n]` as they are."""
+        return {name: part[rows] for name, part in self._parts.items()}
 
     def set(self, rows: Tensor, parts: Mapping[str, Tensor]) -> None:
         """Keep the parts `[n, ...]` of rows `[n]`."""
@@ -279,6 +300,12 @@ class CarriedMemory:
     def values(self, journeys: Journeys) -> tuple[Array, Array]:
         """See `Memory.values`; they came with the states."""
         return journeys.columns[_VALUES], journeys.next_values
+
+    def value_after(self, rows: Tensor, inputs: Tensor) -> Array:
+        """See `Memory.value_after`."""
+        networks = self._model.networks
+        reading = networks.read(self._carried.of(rows), inputs[:, None])
+        return networks.value_head(reading.value_features()[:, 0])[:, 0].numpy()
 
     def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
