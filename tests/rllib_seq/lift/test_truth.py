@@ -15,7 +15,8 @@ from rllib_seq.lift.exploration import JourneyExploration
 from rllib_seq.lift.learner import CriticLearner
 from rllib_seq.lift.prices import price_model
 from rllib_seq.lift.replay import JourneyReplay
-from rllib_seq.lift.worker import OutcomeSampler
+from rllib_seq.lift.worker import OutcomeArrays
+from rllib_seq.rollouts.journeys import JourneySampler
 from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import SequentialPolicyNetwork
 from rllib_seq.rollouts.journeys import Acts
@@ -43,14 +44,15 @@ class Training:
 
     def __init__(self, explore=0.5, seed=0, **changes):
         torch.manual_seed(seed)
-        self.sampler = OutcomeSampler(
-            AuctionConfig(preset="two_steps", num_users=500, **changes), 2, seed
-        )
-        preset = self.preset = self.sampler.simulator.preset
+        world = AuctionConfig(preset="two_steps", num_users=500, **changes)
+        arrays = OutcomeArrays(world, 2, seed)
+        self.sampler = JourneySampler(arrays)
+        self.sampler.with_infos = True
+        preset = self.preset = arrays.simulator.preset
         self.cost = 1 + preset.shadow_price
         levels = preset.bid_levels
         inputs = StepInputs(
-            self.sampler.simulator.observation_space,
+            arrays.simulator.observation_space,
             Discrete(len(levels)),
             SequenceConfig.from_dict(SETTINGS),
         )
