@@ -98,7 +98,7 @@ class Training:
         """Play and learn."""
         for number in range(rounds):
             journeys = self.sampler.sample_campaigns(self.bid)
-            columns = dict(journeys.columns)
+            columns = {**journeys.columns, **journeys.infos}
             columns["payment"] = columns.pop("paid") * np.float32(self.cost)
             if number == 0:
                 self.learner.scale_inputs(columns)
