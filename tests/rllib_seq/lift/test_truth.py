@@ -16,10 +16,9 @@ from rllib_seq.lift.learner import CriticLearner
 from rllib_seq.lift.prices import price_model
 from rllib_seq.lift.replay import JourneyReplay
 from rllib_seq.lift.worker import OutcomeArrays
-from rllib_seq.rollouts.journeys import JourneySampler
 from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import SequentialPolicyNetwork
-from rllib_seq.rollouts.journeys import Acts
+from rllib_seq.rollouts.journeys import Acts, JourneySampler
 from tests.rllib_seq.lift.two_steps import PRESET, exact
 
 SETTINGS = {
