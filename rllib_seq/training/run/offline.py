@@ -28,9 +28,10 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from rllib_seq.errors import UserError
 from rllib_seq.lift import LiftConfig
-from rllib_seq.lift.worker import OutcomeSampler, OutcomeWorker
+from rllib_seq.lift.worker import OutcomeArrays, OutcomeWorker
 from rllib_seq.rollouts import ArrayEnvRunner
 from rllib_seq.rollouts.array_worker import JourneyReader
+from rllib_seq.rollouts.journeys import JourneySampler
 from rllib_seq.serving.trajectories import SCHEMA
 
 __all__ = [
@@ -193,20 +194,18 @@ class RecordedOutcomeWorker(OutcomeWorker):
 
     def make_reader(self, name: str, env: Any) -> JourneyReader:
         """See `ArrayRolloutWorker.make_reader`."""
-        sampler = OutcomeSampler(env.simulator.config, self.config.num_envs_per_env_runner, 0)
-        return _RecordReader(name, self.policy_map[name], sampler, self)
+        arrays = OutcomeArrays(env.simulator.config, self.config.num_envs_per_env_runner, 0)
+        return _RecordReader(name, self.policy_map[name], arrays, self)
 
 
 class _RecordReader(JourneyReader):
     def __init__(
-        self, name: str, policy: Policy, sampler: OutcomeSampler, worker: RecordedOutcomeWorker
+        self, name: str, policy: Policy, arrays: OutcomeArrays, worker: RecordedOutcomeWorker
     ) -> None:
-        super().__init__(name, policy, sampler, worker)
+        super().__init__(name, policy, JourneySampler(arrays), worker)
         streams = read_trajectories([Path(p) for p in worker.config.input_config[_KEY]])
-        preset = sampler.simulator.preset
-        _refuse_others(
-            streams, sampler.simulator.observation_space.shape[0], len(preset.bid_levels)
-        )
+        preset = arrays.simulator.preset
+        _refuse_others(streams, arrays.simulator.observation_space.shape[0], len(preset.bid_levels))
         self._streams = [stream for stream in streams if stream.ended]
         if not self._streams:
             raise UserError(
