@@ -9,6 +9,7 @@ come in, a replay keeps the newest, and a critic learns from them while workers 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,7 @@ from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.lift.policy import LiftPolicy
-from rllib_seq.lift.prices import price_model, price_models
+from rllib_seq.lift.prices import price_models
 from rllib_seq.lift.replay import JourneyReplay
 from rllib_seq.lift.worker import OutcomeWorker
 
@@ -68,6 +69,7 @@ class LiftConfig(AlgorithmConfig):
         self.env_runner_cls = OutcomeWorker
         self.exploration_config = {"type": "StochasticSampling"}
         self.num_envs_per_env_runner = 4
+        self.model["custom_model"] = "lstm_transformer"
         self.gamma = 1.0
         self.lr = 1e-3
         self.grad_clip = 1.0
@@ -173,6 +175,11 @@ class LiftConfig(AlgorithmConfig):
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number from 0 to 1")
         preset = world.build_preset()
+        if math.isfinite(preset.budget_per_user) and not world.overspend:
+            raise UserError(
+                "overspend is False, and a spent budget would pass for lost auctions; set it to "
+                "True: the shadow price stands for the budget, and evaluation keeps it"
+            )
         self.highest_bid = float(preset.bid_levels[-1])
         seen = [field.name for field in fields(world.build_layout(preset))]
         channels = [seen.index(f"channel_{channel}") for channel in preset.users.channels]
@@ -214,6 +221,7 @@ class Lift(Algorithm):
         world = AuctionConfig.from_dict(self.config.env_config)
         self._preset = world.build_preset()
         self._cost = 1.0 + self._preset.shadow_price
+        self._context = list(self.config.model["custom_model_config"]["price_context"])
         self._owed = 0.0  # updates that the journeys which came in are still to be learned by
 
     def training_step(self) -> dict[str, Any]:
@@ -282,6 +290,10 @@ class Lift(Algorithm):
         lengths = np.asarray(played["seq_lens"], np.int64)
         columns = {name: np.asarray(played[name]) for name in ("obs", "actions", "rewards", "won")}
         columns["payment"] = np.asarray(played["paid"], np.float32) * np.float32(self._cost)
+        shown = columns["obs"][:, self._context]
+        columns["context"] = (
+            shown.argmax(1) if self._context else np.zeros(len(shown), np.int64)
+        ).astype(np.int8)
         if not len(self.local_replay_buffer):
             policy.critic.scale_inputs(columns)
         self.local_replay_buffer.add(columns, lengths)
@@ -289,15 +301,15 @@ class Lift(Algorithm):
 
     def _set_prices(self, policy: LiftPolicy) -> None:
         """Estimate what bids win and pay from the newest journeys."""
-        steps = self.local_replay_buffer.steps()
-        levels, auction = self._preset.bid_levels, self._preset.auction
-        paid = steps["payment"].astype(np.float64) / self._cost
-        outcomes = levels, steps["actions"], steps["won"], paid, auction
-        context = self.config.model["custom_model_config"]["price_context"]
-        if context:
-            shown = steps["obs"][:, context].argmax(1)
-            prices = price_models(*outcomes, shown, len(context))
-        else:
-            prices = price_model(*outcomes)
-            prices = prices._replace(**{k: v[None] for k, v in prices._asdict().items()})
+        names = ("actions", "won", "payment", "context")
+        action, won, payment, context = self.local_replay_buffer.steps(names)
+        prices = price_models(
+            self._preset.bid_levels,
+            action,
+            won,
+            payment.astype(np.float64) / self._cost,
+            self._preset.auction,
+            context,
+            max(1, len(self._context)),
+        )
         policy.critic.set_prices(prices, self._cost)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ __all__ = ["COLUMNS", "JourneyReplay"]
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
-COLUMNS = ("obs", "actions", "rewards", "won", "payment")
+COLUMNS = ("obs", "actions", "rewards", "won", "payment", "context")
 """What is kept of every step: what the bidder saw, bid and got. `payment` is what the reward holds
-of the request's price."""
+of the request's price, `context` the number of the price model that the request belongs to."""
 
 
 class JourneyReplay:
@@ -70,11 +70,11 @@ class JourneyReplay:
         longest = int(lengths.max())
         return {name: column[rows, :longest] for name, column in self._columns.items()}, lengths
 
-    def steps(self) -> dict[str, Array]:
-        """Return all steps that are kept, `[N, ...]` by column."""
-        filled = next(iter(self._columns.values())).shape[1]
-        real = np.arange(filled) < self._lengths[:, None]
-        return {name: column[: len(real)][real] for name, column in self._columns.items()}
+    def steps(self, names: Sequence[str]) -> list[Array]:
+        """Return these columns of all steps that are kept, `[N, ...]` each."""
+        longest = self._columns["won"].shape[1]
+        real = np.arange(longest) < self._lengths[:, None]
+        return [self._columns[name][: len(real)][real] for name in names]
 
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` takes."""

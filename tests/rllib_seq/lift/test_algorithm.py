@@ -67,8 +67,10 @@ def test_plays_and_learns_with_any_encoder(build, encoder):
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert {"policy.head.worth.weight", "policy.head.win", "policy.head.payment"} <= changed
     assert after["policy.head.win"].shape[0] == 3  # a price model for every channel
-    kept = len(algorithm.local_replay_buffer.steps()["won"])
-    assert kept == result["num_agent_steps_sampled_lifetime"]
+    assert (
+        len(algorithm.local_replay_buffer.steps(["won"])[0])
+        == result["num_agent_steps_sampled_lifetime"]
+    )
 
 
 def test_a_checkpoint_holds_all_that_learning_needs(build, tmp_path):
@@ -89,7 +91,7 @@ def test_a_checkpoint_holds_all_that_learning_needs(build, tmp_path):
     for name, part in weights[0].items():
         np.testing.assert_array_equal(part, weights[1][name], err_msg=name)
     before = other.train()["num_agent_steps_sampled_lifetime"]
-    assert before > len(other.local_replay_buffer.steps()["won"]) / 2
+    assert before > len(other.local_replay_buffer.steps(["won"])[0]) / 2
 
 
 @pytest.mark.slow
@@ -162,6 +164,7 @@ def test_its_policy_takes_the_best_level(build):
         (lambda config: config.environment(env_config={"actions": "continuous"}), "continuous"),
         (lambda config: config.environment(env_config={"reward_scale": 3.0}), "reward_scale"),
         (lambda config: config.environment("CartPole-v1"), "CartPole-v1"),
+        (lambda config: config.environment(env_config={"budget": 1.0}), "overspend"),
         (lambda config: config.training(gamma=0.9), "gamma"),
         (lambda config: config.training(lambda_=1.5), "lambda_"),
         (lambda config: config.training(passes=0), "passes"),

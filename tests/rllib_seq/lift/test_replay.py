@@ -29,9 +29,9 @@ def test_keeps_the_newest_whole_and_in_order(capacity, batches):
         replay.add(*journeys(numbers, lengths))
     kept = range(max(0, number - capacity), number)
     assert len(replay) == len(kept)
-    steps = replay.steps()
+    (observations,) = replay.steps(["obs"])
     found = {}
-    for whose, step in steps["obs"]:
+    for whose, step in observations:
         found.setdefault(int(whose), []).append(int(step))
     assert found == {n: list(range(all_lengths[n])) for n in kept}
     columns, lengths = replay.sample(20)

@@ -99,15 +99,16 @@ class Training:
             journeys = self.sampler.sample_campaigns(self.bid)
             columns = {**journeys.columns, **journeys.infos}
             columns["payment"] = columns.pop("paid") * np.float32(self.cost)
+            columns["context"] = np.zeros(len(columns["won"]), np.int8)
             if number == 0:
                 self.learner.scale_inputs(columns)
             self.replay.add(columns, journeys.lengths)
-            steps = self.replay.steps()
+            action, won, payment = self.replay.steps(["actions", "won", "payment"])
             self.prices = price_model(
                 self.preset.bid_levels,
-                steps["actions"],
-                steps["won"],
-                steps["payment"].astype(np.float64) / self.cost,
+                action,
+                won,
+                payment.astype(np.float64) / self.cost,
                 self.preset.auction,
             )
             rows = (part[None] for part in self.prices)
