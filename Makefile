@@ -1,13 +1,14 @@
 # make train    set up, train for five minutes, evaluate: see runs/
 # make test     set up, run the tests
 # make test-fast  the tests without Ray, servers and browsers
+# make shipped  train, export and judge the policy that comes with the package
 # make docs     build the documentation in build/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-fast lint format docs clean
+.PHONY: train test test-fast shipped lint format docs clean
 
 train: $(READY)
 	$(BIN)/rllib-seq train lift --stop-time-s 300
@@ -17,6 +18,9 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not slow and not redis and not chromium"
+
+shipped: $(READY)
+	$(BIN)/python docs/scripts/ship_policy.py
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet

@@ -263,7 +263,12 @@ def tune(
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="Run or checkpoint folder, or its URI.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(
+            help="Run, checkpoint or export, or its URI [default: the policy that is shipped]."
+        ),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="World; default: that of the training.")
     ] = None,
@@ -278,10 +283,12 @@ def evaluate(
 
     A run of preset log is compared on the held-out days of its log, which need no seeds. A run in
     another environment is played: mean return with a 95 % interval, lengths. Writes
-    `evaluation.json` into the run folder (or the current folder).
+    `evaluation.json` into the run folder (or the current folder). Without an argument, the policy
+    for preset journey that comes with the package is judged.
 
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
+    from rllib_seq.serving.spec import SHIPPED, SPEC
     from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
     from rllib_seq.training.run.console import make_console
     from rllib_seq.training.storage.files import write_json
@@ -290,9 +297,16 @@ def evaluate(
 
     protocol = Protocol(seed=seed, episodes=episodes)
     console = make_console()
+    checkpoint = checkpoint or str(SHIPPED)
     with local_copy(checkpoint) as place:
-        folder = find_checkpoint(place)
-        result = evaluate_checkpoint(folder, preset, protocol, console, world_seed=world_seed)
+        if (place / SPEC).is_file():
+            from rllib_seq.training.evaluation.exports import evaluate_export
+
+            folder = place
+            result = evaluate_export(place, preset, protocol, console, world_seed)
+        else:
+            folder = find_checkpoint(place)
+            result = evaluate_checkpoint(folder, preset, protocol, console, world_seed=world_seed)
         path = evaluation_path(folder)
         write_json(path, result)
         written = send_back(path, place, checkpoint)

@@ -48,8 +48,12 @@ def _export_in_a_process(checkpoint: Path, folder: Path) -> None:
 
 def serve(
     what: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT_OR_EXPORT", help="An export, or a checkpoint.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="CHECKPOINT_OR_EXPORT",
+            help="An export, or a checkpoint [default: the policy that is shipped].",
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local: one process; ray: a Ray Serve fleet.")] = (
         "local"
     ),
@@ -114,16 +118,19 @@ def serve(
     RLLIB_SEQ_REDIS_PASSWORD that of Redis; with _FILE behind the name, a file holds it. `/docs`
     describes the API, `/` shows live figures.
 
+    Without an argument, the policy for preset journey that comes with the package bids.
+
     Example: `rllib-seq serve policy --budget 100 --state campaign.sqlite`
     """
     import tempfile
 
     from rllib_seq.serving.credentials import read_secret
     from rllib_seq.serving.settings import Settings
-    from rllib_seq.serving.spec import SPEC
+    from rllib_seq.serving.spec import SHIPPED, SPEC
 
     if engine not in ("local", "ray"):
         raise UserError(f"--engine is {engine!r}; choose one of: local, ray")
+    what = what or SHIPPED
     if not what.exists():
         raise UserError(f"{str(what)!r} does not exist; give an export, a run or a checkpoint")
     with tempfile.TemporaryDirectory(prefix="rllib-seq-export-") as aside:

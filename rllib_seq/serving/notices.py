@@ -191,7 +191,7 @@ class Notices:
             until = now + _HOUR
         else:
             until = (now if bid is None else bid.until) + self._known_seconds
-        notice = Notice(*which, until, now, amount, booked.flag)
+        notice = Notice(*which, until, self._clock.now(), amount, booked.flag)
         written = (rows, [key]) if remembered else (rows[:0], [])
         if not self._memory.write(*written, now, totals, notice, release):
             return False  # and what was changed here is read anew, see `SessionCache.claim`

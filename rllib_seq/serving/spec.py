@@ -27,11 +27,13 @@ from rllib_seq.envs.ad_auction.journey import features
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 
-__all__ = ["FORMAT", "SPEC", "File", "Spec", "file_sha256", "world_facts"]
+__all__ = ["FORMAT", "SHIPPED", "SPEC", "File", "Spec", "file_sha256", "world_facts"]
 
 FORMAT = 3
 """Of spec.json; raised when a reader of today could not understand it."""
 SPEC = "spec.json"
+SHIPPED = Path(__file__).with_name("shipped")
+"""The export of a policy for preset journey that comes with the package."""
 
 
 @dataclass(frozen=True)

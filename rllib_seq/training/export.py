@@ -32,7 +32,7 @@ from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
 from rllib_seq.serving.policy import TOLERANCE, load_policy
 from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
-from rllib_seq.training.config.checks import auction_config, plays_one_stream
+from rllib_seq.training.config.checks import auction_config, plays_one_stream, training_signal
 from rllib_seq.training.evaluation.policies import load_actor
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
@@ -68,7 +68,11 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
             "is not exported; train without it (observations are normalised already)"
         )
     network, settings = _network(load_actor(checkpoint).model, checkpoint)
-    source = {"checkpoint": checkpoint.name, "algorithm": config.algo_class.__name__}
+    source = {
+        "checkpoint": checkpoint.name,
+        "algorithm": config.algo_class.__name__,
+        "signal": training_signal(config),
+    }
     return export_network(network, settings, world, plays_one_stream(config), folder, source)
 
 

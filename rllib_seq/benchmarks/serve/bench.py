@@ -1,7 +1,8 @@
 """The bid server beside an echo app on the same server, and what it takes in memory.
 
 Parts: `local` (uvicorn), `ray` (Ray Serve and a Redis), `users` (a million of them), `day` (24
-simulated hours), `abuse` (10,000 malformed requests). See docs/guides/serving.md.
+simulated hours), `abuse` (10,000 malformed requests), `chaos` (kills, a full disk, clocks that
+jump, damaged exports). See docs/guides/serving.md.
 """
 
 import json
@@ -18,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from rllib_seq.benchmarks.serve.chaos import run_chaos
 from rllib_seq.benchmarks.serve.load import Load, run_load
 from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
@@ -32,7 +34,7 @@ from rllib_seq.serving.spec import world_facts
 from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.training.export import export_network
 
-PARTS = ("local", "ray", "users", "day", "abuse")
+PARTS = ("local", "ray", "users", "day", "abuse", "chaos")
 _SECONDS = 4.0
 _ROUNDS = 3
 
@@ -249,6 +251,11 @@ def _abuse(export, folder):
         and set(statuses) <= {"400", "413", "closed"}
         and after["totals"]["requests"] == load.requests,
     }
+
+
+def _chaos(export, folder):
+    """20,000 requests and their notices while everything goes wrong; the books must agree."""
+    return run_chaos(export, folder, _free_port())
 
 
 class _Clock:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 __all__ = ["BookClock", "SteadyClock"]
 
-_MOST_AHEAD = 86_400.0
 # Counts while the machine sleeps, too, which `time.monotonic` does not everywhere.
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -48,11 +47,11 @@ class SteadyClock:
 
 
 class BookClock:
-    """Seconds since the epoch, for what must end in order: holds, and notices that are known.
+    """Seconds, for what must end in order: holds, and notices that are known.
 
-    It begins where the last server stopped, or at the clock, if that is later; but at most a day
-    later. So a wrong clock at one start neither frees what is held twice nor forgets what was
-    booked, and after a real pause everything is kept a little longer than need be.
+    It begins at the clock, and goes on where the last server stopped. So a wrong clock at one start
+    frees nothing that is held and forgets nothing that was booked; after a pause everything is kept
+    a little longer than need be.
 
     Args:
         clock: seconds since the epoch.
@@ -61,8 +60,9 @@ class BookClock:
 
     def __init__(self, clock: Callable[[], float], last: float | None) -> None:
         now = clock()
-        begin = now if last is None else min(max(now, last), last + _MOST_AHEAD)
-        self._clock, self._shift, self._latest = clock, begin - now, begin
+        self._clock = clock
+        self._latest = now if last is None else last
+        self._shift = self._latest - now
 
     def __call__(self) -> float:
         """Now."""

@@ -4,6 +4,7 @@
 - `PROTOCOLS`: by the names that `rllib-seq train --evaluate` knows
 - `evaluate_checkpoint`: a checkpoint where it was trained, be it a simulated world or a log
 - `run_evaluation`: a checkpoint in a simulated world
+- `compare`, `Contender`: any trained policy in one; `world_of`: which
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
@@ -46,7 +47,15 @@ from rllib_seq.training.run.console import comparison_table, counting
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
-__all__ = ["PROTOCOLS", "Protocol", "evaluate_checkpoint", "run_evaluation"]
+__all__ = [
+    "PROTOCOLS",
+    "Contender",
+    "Protocol",
+    "compare",
+    "evaluate_checkpoint",
+    "run_evaluation",
+    "world_of",
+]
 
 _USERS_SHOWN = 512  # of the campaign that the report draws
 
@@ -112,7 +121,7 @@ def evaluate_checkpoint(
         return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
     if preset is None and auction_config(config) is None:
         return _evaluate_episodes(checkpoint, config, protocol, console)
-    world = _world(checkpoint, preset, world_seed)
+    world = world_of(str(checkpoint), auction_config(config), preset, world_seed)
     return run_evaluation(checkpoint, world, protocol, console, others)
 
 
@@ -161,15 +170,51 @@ def run_evaluation(
     config = resumed_config(checkpoint)
     one_stream, trained_in = plays_one_stream(config), auction_config(config)
     num_users = trained_in.num_users if one_stream and trained_in else protocol.num_users
-    world = world.with_users(num_users)
     bidder = TrainedBids.from_checkpoint(checkpoint, one_stream)
-    recorded = RecordedBids(bidder) if bidder.heads else None
-    rivals = [_named(name, path, one_stream) for name, path in (others or {}).items()]
-    best = optimum(preset := world.build_preset())
-    policies = [recorded or bidder, *rivals, *references(preset, best)]
-    learned = {bidder.name: training_signal(config)}
+    contender = Contender(bidder, training_signal(config), str(checkpoint))
+    rivals = {}
     for name, path in (others or {}).items():
-        learned[name] = training_signal(resumed_config(find_checkpoint(path)))
+        signal = training_signal(resumed_config(find_checkpoint(path)))
+        rivals[name] = Contender(_named(name, path, one_stream), signal, str(path))
+    return compare(contender, world.with_users(num_users), protocol, console, rivals)
+
+
+class Contender(NamedTuple):
+    """A trained policy that is compared."""
+
+    bidder: TrainedBids
+    signal: str
+    """What it learned from, see `signals`."""
+    place: str
+    """Where it lies."""
+
+
+def compare(
+    contender: Contender,
+    world: AuctionConfig,
+    protocol: Protocol,
+    console: Console,
+    rivals: Mapping[str, Contender] | None = None,
+) -> dict[str, Any]:
+    """Plays a policy and the references on fresh campaigns and prints the table.
+
+    Args:
+        contender: that is judged.
+        world: whose users, market and budget.
+        protocol: seeds and numbers.
+        console: where progress and the table go.
+        rivals: more policies of the same environment, by name.
+
+    Returns:
+        The content of `evaluation.json`.
+    """
+    bidder, rivals = contender.bidder, rivals or {}
+    recorded = RecordedBids(bidder) if bidder.heads else None
+    best = optimum(preset := world.build_preset())
+    others = [rival.bidder for rival in rivals.values()]
+    policies = [recorded or bidder, *others, *references(preset, best)]
+    learned = {bidder.name: contender.signal}
+    learned |= {name: rival.signal for name, rival in rivals.items()}
     seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
     total = len(policies) * len(seeds) * protocol.episodes
     with counting(console, "evaluating", total) as count:
@@ -177,7 +222,7 @@ def run_evaluation(
     evaluation: dict[str, Any] = {
         "preset": world.preset,
         "world_seed": world.world_seed,
-        "checkpoint": str(checkpoint),
+        "checkpoint": contender.place,
         "seeds": seeds,
         "episodes": protocol.episodes,
         "num_users": world.num_users,
@@ -187,14 +232,14 @@ def run_evaluation(
         "policies": rows(campaigns),
         "summary": summarize(campaigns),
     }
-    if others:
+    if rivals:
         trained = recorded or bidder
         evaluation["over_others"] = {
-            name: over(campaigns, trained.name, name)._asdict() for name in others
+            name: over(campaigns, trained.name, name)._asdict() for name in rivals
         }
     console.print(comparison_table(evaluation))
-    shown = min(num_users, _USERS_SHOWN)
-    evaluation["campaign"] = record(bidder, world if one_stream else world.with_users(shown))
+    shown = min(world.num_users, _USERS_SHOWN)
+    evaluation["campaign"] = record(bidder, world if bidder.one_stream else world.with_users(shown))
     if recorded is not None:
         with counting(console, "calibrating", futures_in_all(recorded, seeds)) as count:
             evaluation["calibration"] = calibrate(recorded, world, seeds, count)
@@ -202,20 +247,27 @@ def run_evaluation(
     return evaluation
 
 
-def _world(checkpoint: Path, preset: str | None, world_seed: int | None) -> AuctionConfig:
-    """The world that a checkpoint was trained in, or another preset as it stands.
+def world_of(
+    place: str, world: AuctionConfig | None, preset: str | None, world_seed: int | None
+) -> AuctionConfig:
+    """The world that a policy was trained in, or another preset as it stands.
+
+    Args:
+        place: where the policy lies.
+        world: that it was trained in; None: in none of the ad auction.
+        preset: that is asked for; None: that of the training.
+        world_seed: of preset drawn.
 
     Raises:
-        UserError: the preset is unknown, or the checkpoint is not of the ad auction.
+        UserError: the preset is unknown, or has to be named.
     """
-    world = auction_config(resumed_config(find_checkpoint(checkpoint)))
     if preset is None and world_seed is not None:
         preset = DRAWN
     if world is not None and preset in (None, world.preset):
         if world_seed in (None, world.world_seed):
             return world
     if preset is None:
-        raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; name a --preset")
+        raise UserError(f"{place!r} was not trained in the ad auction; name a --preset")
     try:
         return AuctionConfig(preset=preset, world_seed=world_seed)
     except ValueError as error:

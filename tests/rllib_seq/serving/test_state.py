@@ -192,15 +192,14 @@ def test_a_running_server_does_not_notice_that_the_clock_is_set():
 
 
 @pytest.mark.parametrize("jump", [-400 * DAY, -1.0, 0.0, 60.0, DAY, 400 * DAY])
-def test_the_clock_of_the_books_never_goes_back_and_no_more_than_a_day_ahead(jump):
+def test_the_clock_of_the_books_goes_on_where_it_stopped(jump):
     wall = Wall()
     first = BookClock(wall.clock(), None)
     wall.sleep(10.0)
     last = first()
     wall.now += jump  # before the next start
     second = BookClock(wall.clock(), last)
-    assert last <= second() <= last + DAY
-    assert second() == last + min(max(jump, 0.0), DAY)
+    assert second() == last
     began = second()
     wall.sleep(5.0)
     assert second() == began + 5.0
