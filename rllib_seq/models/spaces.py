@@ -1,6 +1,7 @@
 """Spaces that RLlib takes and cannot serve, refused with one line before anything is learned.
 
 - `refuse_shifted`: numbers that do not start at 0
+- `refuse_repeated`, `refuse_masks`, `refuse_sequence_length`: what would train wrongly
 - `refuse_actions`: actions that RLlib's new API stack has no distribution for
 """
 
@@ -64,6 +65,19 @@ def refuse_repeated(space: gym.Space) -> None:
                 f"observations of {_one_line(part)} have no fixed length, which the sequence model "
                 "cannot read; give a Box of the longest length and a mask beside it"
             )
+
+
+def refuse_masks(space: gym.Space) -> None:
+    """Refuse action masks, which the models do not apply.
+
+    Raises:
+        UserError: a Dict of observations holds one.
+    """
+    if isinstance(space, Dict) and "action_mask" in space.spaces:
+        raise UserError(
+            "observations hold an 'action_mask', which the sequence model does not apply; let the "
+            "environment replace invalid actions, and name the mask otherwise if it is to be seen"
+        )
 
 
 def refuse_actions(space: gym.Space) -> None:

@@ -23,7 +23,12 @@ from torch import Tensor, nn
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
-from rllib_seq.models.spaces import refuse_repeated, refuse_sequence_length, refuse_shifted
+from rllib_seq.models.spaces import (
+    refuse_masks,
+    refuse_repeated,
+    refuse_sequence_length,
+    refuse_shifted,
+)
 from rllib_seq.models.step_inputs import StepInputs, encode_action
 from rllib_seq.nn import LENGTH, ActorCritic, Reading, build_actor_critic
 from rllib_seq.nn.heads.auxiliary import event_probability
@@ -89,6 +94,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 )
         unflattened = getattr(obs_space, "original_space", obs_space)
         refuse_repeated(unflattened)
+        refuse_masks(unflattened)
         refuse_shifted(unflattened, "observations", "TransformObservation")
         self.step_inputs = StepInputs(obs_space, action_space, self.config)
         self.input_dim = self.step_inputs.width

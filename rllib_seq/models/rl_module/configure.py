@@ -31,7 +31,7 @@ from rllib_seq.models.rl_module.windowed_module import (
     WindowedRLModule,
     is_flat,
 )
-from rllib_seq.models.spaces import refuse_repeated, refuse_shifted
+from rllib_seq.models.spaces import refuse_masks, refuse_repeated, refuse_shifted
 
 MAX_SEQ_LEN = "max_seq_len"
 _WHOLE_EPISODE = 1_000_000  # steps of the environment
@@ -245,7 +245,9 @@ class ActingConnectors(OurConnectors):
             UserError: observations do not start at 0.
         """
         space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
-        refuse_repeated(space)
+        for part in space.values() if self.multi_agent else [space]:
+            refuse_repeated(part)
+            refuse_masks(part)
         refuse_shifted(space, "observations", "TransformObservation")
         flat = all(map(is_flat, space.values() if self.multi_agent else [space]))
         # Writes flat observations into the episodes; for flat ones it costs as much as the windows.

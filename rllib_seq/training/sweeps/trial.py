@@ -18,7 +18,6 @@ from typing import Any
 
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.utils import force_list
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
@@ -32,6 +31,7 @@ from rllib_seq.training.run.trainer import build_algorithm
 from rllib_seq.training.seeds import Branch, branch_seed
 from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.run_folder import Row
+from rllib_seq.training.sweeps.own_settings import own_settings
 from rllib_seq.training.sweeps.search_space import apply_sample
 
 __all__ = ["VALIDATION_PROFIT", "Trial", "TrialSetup", "trial_resources", "validation_profit"]
@@ -135,8 +135,8 @@ class Trial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Goes on from a checkpoint, maybe of another trial's settings; see Tune."""
-        self._algorithm.restore(checkpoint_dir)
-        _keep_own_learning_rate(self._algorithm, self._config)
+        with own_settings(self._algorithm):
+            self._algorithm.restore(checkpoint_dir)
         row: Row = read_json(Path(checkpoint_dir) / "progress.json")
         self._iterations = Iterations(self._algorithm, row, self._world)
 
@@ -164,13 +164,3 @@ def validation_profit(bidder: TrainedBids, world: AuctionConfig) -> float:
     simulator = AuctionSimulator(world.judged())
     ledger = play(simulator, bidder, seed)
     return float(ledger.profit(simulator.preset.shadow_price)) / users
-
-
-def _keep_own_learning_rate(algorithm: Any, config: AlgorithmConfig) -> None:
-    """A checkpoint of the old API stack brings the learning rate of the trial that wrote it."""
-    if config.enable_rl_module_and_learner:
-        return
-    for policy in algorithm.env_runner.policy_map.values():
-        for optimizer in force_list(policy._optimizers):
-            for group in optimizer.param_groups:
-                group["lr"] = policy.cur_lr
