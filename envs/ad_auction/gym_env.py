@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.rendering.render import RENDER_FPS, Window, draw
 from rllib_seq.envs.ad_auction.simulator.infos import campaign_infos
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
-from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
 
 __all__ = ["AdAuctionEnv", "campaign_seed"]
 
@@ -46,8 +46,10 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
             raise ValueError(f"unknown render_mode {render_mode!r}; choose one of: {modes}")
         self.render_mode = render_mode
         self._window: Window | None = None
-        record = render_mode is not None
-        self.simulator = AuctionSimulator(AuctionConfig.from_dict(config), record=record)
+        world = AuctionConfig.from_dict(config)
+        # Tools ask for a render mode whether they draw or not, so `render` refuses, not this.
+        self._recorded = render_mode is not None and world.reward in EVENTFUL
+        self.simulator = AuctionSimulator(world, record=self._recorded)
         self.actions = self.simulator.config.build_actions(self.simulator.preset)
         self.observation_space = self.simulator.observation_space
         self.action_space = self.actions.space
@@ -78,8 +80,12 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
         return self._observe(), reward, simulator.done, False, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """Spend against plan, bids against market prices, and the journeys of the last users."""
-        return draw(self.simulator) if self.render_mode == "rgb_array" else None
+        """Spend against plan, bids against market prices, and the journeys of the last users.
+
+        Raises:
+            ValueError: the reward is one without events.
+        """
+        return self._drawn() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Closes the window."""
@@ -93,7 +99,15 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
         if self._window is None:
             self._window = Window()
         if self._window.due or self.simulator.done:
-            self._window.show(draw(self.simulator))
+            self._window.show(self._drawn())
+
+    def _drawn(self) -> NDArray[np.uint8]:
+        if not self._recorded:
+            raise ValueError(
+                f"reward is {self.simulator.config.reward!r}, which has no events to draw; give "
+                f"one of: {', '.join(EVENTFUL)}"
+            )
+        return draw(self.simulator)
 
     def _observe(self) -> NDArray[np.float32]:
         return self.simulator.observe(self.simulator.shown())[0]

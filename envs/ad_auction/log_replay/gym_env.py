@@ -45,7 +45,8 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     metadata = {"render_modes": []}
 
-    def __init__(self, world: ReplayWorld) -> None:
+    def __init__(self, world: ReplayWorld, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode  # tools ask for one whether they draw or not
         self.replay = Replay(world, world.train, 1)
         self.observation_space = observation_space(world)
         self.action_space = gym.spaces.Discrete(len(LEVELS))
@@ -55,6 +56,10 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
         from rllib_seq.envs.ad_auction.log_replay.array_env import LogArrays
 
         return LogArrays(self.replay.world, num_episodes, seed)
+
+    def render(self) -> None:
+        """Raises ValueError: there is no picture of this environment."""
+        raise ValueError(f"{type(self).__name__} draws nothing; leave render_mode out")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

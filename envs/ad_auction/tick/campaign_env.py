@@ -76,7 +76,8 @@ class AdCampaignEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     metadata = {"render_modes": []}
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, render_mode: str | None = None, **config: Any) -> None:
+        self.render_mode = render_mode  # tools ask for one whether they draw or not
         self.simulator = TickSimulator(TickConfig.from_dict(config))
         world = self.simulator.world
         self._channels = len(world.channels)
@@ -84,6 +85,10 @@ class AdCampaignEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         size = len(fields(world.channels))
         self.observation_space = gym.spaces.Box(0.0, 1.0, (size,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self._channels,), np.float32)
+
+    def render(self) -> None:
+        """Raises ValueError: there is no picture of this environment."""
+        raise ValueError(f"{type(self).__name__} draws nothing; leave render_mode out")
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -80,3 +80,24 @@ def test_letters_are_legible_and_lines_stay_inside():
     ]
     canvas.line([-10, 100], [-10, 100], (9, 9, 9))
     assert count(canvas.pixels, (9, 9, 9)) > 20
+
+
+@pytest.mark.parametrize("reward", ["sampled", "expected", "regret"])
+def test_a_render_mode_is_refused_where_nothing_can_be_drawn_and_not_before(reward):
+    """Stable-Baselines3 asks for a render mode whenever it makes an environment."""
+    env = gym.make("AdAuction-v0", render_mode="rgb_array", num_users=8, reward=reward)
+    env.reset(seed=1)
+    env.step(env.action_space.sample())
+    if reward == "sampled":
+        assert env.render().shape == (600, 720, 3)
+    else:
+        with pytest.raises(ValueError, match=f"reward is '{reward}', which has no events to draw"):
+            env.render()
+
+
+@pytest.mark.filterwarnings("ignore:.*not in the possible render_modes")
+def test_a_campaign_of_ticks_is_made_with_a_render_mode_and_draws_nothing():
+    env = gym.make("AdCampaign-v0", render_mode="rgb_array", requests_per_tick=20)
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match="draws nothing"):
+        env.unwrapped.render()
