@@ -7,12 +7,29 @@ from typing import Annotated
 
 import typer
 
-from rllib_seq.cli.options import Json, write
+from rllib_seq.cli.options import (
+    Column,
+    Decimal,
+    Delimiter,
+    Event,
+    Json,
+    Schema,
+    TimeFormat,
+    TimeOrigin,
+    TimeUnit,
+    Timezone,
+    reading,
+    write,
+)
 
 
 def response(
     log: Annotated[
-        Path, typer.Argument(help="Event log, or a table (CSV, Parquet) with a column of outcomes.")
+        list[str],
+        typer.Argument(
+            help="Event log (several files, folders and 'patterns*' are one), or a table (CSV, "
+            "Parquet) with a column of outcomes."
+        ),
     ],
     outcome: Annotated[
         str | None,
@@ -46,6 +63,15 @@ def response(
         typer.Option(metavar="DIR", help="Export the model for serving, and the comparison."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of held-out users and weights.")] = 0,
+    schema: Schema = None,
+    column: Column = None,
+    event: Event = None,
+    time_unit: TimeUnit = None,
+    time_origin: TimeOrigin = None,
+    time_format: TimeFormat = None,
+    timezone: Timezone = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     json_file: Json = None,
 ) -> None:
     """Predict who clicks or converts from their own past, and say whether memory pays.
@@ -54,8 +80,22 @@ def response(
 
     Example: `rllib-seq response events.parquet --outcome conversion --output response`
     """
+    from rllib_seq.journeys.reading import reading_options
     from rllib_seq.training.response.command import read_responses, run_response
     from rllib_seq.training.run.console import make_console
 
-    table = read_responses(log, outcome, user, time, known, tuple(ignore or ()))
+    options = reading(
+        schema=schema,
+        column=column,
+        event=event,
+        time_unit=time_unit,
+        time_origin=time_origin,
+        time_format=time_format,
+        timezone=timezone,
+        delimiter=delimiter,
+        decimal=decimal,
+    )
+    table = read_responses(
+        log, outcome, user, time, known, tuple(ignore or ()), reading_options(options or {})
+    )
     write(json_file, run_response(table, output, seed, make_console()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import load_events
+from rllib_seq.journeys.reading import ReadingOptions
 from rllib_seq.training.response.comparison import MEMORY, Comparison, compare
 from rllib_seq.training.response.model import fit_response
 from rllib_seq.training.response.step_graph import export_response
@@ -26,23 +28,25 @@ _EVENTS = (None, "click", "conversion")
 
 
 def read_responses(
-    path: Path,
+    paths: Path | str | Sequence[Path | str],
     outcome: str | None = None,
     user: str | None = None,
     time: str | None = None,
     known: str | None = None,
     ignore: tuple[str, ...] = (),
+    options: ReadingOptions | None = None,
 ) -> ResponseTable:
     """An event log, or any table with a column of outcomes.
 
     Args:
-        path: of an event log (docs/guides/discover.md); with `user` or an `outcome` that is a
-            column: CSV or Parquet.
+        paths: of an event log (docs/guides/discover.md); with `user` or an `outcome` that is a
+            column: one file, CSV or Parquet.
         outcome: "click", "conversion" or a column; None: see `from_events`.
         user: see `from_table`; None: "user_id".
         time: likewise; None: "timestamp", if there is one.
         known: likewise.
         ignore: likewise.
+        options: how the file is written; of a table delimiter and decimal count.
 
     Raises:
         UserError: the file cannot be read, or does not hold what was asked for.
@@ -53,20 +57,33 @@ def read_responses(
                 "--time, --known and --ignore are for a table with a column of outcomes; name it "
                 "with --outcome"
             )
-        return from_events(load_events(path), outcome)
+        return from_events(load_events(paths, options=options), outcome)
     if outcome is None:
         raise UserError("--user names a table's column; name that of the outcomes with --outcome")
-    table = _read(path)
+    files = [paths] if isinstance(paths, (Path, str)) else list(paths)
+    if len(files) > 1:
+        raise UserError(
+            f"a table is one file; there are {len(files)}: {', '.join(map(str, files))}"
+        )
+    table = _read(Path(files[0]), options)
     if time is None and "timestamp" in table.column_names:
         time = "timestamp"
     return from_table(table, user or "user_id", outcome, time, known, ignore)
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, options: ReadingOptions | None) -> pa.Table:
     try:
         if path.suffix == ".parquet":
             return pyarrow.parquet.read_table(path)
-        return pyarrow.csv.read_csv(path)
+        return pyarrow.csv.read_csv(
+            path,
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=(options and options.delimiter) or ","
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                decimal_point=(options and options.decimal) or "."
+            ),
+        )
     except FileNotFoundError as error:
         raise UserError(f"no file {str(path)!r}") from error
     except (OSError, pa.ArrowException) as error:

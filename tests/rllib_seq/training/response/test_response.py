@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from rllib_seq.errors import UserError
+from rllib_seq.journeys.reading import reading_options
 from rllib_seq.serving.response import ResponseScorer
 from rllib_seq.training.response.command import read_responses, run_response
 from rllib_seq.training.response.comparison import COUNTS, MEMORY, STATIC, auc, compare
@@ -178,3 +179,18 @@ def test_the_command_reads_a_table_and_leaves_its_files(tmp_path):
         read_responses(path, "bought")
     with pytest.raises(UserError, match="at least 10"):
         compare(read.take(np.arange(30)))
+
+
+def test_tables_of_other_countries_are_read(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("user_id;price;bought\na;1,5;0\na;2,5;1\nb;0,5;0\n")
+    table = read_responses(
+        path, "bought", options=reading_options({"delimiter": ";", "decimal": ","})
+    )
+    assert table.numbers["price"].tolist() == [1.5, 2.5, 0.5]
+    with pytest.raises(UserError, match="a table is one file"):
+        read_responses([path, path], "bought")
+    with pytest.raises(UserError, match="no file"):
+        read_responses(tmp_path / "none.csv", "bought")
+    with pytest.raises(UserError, match="name it with --outcome"):
+        read_responses(path, time="when")
