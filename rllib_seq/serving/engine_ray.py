@@ -22,6 +22,7 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions, RequestRouterConfig
 from rllib_seq.errors import UserError
 from rllib_seq.serving.http.access import check_exposure
 from rllib_seq.serving.http.app import create_app, open_service
+from rllib_seq.serving.http.connections import bound_socket
 from rllib_seq.serving.settings import Settings
 
 __all__ = ["bid_deployment", "serve_ray", "user_router"]
@@ -100,6 +101,7 @@ def serve_ray(
         UserError: something that the operator can mend.
     """
     check_exposure(host, settings)
+    bound_socket(host, port).close()
     service = open_service(settings)  # what is wrong with it is better said here than by replicas
     service.close()
     deployment = bid_deployment(settings, min_replicas, max_replicas)

@@ -193,18 +193,18 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
     except _BAD_MODEL as error:
         raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
     rows = [values[:1] for values in wanted]
-    if not all(map(_agree, [*got, *alone], [*wanted, *rows])):
+    if not all(map(_agree, [*got, *alone], [*wanted, *rows], [*wanted, *wanted])):
         raise UserError(
             f"the model of {str(folder)!r} fails its self-test on this machine; export it again"
         )
     return policy
 
 
-def _agree(got: Floats32, wanted: Floats32) -> bool:
+def _agree(got: Floats32, wanted: Floats32, of_all: Floats32) -> bool:
     """Sums are rounded by their largest terms, so the error goes with the scale of all outputs."""
     if got.shape != wanted.shape:
         return False
-    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    scale = max(1.0, float(np.abs(of_all).max(initial=0.0)))
     return bool(np.allclose(got, wanted, rtol=0.0, atol=TOLERANCE * scale))
 
 

@@ -47,6 +47,7 @@ _SEEN: dict[str, Any] = {
 }
 # Of them and of what the tracker and the frequency cap keep: when something happened.
 _HOURS = ("shown_hour", "request_hour", "click_hour", "visit_hour", "first_hour", "shown")
+_MOST_HELD_HOURS = 24.0
 
 
 class Sessions:
@@ -150,6 +151,9 @@ class Sessions:
         for name in _HOURS:
             if name in (records.dtype.names or ()):
                 records[name][rows] = np.minimum(records[name][rows], hour)
+        if self._cap:
+            held_until = self._cap["held_until"]
+            held_until[rows] = np.minimum(held_until[rows], hour + _MOST_HELD_HOURS)
 
     def versions(self, rows: Ints) -> list[int]:
         """How often each was changed."""

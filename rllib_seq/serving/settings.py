@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.prices import UNITS, PriceKeys
@@ -124,6 +125,8 @@ class Settings:
             )
         if self.charge not in ("win", "billing"):
             raise UserError(f"--charge is {self.charge!r}; choose one of: win, billing")
+        if self.public_url and urlsplit(self.public_url).scheme not in ("http", "https"):
+            raise UserError(f"--public-url is {self.public_url!r}; give one of http:// or https://")
         if self.token is not None and len(self.token) < 16:
             raise UserError("--token is shorter than 16 characters; give a longer one")
 

@@ -56,8 +56,8 @@ class Chaos(NamedTuple):
     requests: int = 20_000
     connections: int = 32
     kills: int = 5
-    budget: float = 400.0
-    """Currency units; the exchange tells more wins than it would pay for if bids held nothing."""
+    budget: float = 80.0
+    """Currency units; less than what would be spent without one."""
 
 
 @dataclass

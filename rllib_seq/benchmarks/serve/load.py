@@ -16,7 +16,7 @@ import asyncio
 import json
 import multiprocessing
 import time
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httptools
 import numpy as np
@@ -115,8 +115,8 @@ class _Connection(asyncio.Protocol):
         return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are not of asyncio's class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def begin(self, stop: float) -> None:
         self._stop = stop

@@ -27,6 +27,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.batching import Batcher
 from rllib_seq.serving.http.bid_endpoint import BID_PATH, BidEndpoint, first_problem
+from rllib_seq.serving.http.connections import Connections
 from rllib_seq.serving.http.docs_page import docs_page
 from rllib_seq.serving.http.health import Health, Healthy
 from rllib_seq.serving.http.live_page import PAGE
@@ -71,11 +72,14 @@ def open_service(settings: Settings) -> BidService:
         raise
 
 
-def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
+def create_app(
+    make_service: Callable[[], BidService], connections: Connections | None = None
+) -> ASGIApp:
     """Builds the app.
 
     Args:
         make_service: is called where and when the app starts.
+        connections: of the server, for its figures; None: of another engine.
     """
 
     @asynccontextmanager
@@ -83,7 +87,7 @@ def create_app(make_service: Callable[[], BidService]) -> ASGIApp:
         service = make_service()
         app.state.service = service
         app.state.batcher = Batcher(service)
-        app.state.metrics = Metrics(service)
+        app.state.metrics = Metrics(service, connections)
         app.state.bid = BidEndpoint(service, app.state.batcher, app.state.metrics)
         watching = asyncio.create_task(watch_export(service, app.state.metrics.reloads))
         app.state.health = Health(service, app.state.batcher, watching)

@@ -54,7 +54,7 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     bounds = Connections(
         settings.max_connections, settings.max_connections_per_address, settings.head_seconds
     )
-    run_uvicorn(create_app(lambda: service), listening, bounds)
+    run_uvicorn(create_app(lambda: service, bounds), listening, bounds)
     return service.money.totals
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from rllib_seq.serving.http.connections import Connections
 from rllib_seq.serving.notices import NOTICES
 from rllib_seq.serving.openrtb.eligibility import REASONS
 from rllib_seq.serving.service import BidService
@@ -37,10 +38,11 @@ class Metrics:
 
     Args:
         service: that they are about.
+        connections: likewise; None: they are not counted here.
     """
 
-    def __init__(self, service: BidService) -> None:
-        self._service = service
+    def __init__(self, service: BidService, connections: Connections | None) -> None:
+        self._service, self._connections = service, connections
         self._registry = CollectorRegistry(auto_describe=False)
         self.latency = Histogram(
             _PREFIX + "bid_seconds",
@@ -100,6 +102,13 @@ class Metrics:
         for outcome, number in self.reloads.items():
             reloads.add_metric([outcome], number)
         yield reloads
+        if self._connections is not None:
+            closed = CounterMetricFamily(
+                _PREFIX + "closed_connections", "Before an answer, by why.", labels=["why"]
+            )
+            closed.add_metric(["too_many"], self._connections.refused)
+            closed.add_metric(["slow_head"], self._connections.slow)
+            yield closed
         live = self.live()
         for name, text in (
             ("users", "Users in memory."),

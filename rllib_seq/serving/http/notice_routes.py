@@ -84,12 +84,11 @@ def add_notice_routes(app: FastAPI) -> None:
             return refusal(503, "the state cannot be written; try again")  # type: ignore[return-value]
         return Noticed(status=status)
 
-    for method in ("GET", "HEAD", "POST"):
+    for method in ("GET", "POST"):  # HEAD is answered as GET, see `app`
         app.add_api_route(
             "/notice/{kind}",
             notice,
             methods=[method],
             responses=PROBLEMS,
             operation_id=f"notice_{method.lower()}",
-            include_in_schema=method != "HEAD",
         )

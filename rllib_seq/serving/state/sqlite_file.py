@@ -45,6 +45,8 @@ class StateFile:
 
     def __init__(self, path: str, make: bool = True) -> None:
         self.path = Path(path)
+        self.log_path = Path(f"{self.path.resolve()}-wal")
+        """Of the write-ahead log, which SQLite names after the file that a link leads to."""
         try:
             if self.path.exists() and self._identity() in _ours:
                 raise _in_use(path)
@@ -59,11 +61,6 @@ class StateFile:
         except OSError as error:
             raise UserError(f"cannot open state {path!r}: {error}") from error
         _ours.add(self.identity)
-
-    @property
-    def log_path(self) -> Path:
-        """Of the write-ahead log, which SQLite names after the file that a link leads to."""
-        return Path(f"{self.path.resolve()}-wal")
 
     def in_place(self) -> bool:
         """Whether the file can still be found by its name."""

@@ -76,7 +76,7 @@ def running(settings):
         settings.max_connections, settings.max_connections_per_address, settings.head_seconds
     )
     config = uvicorn.Config(
-        create_app(lambda: service),
+        create_app(lambda: service, bounds),
         http=bounded_protocol(bounds),
         port=free_port(),
         log_level="error",

@@ -45,6 +45,8 @@ def test_heads_that_do_not_come_are_cut_off(journey):
             assert again.recv(1000).startswith(b"HTTP/1.1 200")
             again.sendall(b"GET /healthz HTTP/1.1\r\n")
             assert again.recv(1000).startswith(b"HTTP/1.1 408")
+        text = Client(port)("GET", "/metrics")[1]
+        assert b'rllib_seq_closed_connections_total{why="slow_head"} 4.0' in text
 
 
 def test_one_address_does_not_take_all_connections(journey):
@@ -180,7 +182,7 @@ def test_a_full_disk_is_one_line_a_second_and_loses_nothing(journey, tmp_path):
         for number in range(300):
             status, answer = client.bid(f"more {number}")
             assert status in (200, 204)
-            refused += status == 200 and answer.get("nbr") == 1
+            refused += status == 200 and answer.get("nbr") in (1, 15)  # failed, or late
             status = client("GET", path_of(bids[1]["nurl"], 10.0))[0]
             assert status == 503
         assert refused == 300

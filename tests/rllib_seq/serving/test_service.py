@@ -279,6 +279,8 @@ def test_keys_of_users_depend_on_the_secret():
         ({"max_users": 0}, "--max-users is 0"),
         ({"explore": 2.0}, "--explore is 2.0"),
         ({"charge": "click"}, "--charge is 'click'"),
+        ({"price_unit": "cents"}, "--price-unit is 'cents'"),
+        ({"public_url": "bids.example.com"}, "--public-url is 'bids.example.com'"),
     ],
 )
 def test_bad_settings(changes, words):
