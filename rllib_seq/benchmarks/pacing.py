@@ -1,63 +1,133 @@
-"""How far from hindsight the baselines of `AdCampaign-v0` stay.
+"""How far from hindsight the policies of `AdCampaign-v0` stay.
 
-    rllib-seq bench pacing
+    rllib-seq train campaign --preset WORLD --stop-steps 40000 --storage runs
+    rllib-seq bench pacing [WORLD ...] --folder runs
 
 Every world of tick mode, one day, 2,000 requests per tick, expected conversions. Baselines are
-fitted on the flights 1 to 3 and judged on five fresh ones, the same for all. 100 % is the relaxed
-optimum at the prices that come up when we do not bid; in `rivalry` competitors answer our bids, so
-there it is a reference and no bound. It passes if nobody beats the optimum of the other worlds and
-`hindsight` reaches 99.9 % of it there.
+fitted on the flights 1 to 3 and judged on twenty fresh ones, the same for all. With `--folder`, the
+newest run of `tune_configs.campaign` of each world in it plays, too ("learned"). "best multipliers"
+are the best constants per channel, searched on the flight itself (the first five flights): what a
+policy of constant multipliers could earn who knows the flight before. 100 % is the relaxed optimum
+at the prices that come up when we do not bid; in `rivalry` competitors answer our bids, so there it
+is a reference and no bound. It passes if nobody beats the optimum of the other worlds, `hindsight`
+reaches 99.9 % of it there, and what was learned is nowhere more than a standard error below the
+best baseline.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rllib_seq.envs.ad_auction.tick.baselines import FixedBid, tick_baselines
-from rllib_seq.envs.ad_auction.tick.simulator import TickSimulator, play_ticks
+from rllib_seq.envs.ad_auction.tick.baselines import (
+    ChannelMultipliers,
+    FixedBid,
+    best_multipliers,
+    tick_baselines,
+)
+from rllib_seq.envs.ad_auction.tick.simulator import TickPolicy, TickSimulator, play_ticks
 from rllib_seq.envs.ad_auction.tick.worlds import TICK_WORLDS, TickConfig
+from rllib_seq.errors import UserError
+from rllib_seq.training.evaluation.learned_multipliers import LearnedMultipliers
+from rllib_seq.training.storage.files import read_json
 
 PAST = (1, 2, 3)
-FRESH = (1000, 1001, 1002, 1003, 1004)
+FRESH = tuple(range(1000, 1020))
+SEARCHED = 5
+PRIVILEGED = ("hindsight", "best multipliers")
 
 
-def world(name: str) -> dict[str, dict[str, float]]:
-    """Figures of every baseline in a world, means over the fresh flights."""
-    config = TickConfig(world=name, conversions="expected")
+def world(name: str, folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Figures of every policy in a world, means over the fresh flights."""
+    config = TickConfig(world=name, conversions="expected", actions="around_pacing")
     simulator = TickSimulator(config)
     optima = []
     for seed in FRESH:
         play_ticks(simulator, FixedBid(0.0), seed)
         optima.append(simulator.hindsight().score)
-    table = {}
-    for policy in tick_baselines(config, PAST):
-        rows = []
-        for seed, optimum in zip(FRESH, optima, strict=True):
-            ledger = play_ticks(simulator, policy, seed)
-            cpa = ledger.spend / max(ledger.conversions, 1e-9)
-            rows.append([100 * simulator.score / optimum, ledger.spend / ledger.budget, cpa])
-        mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
-        table[policy.name] = {
-            "pct_of_hindsight": round(float(mean[0]), 1),
-            "standard_deviation": round(float(spread[0]), 1),
-            "spend_of_budget": round(float(mean[1]), 3),
-            "cpa": round(float(mean[2]), 2),
-        }
-        print(f"{name:8s} {policy.name:12s} {table[policy.name]}", flush=True)
+    policies = tick_baselines(config, PAST)
+    if folder is not None:
+        policies.append(LearnedMultipliers.from_checkpoint(_newest_run(folder, name)))
+    played = {policy.name: _play(simulator, [policy] * len(FRESH), optima) for policy in policies}
+    start = float(simulator.world.pacing.start(())[0])
+    found = [best_multipliers(simulator, seed, start) for seed in FRESH[:SEARCHED]]
+    best = [ChannelMultipliers(multipliers) for multipliers in found]
+    played[ChannelMultipliers.name] = _play(simulator, best, optima)
+    table = {policy: _row(name, policy, rows, played) for policy, rows in played.items()}
+    table[ChannelMultipliers.name]["multipliers"] = np.mean(found, axis=0).round(3).tolist()
     return table
 
 
-def run() -> dict[str, Any]:
-    """All worlds."""
-    worlds = {name: world(name) for name in TICK_WORLDS}
+def _play(
+    simulator: TickSimulator, policies: Sequence[TickPolicy], optima: Sequence[float]
+) -> np.ndarray:
+    """`[flights, 3]`: % of hindsight, spend of budget, CPA; one policy for each flight."""
+    rows = []
+    for policy, seed, optimum in zip(policies, FRESH, optima, strict=False):
+        ledger = play_ticks(simulator, policy, seed)
+        cpa = ledger.spend / max(ledger.conversions, 1e-9)
+        rows.append([100 * simulator.score / optimum, ledger.spend / ledger.budget, cpa])
+    return np.array(rows)
+
+
+def _row(
+    of_world: str, policy: str, rows: np.ndarray, played: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
+    row = {
+        "signal": "privileged" if policy in PRIVILEGED else "outcomes",
+        "flights": len(rows),
+        "pct_of_hindsight": round(float(mean[0]), 2),
+        "standard_deviation": round(float(spread[0]), 2),
+        "spend_of_budget": round(float(mean[1]), 3),
+        "cpa": round(float(mean[2]), 2),
+    }
+    if policy == LearnedMultipliers.name:
+        rivals = [name for name in played if name not in (policy, *PRIVILEGED)]
+        best = max(rivals, key=lambda name: played[name][:, 0].mean())
+        over = rows[:, 0] - played[best][:, 0]
+        row["best_baseline"] = best
+        row["over_best_baseline"] = round(float(over.mean()), 2)
+        row["standard_error"] = round(float(over.std(ddof=1) / np.sqrt(len(over))), 2)
+    print(f"{of_world:8s} {policy:16s} {row}", flush=True)
+    return row
+
+
+def _newest_run(folder: Path, name: str) -> Path:
+    for run in sorted(folder.glob("campaign*/config.json"), reverse=True):
+        if read_json(run).get("env_config", {}).get("world") == name:
+            return run.parent
+    raise UserError(
+        f"{str(folder)!r} has no run of world {name!r}; train one with: rllib-seq train campaign "
+        f"--preset {name} --storage {folder}"
+    )
+
+
+def run(only: list[str] | None = None, folder: Path | None = None) -> dict[str, Any]:
+    """All worlds, or those that are named.
+
+    Args:
+        only: worlds.
+        folder: of runs of `tune_configs.campaign`.
+
+    Raises:
+        UserError: there is no such world, or no run of it.
+    """
+    odd = [name for name in only or () if name not in TICK_WORLDS]
+    if odd:
+        raise UserError(f"no world {odd[0]!r}; choose from: {', '.join(TICK_WORLDS)}")
+    worlds = {name: world(name, folder) for name in only or TICK_WORLDS}
     bounded = [table for name, table in worlds.items() if name != "rivalry"]
     passed = all(
         row["pct_of_hindsight"] <= 100.0 and table["hindsight"]["pct_of_hindsight"] >= 99.9
         for table in bounded
         for row in table.values()
     )
+    learned = [table["learned"] for table in worlds.values() if "learned" in table]
+    passed &= all(row["over_best_baseline"] >= -row["standard_error"] for row in learned)
     return {"seeds": list(FRESH), "worlds": worlds, "passed": passed}
 
 

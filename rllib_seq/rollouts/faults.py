@@ -18,6 +18,7 @@ from typing import Any
 
 import ray
 from ray.experimental import internal_kv
+from ray.rllib.env.vector_env import VectorEnv
 
 __all__ = [
     "Faults",
@@ -73,10 +74,13 @@ def name_faults(env: Any, where: str) -> Any:
     """Makes the exceptions of an environment name it, the step, and the agents that acted.
 
     Args:
-        env: of Gymnasium or RLlib; is changed in place and returned.
+        env: of Gymnasium or RLlib, maybe a vector; is changed in place and returned.
         where: e.g. "rollout worker 2, environment 0".
     """
-    step, reset = env.step, env.reset
+    names = "step", "reset"
+    if isinstance(env, VectorEnv):
+        names = "vector_step", "vector_reset"
+    step, reset = (getattr(env, name) for name in names)
     steps = 0
 
     def told(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -100,7 +104,8 @@ def name_faults(env: Any, where: str) -> Any:
         steps += 1
         return told(step, *args, **kwargs)
 
-    env.step, env.reset = named_step, named_reset
+    for name, call in zip(names, (named_step, named_reset), strict=True):
+        setattr(env, name, call)
     return env
 
 

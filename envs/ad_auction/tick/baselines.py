@@ -7,6 +7,7 @@
 - `DualBids`: online dual descent on the budget and on the goal's price.
 - `HindsightBids`: buys the optimum of a rehearsal of the same flight.
 - `best_constant`: the best constant of a family of bids on past flights.
+- `ChannelMultipliers`, `best_multipliers`: one multiplier per channel, and the best of one flight.
 - `tick_baselines`: all of them, fitted to past flights.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from rllib_seq.envs.ad_auction.market.pacing import PID, Constant, OnlineDual, Pacing, Report
+from rllib_seq.envs.ad_auction.market.pacing import PID, Constant, OnlineDual, Pacing
 from rllib_seq.envs.ad_auction.tick.simulator import (
     Requests,
     TickOutcome,
@@ -28,15 +29,18 @@ from rllib_seq.envs.ad_auction.tick.simulator import (
     TickSimulator,
     play_ticks,
 )
+from rllib_seq.envs.ad_auction.tick.steering import report
 from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
 
 __all__ = [
+    "ChannelMultipliers",
     "DualBids",
     "FixedBid",
     "HindsightBids",
     "PacedBids",
     "RandomMultipliers",
     "best_constant",
+    "best_multipliers",
     "tick_baselines",
 ]
 
@@ -110,7 +114,30 @@ class PacedBids:
 
     def update(self, outcome: TickOutcome) -> None:
         """See `TickPolicy.update`."""
-        self._state = self.rule.following(self._state, _report(self._simulator, outcome))
+        self._state = self.rule.following(self._state, report(self._simulator, outcome))
+
+
+class ChannelMultipliers:
+    """The same multiplier of the worth for a whole flight, one for each channel.
+
+    Args:
+        multipliers: `[C]`.
+    """
+
+    name = "best multipliers"
+
+    def __init__(self, multipliers: Floats) -> None:
+        self.multipliers = multipliers
+
+    def start(self, simulator: TickSimulator) -> None:
+        """See `TickPolicy.start`."""
+
+    def bids(self, requests: Requests) -> Floats:
+        """See `TickPolicy.bids`."""
+        return self.multipliers[requests.channel] * requests.worth
+
+    def update(self, outcome: TickOutcome) -> None:
+        """Learns nothing."""
 
 
 class DualBids:
@@ -149,10 +176,10 @@ class DualBids:
         world = self._simulator.world
         value = outcome.conversions * np.asarray(world.conversion_value)[self._channel]
         counted = float(world.goal.count(outcome.conversions, value).sum())
-        report = _report(self._simulator, outcome)
+        books = report(self._simulator, outcome)
         allowed = world.goal.price * max(counted, 1e-9)
-        excess = float(report.spend) / allowed - 1.0
-        self._mu *= np.exp(-self.step * float(report.shortfall))
+        excess = float(books.spend) / allowed - 1.0
+        self._mu *= np.exp(-self.step * float(books.shortfall))
         self._nu *= np.exp(self.step * min(excess, 1.0))
 
 
@@ -215,6 +242,37 @@ def best_constant(
     return float(np.exp(found.x))
 
 
+def best_multipliers(
+    simulator: TickSimulator, seed: int, start: float, evaluations: int = 40
+) -> Floats:
+    """`[C]`: the multipliers that score most on one flight, by Nelder and Mead's search on it.
+
+    They know the flight before it begins: what a policy of constant multipliers could earn.
+
+    Args:
+        simulator: whose flight.
+        seed: of the flight.
+        start: multiplier of all channels from which the search begins.
+        evaluations: flights that the search plays.
+    """
+
+    def loss(log_multipliers: Floats) -> float:
+        play_ticks(simulator, ChannelMultipliers(np.exp(log_multipliers)), seed)
+        return -simulator.score
+
+    channels = len(simulator.world.channels)
+    centre = np.full(channels, np.log(start))
+    # All together up and down first: the budget asks for that more than for their differences.
+    corners = [centre - 0.1, *(centre + 0.1 - 0.2 * one for one in np.eye(channels))]
+    found = optimize.minimize(
+        loss,
+        centre,
+        method="Nelder-Mead",
+        options={"initial_simplex": corners, "maxfev": evaluations, "xatol": 0.002, "fatol": 0.0},
+    )
+    return np.exp(found.x)
+
+
 def tick_baselines(config: TickConfig, past_seeds: Sequence[int]) -> list[TickPolicy]:
     """All baselines of a world, weakest first.
 
@@ -243,14 +301,3 @@ def tick_baselines(config: TickConfig, past_seeds: Sequence[int]) -> list[TickPo
         online,
         HindsightBids(),
     ]
-
-
-def _report(simulator: TickSimulator, outcome: TickOutcome) -> Report:
-    """The books of the tick that has just ended; single numbers."""
-    ledger, planned = simulator.ledger, simulator.planned
-    spend, before, now = outcome.paid.sum(), planned[simulator.tick - 1], planned[simulator.tick]
-    plan = (ledger.remaining + spend) * (now - before) / (1.0 - before)
-    spend, plan, budget_left, time_left = map(
-        np.asarray, (spend, plan, ledger.budget_left, 1.0 - now)
-    )
-    return Report(spend, plan, budget_left, time_left, gains=np.empty(0))

@@ -23,14 +23,14 @@ from rllib_seq.envs.ad_auction.references.hindsight import Optimum, optimum
 from rllib_seq.envs.ad_auction.simulator.campaign import Ledger, affordable
 from rllib_seq.envs.ad_auction.tick.worlds import TICKS_PER_DAY, TickConfig
 
-__all__ = ["Requests", "TickOutcome", "TickPolicy", "TickSimulator", "play_ticks"]
+__all__ = ["STREAMS", "Requests", "TickOutcome", "TickPolicy", "TickSimulator", "play_ticks"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # Each purpose has its own child of the seed; append new ones, never reorder.
-_STREAMS = ("traffic", "channel", "values", "exposure", "conversion", "regimes")
+STREAMS = ("traffic", "channel", "values", "exposure", "conversion", "regimes")
 
 
 class Requests(NamedTuple):
@@ -107,7 +107,7 @@ class TickSimulator:
             name: np.random.default_rng(
                 np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))
             )
-            for i, name in enumerate(_STREAMS)
+            for i, name in enumerate(STREAMS)
         }
         self._rivals.reset([self._rng["regimes"]])
         self.ledger = Ledger(budget=self.world.budget * self.config.requests)

@@ -26,7 +26,14 @@ from rllib_seq.envs.ad_auction.journey.traffic import load_week
 from rllib_seq.envs.ad_auction.market.auctions import FIRST_PRICE, SECOND_PRICE, ChannelAuctions
 from rllib_seq.envs.ad_auction.market.bidders import Bidder
 from rllib_seq.envs.ad_auction.market.objective import Goal
-from rllib_seq.envs.ad_auction.market.pacing import PID, Constant, Hedge, OnlineDual, Proportional
+from rllib_seq.envs.ad_auction.market.pacing import (
+    PID,
+    Constant,
+    Hedge,
+    OnlineDual,
+    Pacing,
+    Proportional,
+)
 from rllib_seq.envs.ad_auction.market.valuations import LognormalValues, Regimes
 
 __all__ = ["TICKS_PER_DAY", "TICK_WORLDS", "TickConfig", "TickWorld"]
@@ -60,6 +67,8 @@ class TickWorld:
     """Standard deviation of the logarithm of a tick's expected requests."""
     highest_multiplier: float = 8.0
     """See `multiplier`."""
+    pacing: Pacing = Constant()
+    """What actions around pacing are relative to."""
 
     def plan(self, days: int) -> NDArray[np.float64]:
         """`[48 * days]`: expected share of a flight's requests in each tick, from a Monday on."""
@@ -97,9 +106,10 @@ _SCALES = (1.1, 1.0, 0.9, 0.8, 0.8, 0.7, 0.6, 0.5)
 _TRUTHFUL = tuple(Bidder(value=scale) for scale in _SCALES)
 _SECOND_PRICE = ChannelAuctions(np.zeros(3), np.full(3, SECOND_PRICE))
 
-# Budgets are about a quarter of what a bidder of his value would spend without one.
+# Budgets are about a quarter of what a bidder of his value would spend without one. Pacing starts
+# at what scores most on the flights 1 to 3, see `tick.baselines.best_constant`.
 TICK_WORLDS: dict[str, TickWorld] = {
-    "steady": TickWorld(_TRUTHFUL, _SECOND_PRICE, budget=0.017),
+    "steady": TickWorld(_TRUTHFUL, _SECOND_PRICE, budget=0.017, pacing=OnlineDual(0.56, 8.0)),
     "mixed": TickWorld(
         # In first price nobody bids the truth; half of them shade everywhere.
         tuple(
@@ -111,6 +121,7 @@ TICK_WORLDS: dict[str, TickWorld] = {
             increment=0.01,
         ),
         budget=0.022,
+        pacing=OnlineDual(0.535, 8.0),
     ),
     "slots": TickWorld(
         _TRUTHFUL,
@@ -118,6 +129,7 @@ TICK_WORLDS: dict[str, TickWorld] = {
         budget=0.025,  # the target CPA binds before it
         goal=Goal(target_cpa=20.0),
         exposure=(1.0, 0.8, 0.6),
+        pacing=Constant(1.3),
     ),
     "rivalry": TickWorld(
         (
@@ -133,10 +145,13 @@ TICK_WORLDS: dict[str, TickWorld] = {
         _SECOND_PRICE,
         budget=0.015,
         regimes=Regimes(changes=3, spread=0.4),
+        pacing=OnlineDual(0.426, 8.0),
     ),
 }
 
 CONVERSIONS = ("sampled", "expected")
+TICK_ACTIONS = ("multipliers", "around_pacing")
+TICK_REWARDS = ("score", "over_pacing")
 
 
 @dataclass(frozen=True)
@@ -161,11 +176,21 @@ class TickConfig:
     """See `Goal`."""
     conversions: str = "sampled"
     """"sampled": they happen or not. "expected": their probabilities are counted."""
+    actions: str = "multipliers"
+    """Of an `AdCampaign-v0`: "multipliers" of the worth, or "around_pacing": of what the world's
+    pacing rule (`TickWorld.pacing`) bids."""
+    reward: str = "score"
+    """"score": its growth. "over_pacing": what it grows more than that of the pacing rule in a
+    campaign of its own on the same requests, in % of the budget. What is luck of both is not
+    in it: for training. Both campaigns see outcomes alone; outside a simulator the prices of the
+    second come from the minimum to win of the first, as far as rivals do not answer."""
 
     def __post_init__(self) -> None:
         """Raises ValueError with one line that names the value and the mend."""
         check_choice("world", self.world, TICK_WORLDS)
         check_choice("conversions", self.conversions, CONVERSIONS)
+        check_choice("actions", self.actions, TICK_ACTIONS)
+        check_choice("reward", self.reward, TICK_REWARDS)
         check_whole("days", self.days, 1)
         check_whole("requests_per_tick", self.requests_per_tick, 1)
         if self.budget is not None:

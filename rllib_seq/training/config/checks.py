@@ -15,6 +15,7 @@ from ray.rllib.models.catalog import MODEL_DEFAULTS
 from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
 from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.configure import (
@@ -29,6 +30,7 @@ from rllib_seq.training.config.auction_logs import replay_world
 
 __all__ = [
     "AUCTION_ENVS",
+    "CAMPAIGN_ENV",
     "MODEL",
     "REPLAY_ENV",
     "auction_config",
@@ -41,6 +43,7 @@ __all__ = [
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
+CAMPAIGN_ENV = "campaign_flights"
 REPLAY_ENV = "auction_log"
 MODEL = "lstm_transformer"
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
@@ -232,6 +235,11 @@ def check_environment(config: AlgorithmConfig) -> None:
     """
     if config.env == REPLAY_ENV:
         _check_replay(config)
+    if config.env == CAMPAIGN_ENV:
+        try:
+            TickConfig.from_dict({k: v for k, v in config.env_config.items() if k != "flights"})
+        except ValueError as error:
+            raise UserError(str(error)) from error
     world = auction_config(config)
     if world is None:
         return

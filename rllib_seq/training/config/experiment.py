@@ -20,6 +20,7 @@ from rllib_seq.models.rl_module.configure import change_sequence_settings, seque
 from rllib_seq.rollouts import count_steps, telling_worker
 from rllib_seq.training.config.checks import (
     AUCTION_ENVS,
+    CAMPAIGN_ENV,
     MODEL,
     REPLAY_ENV,
     check_environment,
@@ -131,11 +132,13 @@ def _change_world(config: AlgorithmConfig, options: Options) -> None:
     simulated = {name: getattr(options, name) for name in names}
     replayed = {name: getattr(options, name) for name in (*both, *_REPLAY_OPTIONS)}
     in_log = config.env == REPLAY_ENV
+    if config.env == CAMPAIGN_ENV and options.preset is not None:
+        config.environment(env_config={"world": simulated.pop("preset")})
     if in_log and options.preset == "log":
         simulated.pop("preset")
     changes = _given(replayed if in_log else simulated)
     odd = _given(simulated if in_log else replayed).keys() - changes.keys()
-    if options.preset == "log" and not in_log:
+    if simulated.get("preset") == "log" and not in_log:
         raise UserError(
             f"preset 'log' is another environment, {REPLAY_ENV!r}, and this config's is "
             f"{config.env!r}; leave the config out, or give tune_configs.ppo_log"

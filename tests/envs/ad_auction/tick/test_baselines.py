@@ -3,12 +3,14 @@ import pytest
 
 from rllib_seq.envs.ad_auction.market.pacing import PID, Constant, OnlineDual
 from rllib_seq.envs.ad_auction.tick.baselines import (
+    ChannelMultipliers,
     DualBids,
     FixedBid,
     HindsightBids,
     PacedBids,
     RandomMultipliers,
     best_constant,
+    best_multipliers,
     tick_baselines,
 )
 from rllib_seq.envs.ad_auction.tick.simulator import TickSimulator, play_ticks
@@ -111,3 +113,16 @@ def test_all_baselines_of_a_world(world):
     for policy in policies:
         ledger = play_ticks(sim, policy, seed=2)
         assert 0 <= ledger.spend <= ledger.budget
+
+
+def test_the_best_multipliers_of_a_flight_beat_its_best_constant():
+    """In `mixed`, display is first price: bids there are shaded more than elsewhere."""
+    sim = TickSimulator(TickConfig(world="mixed", requests_per_tick=200, conversions="expected"))
+    seed = 7
+    constant = best_constant(lambda m: PacedBids("c", Constant(m)), sim, [seed], 0.2, 2.0)
+    play_ticks(sim, PacedBids("c", Constant(constant)), seed)
+    of_constant = sim.score
+    best = best_multipliers(sim, seed, constant, evaluations=60)
+    play_ticks(sim, ChannelMultipliers(best), seed)
+    assert sim.score > 1.002 * of_constant
+    assert best[0] < best[1]

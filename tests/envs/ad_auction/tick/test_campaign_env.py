@@ -164,3 +164,22 @@ def test_the_field_table_of_the_docs_is_up_to_date():
     text = PAGE.read_text()
     shown = text[text.index("<!-- fields -->") + 15 : text.index("<!-- end -->")].strip()
     assert shown == table, f"put this into {PAGE.name}:\n{table}"
+
+
+def test_around_pacing_zero_is_the_pacing_rule_and_pays_nothing_over_it():
+    changes = {"actions": "around_pacing", "requests_per_tick": 50, "conversions": "expected"}
+    env = AdCampaignEnv(world="rivalry", reward="over_pacing", **changes)
+    assert env.observation_space.shape == (25,)
+    steps = run(env, 3, [np.zeros(3, np.float32)] * 48)
+    assert [reward for _, reward, _ in steps] == pytest.approx([0.0] * 49, abs=1e-12)
+    assert env.simulator.score > 0
+    # What a flight is paid over pacing is the difference of two returns, in % of the budget.
+    paid = {}
+    for reward in ("over_pacing", "score"):
+        env = AdCampaignEnv(world="rivalry", reward=reward, **changes)
+        for action in (0.0, 0.3):
+            steps = run(env, 3, [np.full(3, action, np.float32)] * 48)
+            paid[reward, action] = sum(row[1] for row in steps)
+    budget = env.simulator.ledger.budget
+    more = 100 * (paid["score", 0.3] - paid["score", 0.0]) / budget
+    assert paid["over_pacing", 0.3] == pytest.approx(more)
