@@ -46,15 +46,10 @@ class AdCampaignEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     metadata = {"render_modes": []}
 
-<<<<<<< HEAD
     def __init__(self, render_mode: str | None = None, **config: Any) -> None:
         self.render_mode = render_mode  # tools ask for one whether they draw or not
-        self.simulator = TickSimulator(TickConfig.from_dict(config))
-=======
-    def __init__(self, **config: Any) -> None:
         settings = TickConfig.from_dict(config)
         self.simulator = TickSimulator(settings)
->>>>>>> f11ba0b (AdCampaign: a recurrent policy around a pacing rule, flights as arrays, and the best multipliers of a flight)
         world = self.simulator.world
         around = settings.actions == "around_pacing"
         size = len(fields(world.channels, around))
