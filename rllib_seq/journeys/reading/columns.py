@@ -32,7 +32,7 @@ _HEX = np.frombuffer(b"".join(b"%02x" % i for i in range(256)), "S2")
 def clean_name(name: str) -> str:
     r"""A column's name without its case, its blanks and a byte order mark.
 
-    >>> clean_name("\\ufeff User ID"), clean_name("traffic_source.medium")
+    >>> clean_name("\ufeff User ID"), clean_name("traffic_source.medium")
     ('user_id', 'traffic_source.medium')
     """
     return re.sub(r"[\s-]+", "_", name.strip("\ufeff \t\r\n\"'")).lower()
