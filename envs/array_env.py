@@ -149,7 +149,7 @@ class GymArrays:
             if not name.startswith("_") and _is_number(column)
         }
         one = np.ones(len(rows))
-        return {"present": one, "presence": one, **events}
+        return {"present": one, "survival": one, **events}
 
     def begin(self, episodes: Ints) -> None:
         """See `ArrayEnv`."""

@@ -70,7 +70,7 @@ class AuctionArrays:
     def serve(self, rows: Ints, actions: Array) -> dict[str, Array]:
         """See `ArrayEnv`; the events are those of `journey_infos`."""
         outcome = self.step(rows, actions)
-        infos = {"present": outcome.presence, "presence": np.ones(len(rows))}
+        infos = {"present": outcome.survival, "survival": np.ones(len(rows))}
         return infos | journey_infos(outcome, self.simulator.config)
 
     def step(self, rows: Ints, actions: Array) -> Outcome:

@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.rendering.render import RENDER_FPS, Window, draw
+from rllib_seq.envs.ad_auction.rendering.render import RENDER_FPS, Screen, draw
 from rllib_seq.envs.ad_auction.simulator.infos import campaign_infos
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
-from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
 __all__ = ["AdAuctionEnv", "campaign_seed"]
 
@@ -45,10 +45,10 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
             modes = ", ".join(self.metadata["render_modes"])
             raise ValueError(f"unknown render_mode {render_mode!r}; choose one of: {modes}")
         self.render_mode = render_mode
-        self._window: Window | None = None
+        self._window: Screen | None = None
         world = AuctionConfig.from_dict(config)
         # Tools ask for a render mode whether they draw or not, so `render` refuses, not this.
-        self._recorded = render_mode is not None and world.reward in EVENTFUL
+        self._recorded = render_mode is not None and world.reward in EVENT_REWARDS
         self.simulator = AuctionSimulator(world, record=self._recorded)
         self.actions = self.simulator.config.build_actions(self.simulator.preset)
         self.observation_space = self.simulator.observation_space
@@ -97,7 +97,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
         if self.render_mode != "human":
             return
         if self._window is None:
-            self._window = Window()
+            self._window = Screen()
         if self._window.due or self.simulator.done:
             self._window.show(self._drawn())
 
@@ -105,7 +105,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
         if not self._recorded:
             raise ValueError(
                 f"reward is {self.simulator.config.reward!r}, which has no events to draw; give "
-                f"one of: {', '.join(EVENTFUL)}"
+                f"one of: {', '.join(EVENT_REWARDS)}"
             )
         return draw(self.simulator)
 

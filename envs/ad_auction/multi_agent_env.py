@@ -116,7 +116,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
         """Keeps the infos of requests until their users are observed again."""
         for name, rows in brought.items():
             if name not in self._brought:
-                before = 1.0 if name == "presence" else 0.0
+                before = 1.0 if name == "survival" else 0.0
                 self._brought[name] = np.full(len(self._alive), before, rows.dtype)
             self._brought[name][who] = rows
 

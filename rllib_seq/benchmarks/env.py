@@ -44,7 +44,7 @@ PARTS = {
     "signals": (Tracker, "signals"),
     "counting": (Tracker, "request"),
     "users": (step, "advance"),
-    "ledgers and state": (accounting.Books, "_book"),
+    "ledgers and state": (accounting.Accounting, "_book"),
     "clocks and queues": (Schedule, "serve"),
 }
 

@@ -60,7 +60,7 @@ def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEE
     console = Console(width=100)
     world = auction_config(rainbow())
     assert world is not None
-    world = world.with_users(USERS).judged()
+    world = world.with_users(USERS).for_evaluation()
     bidders: list[Any] = [SignalBids("memoryless", best_memoryless(world.build_preset()).bids)]
     bidders.append(BayesBids())
     runs = []

@@ -45,7 +45,7 @@ from rllib_seq.benchmarks.speed import (
 )
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import TellingMultiAgentEnvRunner
+from rllib_seq.rollouts import FaultReportingMultiAgentEnvRunner
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
 
@@ -225,7 +225,7 @@ def _cost(algorithms: dict[str, Any], rounds: int = ROUNDS) -> dict[str, float]:
 
     def job(name: str) -> Any:
         worker = algorithms[name].env_runner
-        if isinstance(worker, TellingMultiAgentEnvRunner):  # of the new stack
+        if isinstance(worker, FaultReportingMultiAgentEnvRunner):  # of the new stack
             return lambda: sampled(worker.sample(num_episodes=worker.num_envs))
         return lambda: sampled(worker.sample())
 

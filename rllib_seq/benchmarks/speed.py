@@ -26,8 +26,8 @@ from rllib_seq.models import use_sequence_module
 from rllib_seq.rollouts import (
     ArrayEnvRunner,
     ArrayRolloutWorker,
-    TellingMultiAgentEnvRunner,
-    TellingRolloutWorker,
+    FaultReportingMultiAgentEnvRunner,
+    FaultReportingWorker,
 )
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.trainer import build_algorithm
@@ -107,7 +107,9 @@ def algorithm(
     config.env_runners(num_env_runners=workers, num_envs_per_env_runner=campaigns)
     config.training(minibatch_size=MINIBATCH, num_epochs=EPOCHS).debugging(seed=0)
     if new_stack:
-        config.env_runners(env_runner_cls=ArrayEnvRunner if arrays else TellingMultiAgentEnvRunner)
+        config.env_runners(
+            env_runner_cls=ArrayEnvRunner if arrays else FaultReportingMultiAgentEnvRunner
+        )
         if model is not None:
             use_sequence_module(config, **model)
             return build_algorithm(config)
@@ -131,7 +133,7 @@ def algorithm(
         model={**settings, "max_seq_len": JOURNEY}, train_batch_size=batch * max(1, workers)
     )
     config.env_runners(
-        env_runner_cls=ArrayRolloutWorker if arrays else TellingRolloutWorker,
+        env_runner_cls=ArrayRolloutWorker if arrays else FaultReportingWorker,
         rollout_fragment_length=-(-batch // campaigns),
     )
     return config.build_algo() if model is None else build_algorithm(config)

@@ -289,13 +289,13 @@ def evaluate(
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
     from rllib_seq.serving.spec import SHIPPED, SPEC
-    from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
+    from rllib_seq.training.evaluation.comparison import EvaluationProtocol, evaluate_checkpoint
     from rllib_seq.training.run.console import make_console
     from rllib_seq.training.storage.files import write_json
     from rllib_seq.training.storage.locations import local_copy, send_back
     from rllib_seq.training.storage.run_folder import evaluation_path, find_checkpoint
 
-    protocol = Protocol(seed=seed, episodes=episodes)
+    protocol = EvaluationProtocol(seed=seed, episodes=episodes)
     console = make_console()
     checkpoint = checkpoint or str(SHIPPED)
     with local_copy(checkpoint) as place:

@@ -67,8 +67,9 @@ def journey_summary(log: EventLog, journeys: Journeys, unattributed: float) -> d
 
     Returns:
         `{"journeys", "per_user", "converted", "conversion_rate", "low", "high", "value",
-        "unattributed_value", "step", "steps", "comes_back", "touchpoints", "touchpoints_converted",
-        "hours"}`; steps and the last three hold `{"mean", "p50", "p75", "p90", "p99"}`. comes_back:
+        "unattributed_value", "step", "steps", "return_probability", "touchpoints",
+        "touchpoints_converted", "hours"}`; steps and the last three hold
+        `{"mean", "p50", "p75", "p90", "p99"}`. return_probability:
         of the journeys without a conversion that have 1, 2, ... steps, the share that has another.
     """
     count, converted = len(journeys), int(journeys.converted.sum())
@@ -85,7 +86,7 @@ def journey_summary(log: EventLog, journeys: Journeys, unattributed: float) -> d
         "unattributed_value": unattributed,
         "step": " or ".join(journeys.step_kinds),
         "steps": _summary(journeys.steps),
-        "comes_back": _comes_back(journeys.steps[~journeys.converted]),
+        "return_probability": _comes_back(journeys.steps[~journeys.converted]),
         "touchpoints": _summary(journeys.touchpoints),
         "touchpoints_converted": _summary(journeys.touchpoints[journeys.converted]),
         "hours": _summary(journeys.hours) if log.has_clock else None,

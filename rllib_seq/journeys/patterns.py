@@ -33,7 +33,7 @@ from rllib_seq.journeys.journey_patterns import (
 from rllib_seq.journeys.split import Gap, find_gap, split
 from rllib_seq.journeys.time_patterns import Curve, drift, hour_curve, trends, weekday_curve
 
-__all__ = ["LOOKBACK", "STAGES", "Patterns", "Window", "choose_window", "discover"]
+__all__ = ["LOOKBACK", "STAGES", "Patterns", "WindowAdvice", "choose_window", "discover"]
 
 _VERSION = 3
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
@@ -47,7 +47,7 @@ LOOKBACK = 30 * 86_400.0
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowAdvice:
     """How many steps a model should see, and why."""
 
     length: int
@@ -74,7 +74,7 @@ class Patterns:
     """Counts by channel and segment, see `journey_patterns.mix`."""
     groups: list[dict[str, Any]]
     """Touchpoints and duration by segment and outcome."""
-    window: Window
+    window: WindowAdvice
     hours: Curve | None
     """When steps come, by hour of the day in the log's time zone; None without a clock."""
     weekdays: Curve | None
@@ -128,7 +128,13 @@ class Patterns:
                 f"{str(path)!r} is not a patterns.json of version {_VERSION} (its version: "
                 f"{version}); make it anew with rllib-seq discover"
             )
-        parts = {"gap": Gap, "window": Window, "hours": Curve, "weekdays": Curve, "delay": Delay}
+        parts = {
+            "gap": Gap,
+            "window": WindowAdvice,
+            "hours": Curve,
+            "weekdays": Curve,
+            "delay": Delay,
+        }
         for name, part in parts.items():
             if content[name] is not None:
                 content[name] = part(**content[name])
@@ -199,7 +205,7 @@ def discover(
     )
 
 
-def choose_window(steps: NDArray[np.int64]) -> Window:
+def choose_window(steps: NDArray[np.int64]) -> WindowAdvice:
     """The shortest journey-length quantile at which nine steps of ten see their whole journey.
 
     A step sees all of its journey if no more steps than the window went before, so coverage is
@@ -213,7 +219,7 @@ def choose_window(steps: NDArray[np.int64]) -> Window:
     """
     lengths = steps[steps > 0]
     if not len(lengths):
-        return Window(1, 1.0, "the log has no steps", [])
+        return WindowAdvice(1, 1.0, "the log has no steps", [])
     sizes = np.quantile(lengths, _QUANTILES, method="inverted_cdf").astype(int)
     sizes = np.minimum(sizes, _LONGEST)
     covered = [float(np.minimum(lengths, size).sum() / lengths.sum()) for size in sizes]
@@ -234,7 +240,7 @@ def choose_window(steps: NDArray[np.int64]) -> Window:
         reason += f", {sizes[shorter]} only {100 * covered[shorter]:.0f} %"
     if length == 1:
         reason += "; users rarely come twice, so follow the campaign instead (stream='campaign')"
-    return Window(
+    return WindowAdvice(
         length,
         share,
         reason,

@@ -1,7 +1,7 @@
 """Per-user sequences in bounded memory: append steps, fetch windows, for many users at once.
 
 - `SequenceStore`: the last L steps of up to `capacity` users.
-- `Window`: what a fetch returns.
+- `StoredWindow`: what a fetch returns.
 - `user_keys`: names of users to the integers that the store wants.
 
 All memory is set aside when the store is made (and taken from the system as users come); no call
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rllib_seq.errors import UserError
 
-__all__ = ["SequenceStore", "Window", "user_keys"]
+__all__ = ["SequenceStore", "StoredWindow", "user_keys"]
 
 Ints = NDArray[np.int64]
 _SETTINGS = ("capacity", "window_length", "state_dim", "ttl")
@@ -29,7 +29,7 @@ _STEPS = ("states", "actions", "rewards", "timestamps")
 _COUNTERS = ("evicted_lru", "evicted_ttl", "_clock", "_users")
 
 
-class Window(NamedTuple):
+class StoredWindow(NamedTuple):
     """The last steps of B users, right-aligned, oldest first; zeros where not valid."""
 
     states: NDArray[np.float32]
@@ -204,7 +204,7 @@ class SequenceStore:
         had[rows] += 1
         self._arrays["seen"][rows] = timestamps
 
-    def fetch(self, users: ArrayLike, now: float = -np.inf) -> Window:
+    def fetch(self, users: ArrayLike, now: float = -np.inf) -> StoredWindow:
         """The windows of users; a fetch counts as a use.
 
         Args:
@@ -218,11 +218,11 @@ class SequenceStore:
         self._arrays["used"][row[known]] = self._clock
         return self._windows(row, known)
 
-    def fetch_claimed(self, rows: Ints) -> Window:
+    def fetch_claimed(self, rows: Ints) -> StoredWindow:
         """The windows of users whose rows `[B]` are claimed."""
         return self._windows(rows, np.ones(len(rows), np.bool_))
 
-    def _windows(self, row: Ints, known: NDArray[np.bool_]) -> Window:
+    def _windows(self, row: Ints, known: NDArray[np.bool_]) -> StoredWindow:
         age = np.arange(self.window_length)[::-1]
         step = self._arrays["count"][row][:, None] - 1 - age  # [B, L]
         valid = known[:, None] & (step >= 0)
@@ -233,7 +233,7 @@ class SequenceStore:
             values[~valid] = 0
             return values
 
-        return Window(
+        return StoredWindow(
             filled("states"), filled("actions"), filled("rewards"), filled("timestamps"), valid
         )
 

@@ -30,7 +30,7 @@ from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
 from rllib_seq.envs.ad_auction.journey.features import fields
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.lift.policy import LiftPolicy
 from rllib_seq.lift.prices import price_models
@@ -161,7 +161,7 @@ class LiftConfig(AlgorithmConfig):
         for name, (value, needed) in plain.items():
             if value != needed:
                 raise UserError(f"{name} is {value!r}, and Lift needs {needed!r}; remove it")
-        if world.reward not in EVENTFUL:
+        if world.reward not in EVENT_REWARDS:
             raise UserError(
                 f"reward {world.reward!r} knows the hidden stage, and Lift learns from outcomes; "
                 "leave reward out, or give reward='sampled'"

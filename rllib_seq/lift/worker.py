@@ -17,7 +17,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from rllib_seq.envs.ad_auction.array_env import AuctionArrays
 from rllib_seq.lift.exploration import JourneyExploration
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker, JourneyReader
-from rllib_seq.rollouts.journeys import Acts, JourneySampler
+from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
 
 __all__ = ["OutcomeArrays", "OutcomeWorker"]
 
@@ -43,7 +43,7 @@ class _CampaignReader(JourneyReader):
     def __init__(
         self, name: str, policy: Policy, arrays: OutcomeArrays, worker: OutcomeWorker
     ) -> None:
-        sampler = JourneySampler(arrays)
+        sampler = VectorSampler(arrays)
         super().__init__(name, policy, sampler, worker)
         sampler.with_infos = True
         config = worker.config
@@ -90,7 +90,7 @@ class _Bidder:
         self._state = self._model.policy.encoder.initial_state(rows)
         self._actions = torch.zeros(rows, dtype=torch.long)
 
-    def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> Acts:
+    def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> ActionBatch:
         model = self._model
         who, first = torch.from_numpy(rows), torch.from_numpy(new)
         self.explores.begin(rows[new])
@@ -114,8 +114,8 @@ class _Bidder:
             self._state[name][who] = part
         actions = self.explores.choose(rows, best.numpy())
         self._actions[who] = torch.from_numpy(actions)
-        return Acts(actions, {})
+        return ActionBatch(actions, {})
 
     def value_after(self, rows: Ints, observations: Array, rewards: Floats) -> Floats:
-        """See `journeys.Bidder`; no limit cuts journeys off here."""
+        """See `sampler.StreamActor`; no limit cuts journeys off here."""
         return np.zeros(len(rows))

@@ -7,7 +7,7 @@ After a step, an environment says in the step's infos what happened: `{"won": Tr
 also be a number in [0, 1], its probability, if the environment knows it and lets the stream go on
 either way (less variance, the same mean). Such a stream thins out: what follows counts only as much
 as it would still be there, and the info that comes with an observation says how much that is, under
-`"presence"`; without it, 1. With a horizon of 3 and an event (x) at step 2:
+`"survival"`; without it, 1. With a horizon of 3 and an event (x) at step 2:
 
     step                  0   1   2   3   4 |    the stream goes on, but is cut here
     what steps 0..2 say   .   .   x              . it went on without the event
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 
-PRESENCE = "presence"
+PRESENCE = "survival"
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,7 +38,7 @@ Bools = NDArray[np.bool_]
 
 def event_labels(
     event: Floats,
-    presence: Floats,
+    survival: Floats,
     left: Floats,
     lengths: Ints,
     ended: Bools,
@@ -49,7 +49,7 @@ def event_labels(
     Args:
         event: `[N]`, all pieces one after the other: 1 where it happened, 0 where not; or its
             probability.
-        presence: `[N]`, how much of the stream was there before the step, at most 1.
+        survival: `[N]`, how much of the stream was there before the step, at most 1.
         left: `[N]`, and how much after it, if the stream goes on.
         lengths: `[P]`, steps of the pieces; their sum is N.
         ended: `[P]`, whether the stream has ended with the piece; else it goes on unseen.
@@ -57,17 +57,17 @@ def event_labels(
 
     Returns:
         `[N, H, 3]`: for k steps on, how much of the stream saw the event, ended without it and went
-        on without it, times its `presence` now; see `rllib_seq.nn.heads.auxiliary.event_loss`.
+        on without it, times its `survival` now; see `rllib_seq.nn.heads.auxiliary.event_loss`.
         All 0 after the event, the end or the cut.
     """
     steps = np.arange(len(event))
     behind = np.cumsum(lengths)  # the step after each piece
     # Whether an event ends its stream shows in the presence: if so, it falls at least as much.
     # What hardly any stream has seen counts for nothing, but must not divide by nothing.
-    goes_on = np.minimum(1.0 - event, left / np.maximum(presence, 1e-12))
+    goes_on = np.minimum(1.0 - event, left / np.maximum(survival, 1e-12))
     goes_on[behind[ended & (lengths > 0)] - 1] = 0.0
     labels = np.zeros((len(steps), horizon, 3), np.float32)
-    there = presence.copy()  # of every step, what has come k steps further without the event
+    there = survival.copy()  # of every step, what has come k steps further without the event
     to_come = np.repeat(behind, lengths) - steps  # steps of its piece from here on
     for k in range(min(horizon, lengths.max(initial=0))):
         seen = steps[to_come > k]
@@ -93,7 +93,7 @@ def labels_from_infos(
     Raises:
         UserError: an event is missing in the infos, or is not a number in [0, 1].
     """
-    presence = np.array([info.get(PRESENCE, 1.0) for info in infos], np.float64)
+    survival = np.array([info.get(PRESENCE, 1.0) for info in infos], np.float64)
     labels = {}
     for name, head in heads.items():
         try:
@@ -112,8 +112,8 @@ def labels_from_infos(
             )
         labels[name] = event_labels(
             event,
-            presence[:-1],
-            presence[1:],
+            survival[:-1],
+            survival[1:],
             np.array([len(event)]),
             np.array([ended]),
             head.horizon,

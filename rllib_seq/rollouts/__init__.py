@@ -14,12 +14,12 @@ from rllib_seq.rollouts.faults import Faults, forget_errors
 from rllib_seq.rollouts.watch import WorkerWatch
 from rllib_seq.rollouts.worker import (
     STEPS_SAMPLED,
-    TellingMultiAgentEnvRunner,
-    TellingRolloutWorker,
-    TellingSingleAgentEnvRunner,
+    FaultReportingMultiAgentEnvRunner,
+    FaultReportingSingleAgentEnvRunner,
+    FaultReportingWorker,
     count_steps,
-    heed_workers,
-    telling_worker,
+    fault_reporting_worker,
+    raise_worker_errors,
 )
 
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
     "ArrayEnvRunner",
     "ArrayRolloutWorker",
     "Faults",
-    "TellingMultiAgentEnvRunner",
-    "TellingRolloutWorker",
-    "TellingSingleAgentEnvRunner",
+    "FaultReportingMultiAgentEnvRunner",
+    "FaultReportingWorker",
+    "FaultReportingSingleAgentEnvRunner",
     "WorkerWatch",
     "count_steps",
     "forget_errors",
-    "heed_workers",
-    "telling_worker",
+    "raise_worker_errors",
+    "fault_reporting_worker",
 ]

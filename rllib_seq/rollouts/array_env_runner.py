@@ -35,9 +35,9 @@ from rllib_seq.models.rl_module.episode_states import keep_states
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.models.rl_module.stream_windows import StreamWindows
 from rllib_seq.rollouts.callbacks import refuse_callbacks
-from rllib_seq.rollouts.journeys import Acts, Campaign, Journeys, JourneySampler
 from rllib_seq.rollouts.memories import COPY, CarriedStates
-from rllib_seq.rollouts.worker import TellingMultiAgentEnvRunner
+from rllib_seq.rollouts.sampler import ActionBatch, Campaign, RolloutBatch, VectorSampler
+from rllib_seq.rollouts.worker import FaultReportingMultiAgentEnvRunner
 
 __all__ = ["ArrayEnvRunner"]
 
@@ -45,7 +45,7 @@ Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 
-class ArrayEnvRunner(TellingMultiAgentEnvRunner):
+class ArrayEnvRunner(FaultReportingMultiAgentEnvRunner):
     """RLlib's multi-agent runner with another way to play, for `multi_user_ad_auction`.
 
     It plays `num_envs_per_env_runner` campaigns side by side, to their ends, and returns each as a
@@ -86,7 +86,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
         self._name, self._env = names[0], env
         refuse_callbacks(self.config, "ArrayEnvRunner")
         seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
-        self._sampler = JourneySampler(env.array_env(self.num_envs, seed))
+        self._sampler = VectorSampler(env.array_env(self.num_envs, seed))
         settings = sequence_settings(self.module[names[0]])
         self._sampler.with_infos = settings is not None and bool(settings.auxiliary)
         rows = self.num_envs * self._sampler.env.slots
@@ -136,7 +136,9 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             )
         return episodes
 
-    def _episodes(self, journeys: Journeys, campaigns: list[Campaign]) -> list[MultiAgentEpisode]:
+    def _episodes(
+        self, journeys: RolloutBatch, campaigns: list[Campaign]
+    ) -> list[MultiAgentEpisode]:
         """One episode for every campaign, made of arrays."""
         slots = self._sampler.env.slots
         ends = np.cumsum(journeys.lengths)
@@ -204,7 +206,7 @@ class ArrayEnvRunner(TellingMultiAgentEnvRunner):
             self.metrics.log_value((lifetime, who), steps, reduce="lifetime_sum")
 
 
-def _infos(journeys: Journeys, steps: slice) -> list[dict[str, Any]]:
+def _infos(journeys: RolloutBatch, steps: slice) -> list[dict[str, Any]]:
     """Those of an episode: none with the first observation, then what each step brought."""
     infos = journeys.infos
     brought = [infos[name][steps].tolist() for name in infos]
@@ -256,7 +258,7 @@ class _ModuleBidder:
         parts = self._carried.copies(numbers)
         return [{name: part[row] for name, part in parts.items()} for row in range(len(numbers))]
 
-    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
+    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> ActionBatch:
         fresh = rows[new]
         if self._windows is None:
             batch: dict[str, Array] = {Columns.OBS: observations}
@@ -269,7 +271,7 @@ class _ModuleBidder:
                 kept[fresh] = column
                 batch[name] = kept[rows]
         if self.explore is None:
-            return Acts(np.random.randint(self.module.action_space.n, size=len(rows)), {})
+            return ActionBatch(np.random.randint(self.module.action_space.n, size=len(rows)), {})
         tensors = {name: torch.as_tensor(column) for name, column in batch.items()}
         with torch.no_grad():
             if self._carried is None:
@@ -283,10 +285,10 @@ class _ModuleBidder:
                 actions, columns = self._act({k: v.squeeze(1) for k, v in outputs.items()})
                 columns[COPY] = copies
         self._actions[rows] = actions
-        return Acts(actions, columns)
+        return ActionBatch(actions, columns)
 
     def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
-        """See `journeys.Bidder`; on this stack the learner values what it gets."""
+        """See `sampler.StreamActor`; on this stack the learner values what it gets."""
         return np.zeros(len(rows))
 
     def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:

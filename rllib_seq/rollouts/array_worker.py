@@ -28,14 +28,14 @@ from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
 from rllib_seq.rollouts.gym_arrays import make_arrays
-from rllib_seq.rollouts.journeys import (
-    Acts,
-    Journeys,
-    JourneySampler,
+from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
+from rllib_seq.rollouts.sampler import (
+    ActionBatch,
+    RolloutBatch,
+    VectorSampler,
     generalized_advantages,
 )
-from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
-from rllib_seq.rollouts.worker import TellingRolloutWorker
+from rllib_seq.rollouts.worker import FaultReportingWorker
 
 __all__ = ["ArrayRolloutWorker"]
 
@@ -51,7 +51,7 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
 Ints = NDArray[np.int64]
 
 
-class ArrayRolloutWorker(TellingRolloutWorker):
+class ArrayRolloutWorker(FaultReportingWorker):
     """RLlib's rollout worker with another way to play.
 
     For any Gymnasium environment (its vector form is chosen by `gym_env_vectorize_mode`) and for
@@ -102,7 +102,7 @@ class ArrayRolloutWorker(TellingRolloutWorker):
             seed,
             "ArrayRolloutWorker",
         )
-        return _SequenceReader(name, self.policy_map[name], JourneySampler(arrays), self)
+        return _SequenceReader(name, self.policy_map[name], VectorSampler(arrays), self)
 
     def _make_env(self, number: int) -> gym.Env:
         context = self.env_context.copy_with_overrides(vector_index=number)
@@ -117,7 +117,7 @@ class JourneyReader(InputReader):
     """Where the worker's `sample` gets its batches from: a base class; `next` is to be defined."""
 
     def __init__(
-        self, name: str, policy: Policy, sampler: JourneySampler, worker: ArrayRolloutWorker
+        self, name: str, policy: Policy, sampler: VectorSampler, worker: ArrayRolloutWorker
     ) -> None:
         if not isinstance(policy.model, LSTMTransformerModel):
             raise UserError(
@@ -165,7 +165,7 @@ class _SequenceReader(JourneyReader):
     """Fragments of journeys, with the columns of RLlib's on-policy learners."""
 
     def __init__(
-        self, name: str, policy: Policy, sampler: JourneySampler, worker: ArrayRolloutWorker
+        self, name: str, policy: Policy, sampler: VectorSampler, worker: ArrayRolloutWorker
     ) -> None:
         super().__init__(name, policy, sampler, worker)
         sampler.with_infos = bool(policy.model.config.auxiliary)
@@ -184,7 +184,7 @@ class _SequenceReader(JourneyReader):
         self.end_campaigns()
         return MultiAgentBatch({self.name: SampleBatch(batch)}, env_steps=journeys.ticks)
 
-    def _columns(self, journeys: Journeys) -> dict[str, Array]:
+    def _columns(self, journeys: RolloutBatch) -> dict[str, Array]:
         config = self.policy.config
         values, next_values = self._bidder.memory.values(journeys)
         columns = {name: rows for name, rows in journeys.columns.items() if name not in OF_MEMORY}
@@ -222,26 +222,26 @@ class _SequenceReader(JourneyReader):
             columns[Postprocessing.VALUE_TARGETS] = targets.astype(np.float32)
         return columns
 
-    def _labels(self, journeys: Journeys) -> dict[str, Array]:
+    def _labels(self, journeys: RolloutBatch) -> dict[str, Array]:
         """Labels of the auxiliary heads, by column."""
         labels, infos = {}, journeys.infos
         for name, head in self._bidder.model.config.auxiliary.items():
             if name not in infos:
                 raise UserError(
                     f"auxiliary head {name!r} names no event of the ad auction; choose from "
-                    f"{', '.join(sorted(infos.keys() - {'present', 'presence'}))}"
+                    f"{', '.join(sorted(infos.keys() - {'present', 'survival'}))}"
                 )
             labels[label_column(name)] = event_labels(
                 infos[name].astype(np.float64),
                 infos["present"],
-                infos["presence"],
+                infos["survival"],
                 journeys.lengths,
                 journeys.terminated,
                 head.horizon,
             )
         return labels
 
-    def _sequences(self, journeys: Journeys) -> dict[str, Array]:
+    def _sequences(self, journeys: RolloutBatch) -> dict[str, Array]:
         """Sequences of at most `max_seq_len` steps and the states in which they begin."""
         longest = self.policy.config["model"]["max_seq_len"]
         count = -(-journeys.lengths // longest)  # sequences of each piece
@@ -264,7 +264,7 @@ class _Bidder:
         space = self.model.action_space
         self._actions = torch.from_numpy(np.zeros((rows, *(space.shape or ())), space.dtype))
 
-    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> Acts:
+    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> ActionBatch:
         who, first = torch.from_numpy(rows), torch.from_numpy(new)
         previous = self._actions[who]
         previous[first] = 0
@@ -286,10 +286,10 @@ class _Bidder:
             columns[SampleBatch.PREV_ACTIONS] = previous.numpy()
         if self.model.config.prev_reward:
             columns[SampleBatch.PREV_REWARDS] = rewards
-        return Acts(actions.numpy(), columns, self._served(actions.numpy()))
+        return ActionBatch(actions.numpy(), columns, self._served(actions.numpy()))
 
     def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
-        """See `journeys.Bidder`."""
+        """See `sampler.StreamActor`."""
         who = torch.from_numpy(rows)
         first = torch.zeros(len(rows), dtype=torch.bool)
         observations = self._filtered(observations, update=False)

@@ -16,7 +16,7 @@ from ray.rllib.utils import force_list
 
 from rllib_seq.errors import UserError
 from rllib_seq.models import AuxiliaryLabels
-from rllib_seq.rollouts.journeys import Campaign
+from rllib_seq.rollouts.sampler import Campaign
 
 _NEVER_CALLED = (
     "on_episode_created",

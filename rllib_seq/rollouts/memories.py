@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.rollouts.journeys import Journeys
+from rllib_seq.rollouts.sampler import RolloutBatch
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -69,7 +69,7 @@ class Memory(Protocol):
             `[n]`.
         """
 
-    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+    def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
         """Value what was played since `begin`.
 
         Args:
@@ -80,7 +80,7 @@ class Memory(Protocol):
             ended.
         """
 
-    def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
+    def states(self, journeys: RolloutBatch, piece: Ints, begin: Ints) -> list[Array]:
         """States in which sequences begin, as RLlib's old stack numbers them.
 
         Args:
@@ -128,7 +128,7 @@ class WindowMemory:
         outputs = self._model.policy(windows, _last(filled, slots))
         return outputs, {_INPUTS: inputs.numpy()}
 
-    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+    def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
         """See `Memory.values`; all at once, because nobody needs them in order to act."""
         inputs, slots = journeys.columns[_INPUTS], self._windows.shape[1]
         piece = np.repeat(np.arange(len(journeys.lengths)), journeys.lengths)
@@ -159,7 +159,7 @@ class WindowMemory:
             features = networks.window_value_features(windows, valid)
             return networks.value_head(features).squeeze(1).numpy()
 
-    def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
+    def states(self, journeys: RolloutBatch, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
         inputs, past = journeys.columns[_INPUTS], self._past
         steps_before = journeys.starts[piece] + begin
@@ -297,7 +297,7 @@ class CarriedMemory:
         columns = {COPY: numbers, _VALUES: values[:, 0].numpy()}
         return model.policy.head(reading.features[:, 0]), columns
 
-    def values(self, journeys: Journeys) -> tuple[Array, Array]:
+    def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
         """See `Memory.values`; they came with the states."""
         return journeys.columns[_VALUES], journeys.next_values
 
@@ -307,7 +307,7 @@ class CarriedMemory:
         reading = networks.read(self._carried.of(rows), inputs[:, None])
         return networks.value_head(reading.value_features()[:, 0])[:, 0].numpy()
 
-    def states(self, journeys: Journeys, piece: Ints, begin: Ints) -> list[Array]:
+    def states(self, journeys: RolloutBatch, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
         offset = np.cumsum(journeys.lengths) - journeys.lengths
         copies = self._carried.copies(journeys.columns[COPY][offset[piece] + begin])

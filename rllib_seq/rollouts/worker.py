@@ -3,9 +3,10 @@
 RLlib ends a remote worker that raises, whatever it raised, and the driver learns only that it is
 gone: bad data in a user's environment would look like a crash and be retried for ever.
 
-- `TellingRolloutWorker`, `TellingSingleAgentEnvRunner`, `TellingMultiAgentEnvRunner`: RLlib's own,
-  of the old and of the new API stack; `telling_worker` picks one for a config
-- `heed_workers`: raises what they told, see `faults`
+- `FaultReportingWorker`: RLlib's own of the old API stack
+- `FaultReportingSingleAgentEnvRunner`, `FaultReportingMultiAgentEnvRunner`: those of the new one;
+  `fault_reporting_worker` picks one for a config
+- `raise_worker_errors`: raises what they told, see `faults`
 - `count_steps`, `STEPS_SAMPLED`: the steps of the new stack, counted exactly
 """
 
@@ -28,12 +29,12 @@ from rllib_seq.rollouts.faults import error_of_worker, leave_error, leave_fault,
 
 __all__ = [
     "STEPS_SAMPLED",
-    "TellingMultiAgentEnvRunner",
-    "TellingRolloutWorker",
-    "TellingSingleAgentEnvRunner",
+    "FaultReportingMultiAgentEnvRunner",
+    "FaultReportingWorker",
+    "FaultReportingSingleAgentEnvRunner",
     "count_steps",
-    "heed_workers",
-    "telling_worker",
+    "raise_worker_errors",
+    "fault_reporting_worker",
 ]
 
 Result = TypeVar("Result")
@@ -42,7 +43,7 @@ STEPS_SAMPLED = "steps_sampled_lifetime"
 """Key in the `env_runners` results of the new API stack that `count_steps` fills."""
 
 
-class _Telling:
+class _FaultReporting:
     """Leaves a note for the driver if the user can mend what ended this worker."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -73,7 +74,7 @@ class _Telling:
         return super().apply(telling, *args, **kwargs)  # type: ignore[misc]
 
 
-class TellingRolloutWorker(_Telling, RolloutWorker):
+class FaultReportingWorker(_FaultReporting, RolloutWorker):
     """RLlib's rollout worker of the old API stack; names the stream that brought bad data."""
 
     def __init__(self, *, env_creator: Callable[[Any], Any], **kwargs: Any) -> None:
@@ -100,7 +101,7 @@ class TellingRolloutWorker(_Telling, RolloutWorker):
             raise
 
 
-class TellingSingleAgentEnvRunner(_Telling, SingleAgentEnvRunner):
+class FaultReportingSingleAgentEnvRunner(_FaultReporting, SingleAgentEnvRunner):
     """RLlib's runner of single-agent environments on the new API stack."""
 
     def make_env(self) -> None:
@@ -109,7 +110,7 @@ class TellingSingleAgentEnvRunner(_Telling, SingleAgentEnvRunner):
         _name_all(self)
 
 
-class TellingMultiAgentEnvRunner(_Telling, MultiAgentEnvRunner):
+class FaultReportingMultiAgentEnvRunner(_FaultReporting, MultiAgentEnvRunner):
     """RLlib's runner of multi-agent environments on the new API stack."""
 
     def make_env(self) -> None:
@@ -118,14 +119,18 @@ class TellingMultiAgentEnvRunner(_Telling, MultiAgentEnvRunner):
         _name_all(self)
 
 
-def telling_worker(config: AlgorithmConfig) -> type:
+def fault_reporting_worker(config: AlgorithmConfig) -> type:
     """The worker class here that RLlib's own choice for a config is the base of."""
     if not config.enable_env_runner_and_connector_v2:
-        return TellingRolloutWorker
-    return TellingMultiAgentEnvRunner if config.is_multi_agent else TellingSingleAgentEnvRunner
+        return FaultReportingWorker
+    return (
+        FaultReportingMultiAgentEnvRunner
+        if config.is_multi_agent
+        else FaultReportingSingleAgentEnvRunner
+    )
 
 
-def heed_workers(call: Callable[[], Result]) -> Result:
+def raise_worker_errors(call: Callable[[], Result]) -> Result:
     """Calls what makes workers work, and raises what a worker told instead of what it led to.
 
     Raises:

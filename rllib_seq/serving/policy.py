@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from rllib_seq.errors import UserError
-from rllib_seq.journeys.store import Window
+from rllib_seq.journeys.store import StoredWindow
 from rllib_seq.serving.spec import File, Spec, file_sha256
 
 __all__ = ["TOLERANCE", "Policy", "load_policy", "window_inputs"]
@@ -67,7 +67,7 @@ class Policy:
     def act(
         self,
         observation: Floats32,
-        past: Window,
+        past: StoredWindow,
         memory: Floats32,
         allowed: NDArray[np.bool_] | None = None,
     ) -> tuple[Ints, Floats32]:
@@ -98,7 +98,7 @@ class Policy:
 
 
 def window_inputs(
-    spec: Spec, observation: Floats32, past: Window
+    spec: Spec, observation: Floats32, past: StoredWindow
 ) -> tuple[Floats32, NDArray[np.bool_]]:
     """Step inputs `[N, S, width]`, zero where not valid, and the mask `[N, S]`.
 

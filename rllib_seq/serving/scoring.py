@@ -22,7 +22,7 @@ from ray.data import DataContext
 from ray.data.context import ShuffleStrategy
 
 from rllib_seq.errors import UserError
-from rllib_seq.journeys.store import Window
+from rllib_seq.journeys.store import StoredWindow
 from rllib_seq.serving.policy import Policy, load_policy, split_parts
 
 __all__ = ["score", "score_stream"]
@@ -138,7 +138,7 @@ def score_stream(
         taken[~valid] = 0
         return taken
 
-    window = Window(
+    window = StoredWindow(
         past(observations),
         past(actions.astype(np.int32)),
         past(rewards.astype(np.float32)),
@@ -151,6 +151,6 @@ def score_stream(
     scored, memory = np.zeros(count, np.int64), np.zeros((1, policy.spec.memory_size), np.float32)
     for step in range(count):
         now = slice(step, step + 1)
-        before = Window._make(part[now] for part in window)
+        before = StoredWindow._make(part[now] for part in window)
         scored[now], memory = policy.act(observations[now], before, memory)
     return scored

@@ -20,7 +20,7 @@ from rllib_seq.envs.ad_auction.journey.users import Reaction
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups
 from rllib_seq.envs.ad_auction.simulator.state import Served
 from rllib_seq.envs.ad_auction.simulator.tracking import Tracker, exposure_at, wear_out
-from rllib_seq.journeys.store import SequenceStore, Window
+from rllib_seq.journeys.store import SequenceStore, StoredWindow
 from rllib_seq.serving.spec import Spec
 
 __all__ = ["Sessions"]
@@ -222,7 +222,7 @@ class Sessions:
         )
         return features.build(self._layout, signals)
 
-    def past(self, rows: Ints) -> Window:
+    def past(self, rows: Ints) -> StoredWindow:
         """The steps of the streams before, `[n, L, ...]`."""
         return self._windows.fetch_claimed(self._streams(rows))
 

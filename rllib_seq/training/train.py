@@ -21,7 +21,7 @@ from rllib_seq.errors import Interrupted, UserError
 from rllib_seq.training.config.checks import REPLAY_ENV, auction_config, model_settings
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
-from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol, evaluate_checkpoint
 from rllib_seq.training.reports.run_report import write_report
 from rllib_seq.training.run.console import TrainingDisplay
 from rllib_seq.training.run.offline import learn_offline
@@ -47,7 +47,7 @@ def run_training(
     limits: Limits,
     storage: Path | str,
     console: Console,
-    protocol: Protocol | None = Protocol(),  # noqa: B008, is frozen
+    protocol: EvaluationProtocol | None = EvaluationProtocol(),  # noqa: B008, is frozen
     offline: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Trains a config from the start and evaluates it.
@@ -114,7 +114,7 @@ def resume_training(
     place: Path | str,
     limits: Limits | None,
     console: Console,
-    protocol: Protocol | None = Protocol(),  # noqa: B008, is frozen
+    protocol: EvaluationProtocol | None = EvaluationProtocol(),  # noqa: B008, is frozen
 ) -> dict[str, Any]:
     """Goes on with a run from its newest checkpoint, or from the checkpoint that is given.
 
@@ -160,7 +160,7 @@ def _session(
     limits: Limits,
     checkpoint: Path | None,
     console: Console,
-    protocol: Protocol | None,
+    protocol: EvaluationProtocol | None,
 ) -> dict[str, Any]:
     console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
     try:
@@ -225,7 +225,7 @@ def finish_run(
     run: RunFolder,
     checkpoint: Path,
     config: AlgorithmConfig,
-    protocol: Protocol | None,
+    protocol: EvaluationProtocol | None,
     console: Console,
     others: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from ray.rllib.models.preprocessors import get_preprocessor
 
 from rllib_seq.envs.array_env import GymArrays, _flat
-from rllib_seq.rollouts.journeys import Acts, JourneySampler
+from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
 
 
 def make():
@@ -20,7 +20,7 @@ class Policy:
 
     def __call__(self, rows, new, observations, rewards):
         actions = (observations[:, 2] > 0).astype(np.int64)
-        return Acts(actions, {"values": observations.sum(1), "new": new})
+        return ActionBatch(actions, {"values": observations.sum(1), "new": new})
 
     def value_after(self, rows, observations, rewards):
         return observations.sum(1)
@@ -45,7 +45,7 @@ def played_alone(seed):
 def test_every_autoreset_mode_plays_what_single_environments_play(vector, mode):
     envs = vector([make] * 3, autoreset_mode=mode)
     try:
-        batch = JourneySampler(GymArrays(envs, seed=5)).sample(60, Policy())
+        batch = VectorSampler(GymArrays(envs, seed=5)).sample(60, Policy())
     finally:
         envs.close()
     starts = np.cumsum(batch.lengths) - batch.lengths

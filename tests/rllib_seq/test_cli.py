@@ -9,7 +9,7 @@ import pytest
 
 from rllib_seq.cli import main
 from rllib_seq.errors import UserError
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.storage.files import seal
 
 
@@ -230,6 +230,6 @@ def test_nothing_of_a_damaged_checkpoint_is_unpickled(
 
 def test_evaluation_protocol_is_checked(monkeypatch, capsys):
     with pytest.raises(UserError, match="episodes is 0"):
-        Protocol(episodes=0)
+        EvaluationProtocol(episodes=0)
     with pytest.raises(UserError, match="seed is -3"):
-        Protocol(seed=-3)
+        EvaluationProtocol(seed=-3)

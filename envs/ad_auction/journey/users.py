@@ -118,7 +118,7 @@ class JourneyModel:
     """Most bid requests (R) of a user who neither converts nor churns."""
     traffic: Traffic
     """When the requests come."""
-    comes_back: Floats | None = None
+    return_probability: Floats | None = None
     """`[R]`: the user has another request, whatever we do; the last is 0. None: 1 but for it."""
     delay: ConversionDelay | None = None
     """None: a conversion happens at once."""
@@ -138,8 +138,8 @@ class JourneyModel:
             _check(name, getattr(self, name), of_both)
         for name in ("move_down", "hazard_won", "hazard_lost", "churn", "visit"):
             _check(name, getattr(self, name), (of_stage,))
-        if self.comes_back is not None:
-            _check("comes_back", self.comes_back, requests)
+        if self.return_probability is not None:
+            _check("return_probability", self.return_probability, requests)
         _check("value_factor", audience.value_factor, (segments,), most=np.inf)
         _check("click_factor", audience.click_factor, (devices,), most=np.inf)
         appeal = (segments, len(self.creatives.names))

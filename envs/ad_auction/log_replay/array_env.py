@@ -65,7 +65,7 @@ class LogArrays:
         """See `ArrayEnv`."""
         outcome = self.replay.step(LEVELS[actions] * self.replay.linear_bids(rows))
         present = np.ones(len(rows))
-        return {"present": present, "presence": present, **outcome._asdict()}
+        return {"present": present, "survival": present, **outcome._asdict()}
 
     def begin(self, episodes: Ints) -> None:
         """See `ArrayEnv`; an episode begins anywhere in the training days."""

@@ -85,7 +85,7 @@ class Replay:
     Attributes:
         slots: streams that an episode may have.
         spend, wins, clicks, worth, gains, expected: `[E]`, totals so far; gains: of the log,
-            expected: by `judged`.
+            expected: by `for_evaluation`.
         budget: `[E]`.
         position: `[E]`, requests that are through.
         ended: `[E * slots]`, whether a stream has had its last request.

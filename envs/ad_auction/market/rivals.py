@@ -2,7 +2,7 @@
 
 - `Rivals`: who they are, declared.
 - `RivalMarket`: the market price that they make of each request.
-- `rehearse`: builds it; once for each market.
+- `simulate_competitors`: builds it; once for each market.
 
 Our campaign is small for them: what they learn and spend comes from a market of their own, without
 us, that they have played through beforehand. So they know nothing of our bids, of this request or
@@ -24,7 +24,7 @@ from rllib_seq.envs.ad_auction.market.bidders import Bidder, Population
 from rllib_seq.envs.ad_auction.market.competitors import QuantilePrices
 from rllib_seq.envs.ad_auction.market.valuations import Regimes, ValueModel
 
-__all__ = ["RivalMarket", "Rivals", "rehearse"]
+__all__ = ["RivalMarket", "Rivals", "simulate_competitors"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -102,7 +102,7 @@ class RivalMarket:
 
 
 @lru_cache(maxsize=8)
-def rehearse(
+def simulate_competitors(
     rivals: Rivals, auction: str, floor: float, value: float, channel_share: tuple[float, ...]
 ) -> RivalMarket:
     """Lets rivals play `FLIGHTS` flights among themselves, from a seed that is always the same.

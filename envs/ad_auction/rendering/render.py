@@ -1,7 +1,7 @@
 """A campaign as a picture: spend against plan, bids against market prices, journeys.
 
 - `draw`: the picture, RGB.
-- `Window`: shows pictures on the screen; needs nothing but Python's own tkinter.
+- `Screen`: shows pictures on the screen; needs nothing but Python's own tkinter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rllib_seq.envs.ad_auction.rendering.canvas import Canvas, Color
 from rllib_seq.envs.ad_auction.simulator.events import EVENTS
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 
-__all__ = ["RENDER_FPS", "Window", "draw"]
+__all__ = ["RENDER_FPS", "Screen", "draw"]
 
 Floats = NDArray[np.float64]
 
@@ -141,7 +141,7 @@ def _journeys(canvas: Canvas, log: dict[str, Floats], end: float) -> None:
         canvas.dots(_x(log["hour"][chosen], end), y[chosen], color, size)
 
 
-class Window:
+class Screen:
     """A window that shows pictures, at most `RENDER_FPS` of them a second.
 
     Raises:

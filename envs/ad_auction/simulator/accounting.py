@@ -1,6 +1,6 @@
 """What a step leaves behind: users, ledgers, rewards, counts and events.
 
-- `Books`: everything that is written down about requests that have been served.
+- `Accounting`: everything that is written down about requests that have been served.
 - `exposure`: how many impressions a user still feels.
 """
 
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.draws import categorical
 from rllib_seq.envs.ad_auction.journey.users import Reaction, Response
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups, Ledgers
-from rllib_seq.envs.ad_auction.simulator.events import EventLog
+from rllib_seq.envs.ad_auction.simulator.events import EventRecorder
 from rllib_seq.envs.ad_auction.simulator.state import NEVER, Served, UserState
 from rllib_seq.envs.ad_auction.simulator.tracking import Tracker, exposure_at, wear_out
-from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL
+from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS
 from rllib_seq.envs.ad_auction.worlds.values import Regret
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["Books", "exposure"]
+__all__ = ["Accounting", "exposure"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-class Books:
+class Accounting:
     """The books of E campaigns.
 
     Args:
@@ -63,7 +63,7 @@ class Books:
         self._slots = len(state.number) // num_campaigns
         self._worth = preset.value * preset.users.audience.value_factor  # (K,)
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
-        self._nobody_leaves = reward not in EVENTFUL
+        self._nobody_leaves = reward not in EVENT_REWARDS
         self._credits = None if credits is None else np.array(credits)  # (C,)
         self._regret = Regret(preset) if reward == "regret" else None
         self._wears_out = preset.users.effects_vary or count
@@ -71,7 +71,7 @@ class Books:
         self.rewards = np.zeros(num_campaigns)
         rows, channels = len(state.number), len(preset.users.channels)
         self.tracker = Tracker(rows, num_campaigns, channels) if count else None
-        self.events = EventLog(preset.users) if record else None
+        self.events = EventRecorder(preset.users) if record else None
 
     def clear(self, campaigns: Ints) -> None:
         """Opens new books."""
@@ -108,7 +108,7 @@ class Books:
         if self.tracker is not None:
             self.tracker.request(served, reaction)
             if self._nobody_leaves:
-                happens = self._imagine(served, reaction, drawn)
+                happens = self._sample_counterfactual(served, reaction, drawn)
         if self.events is not None:
             self.events.add_served(self._state, served, reaction, self._preset.floor)
         caused = np.isfinite(happens)
@@ -136,21 +136,21 @@ class Books:
         more = (request < model.requests_per_user - 1) & (
             upcoming * model.traffic.tick_hours < preset.flight_hours
         )
-        if model.comes_back is not None:
-            more &= drawn["back"] < model.comes_back[request]
+        if model.return_probability is not None:
+            more &= drawn["back"] < model.return_probability[request]
 
         # How much these users count: the probability that they are still there, if nobody leaves.
-        presence = state.presence[rows]
-        remains = presence
+        survival = state.survival[rows]
+        remains = survival
         cost = (1.0 + preset.shadow_price) * served.paid
         in_flight = np.ones(1)
         if model.delay is not None:
             in_flight = model.delay.cdf(preset.flight_hours - hour)
         if self._nobody_leaves:
-            remains = presence * (1.0 - reaction.departure_probability)
-            state.presence[rows] = remains
+            remains = survival * (1.0 - reaction.departure_probability)
+            state.survival[rows] = remains
             happens = np.full(len(rows), np.inf)
-            caused = presence * reaction.conversion_probability
+            caused = survival * reaction.conversion_probability
             conversions, censored = in_flight * caused, (1.0 - in_flight) * caused
         else:
             happens, late = self._happens(reaction.converted, hour, drawn)
@@ -159,7 +159,7 @@ class Books:
             censored = late.astype(np.float64)
         value = self._worth[segment] * conversions
         if self._regret is not None:
-            reward = presence * self._regret(
+            reward = survival * self._regret(
                 served.bid,
                 segment,
                 request,
@@ -170,7 +170,7 @@ class Books:
                 response,
             )
         else:
-            reward = value - presence * cost
+            reward = value - survival * cost
         if self._credits is not None:
             advance = self._credits[served.channel] * self._worth[segment] * served.won
             state.advanced[rows] += advance
@@ -179,13 +179,13 @@ class Books:
         self.rewards[served.groups.campaigns] += served.groups.sums(reward)
         self.ledgers.add(
             served.groups,
-            requests=presence,
-            wins=presence * served.won,
-            clicks=presence * reaction.clicked,
+            requests=survival,
+            wins=survival * served.won,
+            clicks=survival * reaction.clicked,
             visits=remains * reaction.visited,  # of those who stayed
             conversions=conversions,
             censored=censored,
-            spend=presence * served.paid,
+            spend=survival * served.paid,
             value=value,
         )
 
@@ -223,7 +223,9 @@ class Books:
         late = converted & (happens > self._preset.flight_hours)
         return np.where(converted & ~late, happens, np.inf), late
 
-    def _imagine(self, served: Served, reaction: Reaction, drawn: dict[str, Floats]) -> Floats:
+    def _sample_counterfactual(
+        self, served: Served, reaction: Reaction, drawn: dict[str, Floats]
+    ) -> Floats:
         """When conversions would happen where nobody leaves; from then on the user is not counted.
 
         A bidder may see conversions, never their probability.

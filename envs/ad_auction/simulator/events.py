@@ -1,6 +1,6 @@
 """What happened in a campaign, event by event, in the schema of docs/guides/discover.md.
 
-- `EventLog`: is filled by the simulator; gives columns or a CSV file that `rllib-seq discover`
+- `EventRecorder`: is filled by the simulator; gives columns or a CSV file that `rllib-seq discover`
   reads.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.journey.users import JourneyModel, Reaction
 from rllib_seq.envs.ad_auction.simulator.state import Served, UserState
 
-__all__ = ["EVENTS", "START", "EventLog"]
+__all__ = ["EVENTS", "START", "EventRecorder"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,7 +31,7 @@ _COLUMNS = (
 )
 
 
-class EventLog:
+class EventRecorder:
     """Rows in the order in which they happened, of each campaign on its own.
 
     Bid, market price and floor stand at the request, which has an impression after it where the bid

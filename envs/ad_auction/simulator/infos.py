@@ -4,7 +4,7 @@
 - `campaign_infos`: of the campaign, if that is the stream
 
 Infos are for learning and looking, never for an observation: if nobody leaves (see
-`AuctionConfig.reward`), `converted` and `presence` know the hidden stage.
+`AuctionConfig.reward`), `converted` and `survival` know the hidden stage.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.simulator.step import Outcome
-from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
 __all__ = ["campaign_infos", "journey_infos"]
 
@@ -29,15 +29,15 @@ def journey_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[
     Returns:
         `won`, `clicked` and `converted` as bools; a conversion counts where it is caused, whenever
         it happens. If nobody leaves, `converted` is its probability for a user who is still there,
-        and `presence` the probability that he is, after the request.
+        and `survival` the probability that he is, after the request.
     """
     happened = {"won": outcome.won, "clicked": outcome.clicked, "converted": outcome.converted}
-    if config.reward in EVENTFUL:
+    if config.reward in EVENT_REWARDS:
         return happened
     return {
         **happened,
         "converted": outcome.conversion_probability,
-        "presence": outcome.presence * (1.0 - outcome.departure_probability),
+        "survival": outcome.survival * (1.0 - outcome.departure_probability),
     }
 
 
@@ -47,7 +47,7 @@ def campaign_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray
     If nobody leaves, `converted` is the probability that the user is there and converts.
     """
     brought = journey_infos(outcome, config)
-    if "presence" in brought:
-        del brought["presence"]
-        brought["converted"] = outcome.presence * outcome.conversion_probability
+    if "survival" in brought:
+        del brought["survival"]
+        brought["converted"] = outcome.survival * outcome.conversion_probability
     return {"paid": outcome.paid, **brought}

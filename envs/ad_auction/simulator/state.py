@@ -42,7 +42,7 @@ class UserState:
         """The journey is over and everything it brought has been paid out."""
         self.conversion_hour = np.full(rows, np.inf)
         """When a conversion that has been caused will happen."""
-        self.presence = np.ones(rows)
+        self.survival = np.ones(rows)
         """Probability that the user is still there, if the reward lets nobody leave; else 1."""
         self.reward = np.zeros(rows)
         """What he brought since it was last asked."""
@@ -69,7 +69,7 @@ class UserState:
 
     def clear(self, rows: np.ndarray | slice) -> None:
         """Forgets the users of these rows before others take their place."""
-        self.presence[rows] = 1.0
+        self.survival[rows] = 1.0
         for name in (
             "request",
             "reward",

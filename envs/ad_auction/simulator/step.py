@@ -22,11 +22,11 @@ from rllib_seq.envs.ad_auction.journey import features
 from rllib_seq.envs.ad_auction.journey.signals import Signals
 from rllib_seq.envs.ad_auction.journey.users import Draws, Response, advance
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
-from rllib_seq.envs.ad_auction.simulator.accounting import Books, exposure
+from rllib_seq.envs.ad_auction.simulator.accounting import Accounting, exposure
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups, Ledger
 from rllib_seq.envs.ad_auction.simulator.schedule import OF_REQUESTS, PURPOSES, Schedule
 from rllib_seq.envs.ad_auction.simulator.state import NEVER, Served, UserState
-from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
 __all__ = ["AuctionSimulator", "BidPolicy", "Outcome", "play"]
 
@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
     """Given the hidden stage; for rewards and calibration, never for an observation."""
     departure_probability: Floats
     """Likewise that the journey ends with the request, by conversion or churn."""
-    presence: Floats
+    survival: Floats
     """How much the request counts: the probability that its user is still there, if nobody leaves
     (see `AuctionConfig.reward`); else 1."""
 
@@ -82,9 +82,10 @@ class AuctionSimulator:
     """
 
     def __init__(self, config: AuctionConfig, num_campaigns: int = 1, record: bool = False) -> None:
-        if record and config.reward not in EVENTFUL:
+        if record and config.reward not in EVENT_REWARDS:
             raise ValueError(
-                f"reward is {config.reward!r}; only {' and '.join(EVENTFUL)} have events to record"
+                f"reward is {config.reward!r}; only {' and '.join(EVENT_REWARDS)} have events to "
+                "record"
             )
         self.config = config
         self.preset = config.build_preset()
@@ -95,7 +96,7 @@ class AuctionSimulator:
         self.layout = config.build_layout(self.preset)
         self.observation_space = features.observation_space(self.layout)
         self.state = UserState(num_campaigns * self.slots)
-        self._books = Books(
+        self._books = Accounting(
             self.preset,
             self.num_users,
             config.reward,
@@ -117,12 +118,12 @@ class AuctionSimulator:
         )
         self.hours = self._schedule.hours
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
-        self._nobody_leaves = config.reward not in EVENTFUL
+        self._nobody_leaves = config.reward not in EVENT_REWARDS
         self._clear = AUCTIONS[self.preset.auction]
         self.flight_hours = self.preset.length_hours
         unused = {"delay"} if model.delay is None else set()
         unused |= {"session"} if model.traffic.session_continues == 0 else set()
-        unused |= {"back"} if model.comes_back is None else set()
+        unused |= {"back"} if model.return_probability is None else set()
         unused |= {"price"} if self.preset.rivals is not None else set()
         self._rivals_flight = np.zeros(num_campaigns, np.int64)  # in which the campaign began
         self._drawn = [name for name in OF_REQUESTS if name not in unused]
@@ -151,7 +152,7 @@ class AuctionSimulator:
             flight = uniforms(keys[None], zero, zero)[0] * self.preset.rivals.num_flights
             self._rivals_flight[which] = flight.astype(np.int64)
 
-    def redraw(self, seed: Seed) -> None:
+    def resample_future(self, seed: Seed) -> None:
         """Draws anew, in all campaigns, what nobody can know yet: the same present, another future.
 
         When and on which channel the next request of a user comes stays as it is.
@@ -297,7 +298,7 @@ class AuctionSimulator:
         if self._nobody_leaves:
             draws = draws._replace(conversion=np.ones(len(rows)), churn=np.ones(len(rows)))
         response = self.response(rows, served.creative)
-        presence, model = self.state.presence[rows], self.preset.users
+        survival, model = self.state.survival[rows], self.preset.users
         reaction = advance(model, served.stage, served.channel, served.won, draws, response)
         tick = self._schedule.ticks[served.campaign]
         happens = self._books.settle(served, reaction, response, drawn, tick)
@@ -312,7 +313,7 @@ class AuctionSimulator:
             reaction.churned,
             reaction.conversion_probability,
             reaction.departure_probability,
-            presence,
+            survival,
         )
 
     def _serve(
@@ -330,8 +331,8 @@ class AuctionSimulator:
         drawn = dict(zip(self._drawn, words, strict=True))
         price = self._market_price(rows, drawn)
         won, paid = self._clear(bids, price, self.preset.floor)
-        presence = state.presence[rows]
-        made = self.ledgers.affordable(groups, presence * bids, presence * paid)
+        survival = state.survival[rows]
+        made = self.ledgers.affordable(groups, survival * bids, survival * paid)
         served = Served(
             rows=rows,
             campaign=campaign,

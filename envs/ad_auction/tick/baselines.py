@@ -2,10 +2,10 @@
 
 - `RandomMultipliers`: any action of `AdCampaign-v0`, anew for every tick and channel.
 - `FixedBid`: the same bid for every request.
-- `PacedBids`: multiplier * worth by a rule of `pacing`: truthful until broke, linear v / lambda,
-  PID, online dual.
+- `PacedMultipliers`: multiplier * worth by a rule of `pacing`: truthful until broke, linear
+  v / lambda, PID, online dual.
 - `DualBids`: online dual descent on the budget and on the goal's price.
-- `HindsightBids`: buys the optimum of a rehearsal of the same flight.
+- `HindsightMultipliers`: buys the optimum of a rehearsal of the same flight.
 - `best_constant`: the best constant of a family of bids on past flights.
 - `ChannelMultipliers`, `best_multipliers`: one multiplier per channel, and the best of one flight.
 - `tick_baselines`: all of them, fitted to past flights.
@@ -36,8 +36,8 @@ __all__ = [
     "ChannelMultipliers",
     "DualBids",
     "FixedBid",
-    "HindsightBids",
-    "PacedBids",
+    "HindsightMultipliers",
+    "PacedMultipliers",
     "RandomMultipliers",
     "best_constant",
     "best_multipliers",
@@ -91,7 +91,7 @@ class FixedBid:
         """Learns nothing."""
 
 
-class PacedBids:
+class PacedMultipliers:
     """Bids multiplier * worth; the multiplier follows a pacing rule.
 
     Args:
@@ -183,7 +183,7 @@ class DualBids:
         self._nu *= np.exp(self.step * min(excess, 1.0))
 
 
-class HindsightBids:
+class HindsightMultipliers:
     """Rehearses the flight without bidding, finds the optimum at its prices, and buys just that.
 
     The oracle of the flight where competitors have no memory. Where they answer, other prices may
@@ -287,17 +287,21 @@ def tick_baselines(config: TickConfig, past_seeds: Sequence[int]) -> list[TickPo
     bid = best_constant(FixedBid, simulator, past_seeds, typical / 20, typical * 20)
     highest = world.highest_multiplier
     linear = best_constant(
-        lambda m: PacedBids("linear", Constant(m)), simulator, past_seeds, 1 / highest, highest
+        lambda m: PacedMultipliers("linear", Constant(m)),
+        simulator,
+        past_seeds,
+        1 / highest,
+        highest,
     )
-    online: TickPolicy = PacedBids("online_dual", OnlineDual(linear, highest))
+    online: TickPolicy = PacedMultipliers("online_dual", OnlineDual(linear, highest))
     if np.isfinite(world.goal.price):
         online = DualBids()
     return [
         RandomMultipliers(),
         FixedBid(bid),
-        PacedBids("until_broke", Constant(1.0)),
-        PacedBids("linear", Constant(linear)),
-        PacedBids("pid", PID(linear, highest)),
+        PacedMultipliers("until_broke", Constant(1.0)),
+        PacedMultipliers("linear", Constant(linear)),
+        PacedMultipliers("pid", PID(linear, highest)),
         online,
-        HindsightBids(),
+        HindsightMultipliers(),
     ]

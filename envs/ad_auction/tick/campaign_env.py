@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.gym_env import campaign_seed
-from rllib_seq.envs.ad_auction.tick.baselines import PacedBids
+from rllib_seq.envs.ad_auction.tick.baselines import PacedMultipliers
 from rllib_seq.envs.ad_auction.tick.simulator import TickSimulator
 from rllib_seq.envs.ad_auction.tick.steering import PER_BUDGET, Steering, fields
 from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
@@ -57,7 +57,10 @@ class AdCampaignEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (len(world.channels),), np.float32)
         self._other: TickSimulator | None = None
         if settings.reward == "over_pacing":
-            self._other, self._paced = TickSimulator(settings), PacedBids("pacing", world.pacing)
+            self._other, self._paced = (
+                TickSimulator(settings),
+                PacedMultipliers("pacing", world.pacing),
+            )
 
     def render(self) -> None:
         """Raises ValueError: there is no picture of this environment."""

@@ -80,8 +80,8 @@ def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memo
         profit_now = -cost * payment @ model.channel_share  # (o,)
         v_next = np.zeros((num_stages, 8))
         advantages = []
-        for comes_back in return_rates(model)[::-1]:
-            v_next = comes_back * v_next
+        for return_probability in return_rates(model)[::-1]:
+            v_next = return_probability * v_next
             q_lost = preset.mean_value * model.hazard_lost
             q_lost = q_lost + np.einsum("szo,zo->s", to_lost, v_next)
             q_won = preset.mean_value * model.hazard_won[:, None]
@@ -97,13 +97,15 @@ def _policy_iteration(preset: Preset, group: Ints, iterations: int = 60) -> Memo
         joint = np.zeros((num_stages, 8))  # P(stage, signals, still here)
         joint[:, 0] = model.initial_share
         weighted, mass = np.zeros((8, num_channels)), np.zeros(8)
-        for advantage, comes_back in zip(advantages[::-1], return_rates(model), strict=True):
+        for advantage, return_probability in zip(
+            advantages[::-1], return_rates(model), strict=True
+        ):
             weighted += np.einsum("so,sc->oc", joint, advantage)
             mass += joint.sum(axis=0)
             lost = np.einsum("so,oc,c->s", joint, 1 - win, model.channel_share)
             won = np.einsum("so,oc,c->sc", joint, win, model.channel_share)
             joint = np.einsum("s,szo->zo", lost, to_lost) + np.einsum("sc,sczo->zo", won, to_won)
-            joint *= comes_back
+            joint *= return_probability
         mean = (alike @ weighted) / np.maximum(alike @ mass, 1e-300)[:, None]
         bids = (bids + best_response(preset, mean)) / 2
     return best._replace(bids=best.bids.reshape(2, 2, 2, num_channels))

@@ -43,7 +43,7 @@ class Observed:
     """`[24]`: traffic by hour of the day (UTC), in any unit."""
     weekdays: tuple[float, ...] | None = None
     """`[7]`: likewise, Monday first; counts only with `hours`."""
-    comes_back: tuple[float, ...] | None = None
+    return_probability: tuple[float, ...] | None = None
     """`[R]`: chance of another request after the first, second, ...; the last is 0."""
     gap_hours: float | None = None
     """Mean time between two requests of a journey."""
@@ -59,7 +59,7 @@ class Observed:
         """
         check_keys(content, [field.name for field in dataclasses.fields(cls)])
         frozen = dict(content)
-        for name in ("hours", "weekdays", "comes_back"):
+        for name in ("hours", "weekdays", "return_probability"):
             if frozen.get(name) is not None:
                 frozen[name] = tuple(map(float, frozen[name]))
         if frozen.get("delay") is not None:
@@ -76,9 +76,11 @@ class Observed:
             shares = getattr(self, name)
             if shares is not None and (not shares or min(shares.values()) <= 0):
                 raise ValueError(f"{name} is {shares}; give names with shares above 0")
-        if self.comes_back is not None and (not self.comes_back or self.comes_back[-1] != 0):
+        if self.return_probability is not None and (
+            not self.return_probability or self.return_probability[-1] != 0
+        ):
             raise ValueError(
-                f"comes_back is {self.comes_back}; give chances of which the last is 0"
+                f"return_probability is {self.return_probability}; give chances, the last of them 0"
             )
         if self.delay is not None:
             steps = np.diff(np.array(self.delay), axis=0)
@@ -89,7 +91,7 @@ class Observed:
                     "above 0, both rising"
                 )
 
-    def lay_over(self, preset: Preset) -> Preset:
+    def apply_to(self, preset: Preset) -> Preset:
         """The preset with what was observed in the place of its own numbers."""
         users = preset.users
         if self.channels is not None:
@@ -106,11 +108,11 @@ class Observed:
             gap = max(self.gap_hours, traffic.tick_hours)
             traffic = dataclasses.replace(traffic, mean_gap_hours=gap, session_continues=0.0)
         users = dataclasses.replace(users, traffic=traffic)
-        if self.comes_back is not None:
+        if self.return_probability is not None:
             users = dataclasses.replace(
                 users,
-                requests_per_user=len(self.comes_back),
-                comes_back=np.array(self.comes_back),
+                requests_per_user=len(self.return_probability),
+                return_probability=np.array(self.return_probability),
             )
         if self.delay is not None:
             probabilities, hours = zip(*self.delay, strict=True)

@@ -16,7 +16,7 @@ from rllib_seq.envs.ad_auction.checks import check_choice, check_keys, check_who
 from rllib_seq.envs.ad_auction.journey.features import KINDS
 from rllib_seq.envs.ad_auction.journey.signals import Layout
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
-from rllib_seq.envs.ad_auction.market.rivals import rehearse
+from rllib_seq.envs.ad_auction.market.rivals import simulate_competitors
 from rllib_seq.envs.ad_auction.worlds.actions import ACTIONS, BID_UNITS, Actions
 from rllib_seq.envs.ad_auction.worlds.drawn import drawn_preset
 from rllib_seq.envs.ad_auction.worlds.observed import Observed
@@ -27,7 +27,7 @@ __all__ = ["COMPETITORS", "DRAWN", "PRESETS", "AuctionConfig", "Preset"]
 
 DRAWN = "drawn"
 REWARDS = ("sampled", "expected", "regret", "attributed")
-EVENTFUL = ("sampled", "attributed")
+EVENT_REWARDS = ("sampled", "attributed")
 """Rewards with which journeys end by events, and not by probabilities."""
 
 
@@ -87,7 +87,7 @@ class AuctionConfig:
     overspend: bool = False
     """True: a spent budget stops no bid, for training. Exploring spends it within days, and what is
     bid in the rest of the flight would then make no difference; the shadow price stands for the
-    budget. Whoever is judged keeps it, see `judged`."""
+    budget. Whoever is judged keeps it, see `for_evaluation`."""
 
     world_seed: int | None = None
     """Of preset "drawn": the seed that its numbers are drawn from, see `drawn`. It stays the same
@@ -192,7 +192,7 @@ class AuctionConfig:
     @property
     def signal(self) -> str:
         """What training learns from: "outcomes", which every bidder sees, or "privileged"."""
-        return "outcomes" if self.reward in EVENTFUL else "privileged"
+        return "outcomes" if self.reward in EVENT_REWARDS else "privileged"
 
     def build_actions(self, preset: Preset) -> Actions:
         """The action space in the preset that `build_preset` has built."""
@@ -218,7 +218,7 @@ class AuctionConfig:
         budget = None if self.budget is None else self.budget * num_users / self.num_users
         return dataclasses.replace(self, num_users=num_users, budget=budget)
 
-    def judged(self) -> AuctionConfig:
+    def for_evaluation(self) -> AuctionConfig:
         """The same world where policies are judged: paid what happens, within the budget."""
         return dataclasses.replace(self, reward="sampled", overspend=False)
 
@@ -227,7 +227,7 @@ class AuctionConfig:
         seed = self.world_seed
         preset = PRESETS[self.preset] if seed is None else drawn_preset(seed)
         if self.observed is not None:
-            preset = Observed.from_dict(self.observed).lay_over(preset)
+            preset = Observed.from_dict(self.observed).apply_to(preset)
         changes: dict[str, Any] = {}
         if self.budget is not None:
             changes["budget_per_user"] = self.budget / self.num_users
@@ -242,7 +242,7 @@ class AuctionConfig:
         if self.competitors is None:
             return preset
         share = tuple(preset.users.channel_share.tolist())
-        rivals = rehearse(
+        rivals = simulate_competitors(
             COMPETITORS[self.competitors], preset.auction, preset.floor, preset.value, share
         )
         return dataclasses.replace(preset, rivals=rivals, prices=rivals.prices)

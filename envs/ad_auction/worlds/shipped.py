@@ -72,7 +72,7 @@ _DISPLAY = dataclasses.replace(
     # quartile, as in the journeys of the PyPI package mta (MIT; 3, 6).
     initial_share=np.array([0.53, 0.27, 0.13, 0.07]),
     # One by one from the lengths of the 68,602 journeys in mta that end without a conversion.
-    comes_back=np.array(
+    return_probability=np.array(
         [0.854, 0.880, 0.606, 0.853, 0.859, 0.553, 0.820, 0.821, 0.851, 0.879, 0.878, 0.861]
         + [0.889, 0.882, 0.894, 0.903, 0.910, 0.914, 0.910, 0.896, 0.927, 0.942, 0.920, 0.0]
     ),

@@ -112,8 +112,8 @@ def full_information(preset: Preset) -> FullInformation:
     worth = (preset.value * audience.value_factor)[:, None]  # (K, 1)
     v_next = np.zeros((len(worth), len(model.stages)))
     advantages, potentials = [], [v_next]
-    for comes_back in return_rates(model)[::-1]:
-        v_next = comes_back * v_next
+    for return_probability in return_rates(model)[::-1]:
+        v_next = return_probability * v_next
         q_lost = worth * model.hazard_lost + v_next @ step.lost.T  # (K, S)
         q_won = (worth * model.hazard_won)[..., None] + np.einsum("scz,kz->ksc", step.won, v_next)
         advantage = q_won - q_lost[..., None]
@@ -134,8 +134,8 @@ def is_exact(preset: Preset) -> bool:
 
 def return_rates(model: JourneyModel) -> Floats:
     """`[R]`: probability of another request after each."""
-    if model.comes_back is not None:
-        return model.comes_back
+    if model.return_probability is not None:
+        return model.return_probability
     return np.append(np.ones(model.requests_per_user - 1), 0.0)
 
 

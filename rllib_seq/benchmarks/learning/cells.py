@@ -183,7 +183,7 @@ class _Judge:
     def __init__(self, cell: Cell, config: Any) -> None:
         self._cell, self._signal = cell, training_signal(config)
         world = auction_config(config)
-        self._world = None if world is None else world.judged()
+        self._world = None if world is None else world.for_evaluation()
         if self._world is not None:
             self._bayes: dict[tuple[int, ...], float] = {
                 seeds: self._earned(BayesBids(), seeds, users)

@@ -23,7 +23,7 @@ from ray.rllib.algorithms.dqn import DQNConfig
 
 from rllib_seq.errors import UserError
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
-from rllib_seq.rollouts import ArrayEnvRunner, TellingRolloutWorker, telling_worker
+from rllib_seq.rollouts import ArrayEnvRunner, FaultReportingWorker, fault_reporting_worker
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import default_module, load_config
 from rllib_seq.tune_configs.dqn import SEQUENCE, rainbow
@@ -151,7 +151,7 @@ def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
     )
     if contender.stock is not None:
         # Our array worker does not carry the states of RLlib's models; RLlib's own does.
-        config.env_runners(env_runner_cls=TellingRolloutWorker)
+        config.env_runners(env_runner_cls=FaultReportingWorker)
         model = {**_NOT_OURS, **contender.stock, "max_seq_len": JOURNEY}
     else:
         settings = {**config.model["custom_model_config"], **contender.sequence}
@@ -174,6 +174,8 @@ def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
         config.env_config = {"reward": "regret"}
         config.env_runners(num_envs_per_env_runner=16, rollout_fragment_length=4)
         config.training(gamma=0.0, n_step=1)
-    config.env_runners(env_runner_cls=telling_worker(config) if preset == "log" else ArrayEnvRunner)
+    config.env_runners(
+        env_runner_cls=fault_reporting_worker(config) if preset == "log" else ArrayEnvRunner
+    )
     config.training(lr=[[0, LR[0]], [steps, LR[1]]])
     return use_sequence_q_learning(config, EpsilonLadder(), **{**SEQUENCE, **contender.sequence})

@@ -40,7 +40,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.config.auction_logs import replay_world
 from rllib_seq.training.evaluation.campaigns import evaluate, rows
 from rllib_seq.training.evaluation.campaigns import references as simulated
-from rllib_seq.training.run.console import counting, make_console
+from rllib_seq.training.run.console import make_console, progress_bar
 from rllib_seq.training.storage.files import read_json, write_json
 
 STEPS = {"journey": 800_000, "display": 150_000, "log": 100_000}
@@ -230,5 +230,5 @@ def _references(preset: str, log: tuple[str, ...], console: Console) -> list[dic
     policies = simulated(config.build_preset())
     campaigns = CAMPAIGNS[preset]
     total = len(policies) * len(EVALUATION_SEEDS) * campaigns
-    with counting(console, f"references of {preset}", total) as count:
+    with progress_bar(console, f"references of {preset}", total) as count:
         return rows(evaluate(policies, config, EVALUATION_SEEDS, campaigns, count))

@@ -37,7 +37,7 @@ from rllib_seq.training.evaluation.campaigns import evaluate
 from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.evaluation.policies import Actor, TrainedBids, load_actor
 from rllib_seq.training.reports.calibration_view import calibration_table
-from rllib_seq.training.run.console import counting, make_console
+from rllib_seq.training.run.console import make_console, progress_bar
 from rllib_seq.training.run.ray_session import ray_session
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
@@ -235,7 +235,7 @@ def _calibration(actor: Actor, world: AuctionConfig) -> list[dict[str, Any]]:
         return []
     recorded = RecordedBids(bidder)
     evaluate([recorded], world, SEEDS[:2], 1)
-    with counting(make_console(), "calibrating", futures_in_all(recorded, SEEDS[:2])) as count:
+    with progress_bar(make_console(), "calibrating", futures_in_all(recorded, SEEDS[:2])) as count:
         return calibrate(recorded, world, SEEDS[:2], count)
 
 

@@ -119,7 +119,7 @@ def watch(actor: Actor, world: AuctionConfig, seeds: Sequence[int]) -> dict[str,
         the token of that age tells; -1 where there is none).
     """
     minds = Minds(actor.model)
-    simulator = AuctionSimulator(world.judged())
+    simulator = AuctionSimulator(world.for_evaluation())
     steps = []
     for number, seed in enumerate(seeds):
         simulator.reset(evaluation_seed(seed, 0))

@@ -16,7 +16,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
-from rllib_seq.envs.ad_auction.worlds.presets import EVENTFUL, AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.configure import (
     MAX_SEQ_LEN,
@@ -258,7 +258,7 @@ def check_environment(config: AlgorithmConfig) -> None:
     settings = model_settings(config)
     if settings is not None and settings.prev_reward:
         shown.append("prev_reward")
-    if shown and world.reward not in EVENTFUL:  # something hidden is in it
+    if shown and world.reward not in EVENT_REWARDS:  # something hidden is in it
         raise UserError(
             f"reward={world.reward!r} with {shown[0]}=True would show the hidden stage to the "
             f"model; set {shown[0]}=False for the model (the realised profit is observed)"

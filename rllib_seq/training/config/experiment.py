@@ -17,7 +17,7 @@ from ray.rllib.utils import force_list
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
 from rllib_seq.models.rl_module.configure import change_sequence_settings, sequence_settings
-from rllib_seq.rollouts import count_steps, telling_worker
+from rllib_seq.rollouts import count_steps, fault_reporting_worker
 from rllib_seq.training.config.checks import (
     AUCTION_ENVS,
     CAMPAIGN_ENV,
@@ -100,7 +100,7 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
         # In every iteration, training would wait that long for workers whose node is gone.
         config.fault_tolerance(env_runner_health_probe_timeout_s=_PROBE_SECONDS)
     if config.env_runner_cls is None and not config.output:  # which RLlib has a class for
-        config.env_runners(env_runner_cls=telling_worker(config))
+        config.env_runners(env_runner_cls=fault_reporting_worker(config))
     if config.enable_env_runner_and_connector_v2:
         others = force_list(config.callbacks_on_sample_end)
         config.callbacks(on_sample_end=[*others, count_steps])

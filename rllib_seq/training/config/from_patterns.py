@@ -25,7 +25,7 @@ _WORDS = {
     "channels": "channels",
     "segments": "segments",
     "hours": "hour curve",
-    "comes_back": "journey lengths",
+    "return_probability": "journey lengths",
     "gap_hours": "pauses",
     "delay": "conversion delay",
 }
@@ -77,7 +77,7 @@ def observed(patterns: Patterns) -> Observed:
         segments=_named(mix["segment"]),
         hours=None if hours is None else tuple(hours.share),
         weekdays=None if weekdays is None else tuple(weekdays.share),
-        comes_back=tuple(patterns.journeys["comes_back"]) or None,
+        return_probability=tuple(patterns.journeys["return_probability"]) or None,
         gap_hours=_gap(patterns.journeys, steps),
         delay=_delay(patterns),
     )

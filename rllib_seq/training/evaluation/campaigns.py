@@ -110,7 +110,7 @@ def evaluate(
         on_campaign: is called after every campaign of every policy.
         signals: what policies go by, by name.
     """
-    simulator = AuctionSimulator(world.judged())
+    simulator = AuctionSimulator(world.for_evaluation())
     ledgers = [
         [
             [_play(simulator, policy, seed, episode, on_campaign) for episode in range(episodes)]
@@ -141,7 +141,7 @@ def expected_profit(
     preset = world.build_preset()
     exact = is_exact(preset)
     reward = "regret" if exact else "expected"
-    simulator = AuctionSimulator(replace(world.judged(), reward=reward, reward_scale=1.0))
+    simulator = AuctionSimulator(replace(world.for_evaluation(), reward=reward, reward_scale=1.0))
     earned = []
     for seed in seeds:
         play(simulator, policy, seed)

@@ -1,6 +1,6 @@
 """A trained policy beside the references: what `rllib-seq evaluate` and the end of a run do.
 
-- `Protocol`: how to evaluate, the same for every policy
+- `EvaluationProtocol`: how to evaluate, the same for every policy
 - `PROTOCOLS`: by the names that `rllib-seq train --evaluate` knows
 - `evaluate_checkpoint`: a checkpoint where it was trained, be it a simulated world or a log
 - `run_evaluation`: a checkpoint in a simulated world
@@ -43,14 +43,14 @@ from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.replay_evaluation import evaluate_replay
 from rllib_seq.training.evaluation.showcase import record
 from rllib_seq.training.reports.calibration_view import calibration_table
-from rllib_seq.training.run.console import comparison_table, counting
+from rllib_seq.training.run.console import comparison_table, progress_bar
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
 __all__ = [
     "PROTOCOLS",
     "Contender",
-    "Protocol",
+    "EvaluationProtocol",
     "compare",
     "evaluate_checkpoint",
     "run_evaluation",
@@ -61,7 +61,7 @@ _USERS_SHOWN = 512  # of the campaign that the report draws
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """How to evaluate: the same for every policy."""
 
     seed: int = 1000
@@ -81,15 +81,15 @@ class Protocol:
             raise UserError(f"episodes is {self.episodes}; give a whole number of at least 1")
 
 
-_SHORT = Protocol(episodes=1, num_users=512)
-PROTOCOLS = {"none": None, "short": _SHORT, "full": Protocol()}
+_SHORT = EvaluationProtocol(episodes=1, num_users=512)
+PROTOCOLS = {"none": None, "short": _SHORT, "full": EvaluationProtocol()}
 """How `rllib-seq train` evaluates at its end: not at all, a sixteenth of the users, or all."""
 
 
 def evaluate_checkpoint(
     checkpoint: Path,
     preset: str | None,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     console: Console,
     others: Mapping[str, Path] | None = None,
     world_seed: int | None = None,
@@ -126,7 +126,7 @@ def evaluate_checkpoint(
 
 
 def _evaluate_episodes(
-    checkpoint: Path, config: AlgorithmConfig, protocol: Protocol, console: Console
+    checkpoint: Path, config: AlgorithmConfig, protocol: EvaluationProtocol, console: Console
 ) -> dict[str, Any]:
     """Plays a checkpoint outside the ad auction, where nothing is known to compare with."""
     import_experiment(checkpoint)
@@ -150,7 +150,7 @@ def _evaluate_episodes(
 def run_evaluation(
     checkpoint: Path,
     world: AuctionConfig,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     console: Console,
     others: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class Contender(NamedTuple):
 def compare(
     contender: Contender,
     world: AuctionConfig,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     console: Console,
     rivals: Mapping[str, Contender] | None = None,
 ) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def compare(
     learned |= {name: rival.signal for name, rival in rivals.items()}
     seeds = list(range(protocol.seed, protocol.seed + protocol.num_seeds))
     total = len(policies) * len(seeds) * protocol.episodes
-    with counting(console, "evaluating", total) as count:
+    with progress_bar(console, "evaluating", total) as count:
         campaigns = evaluate(policies, world, seeds, protocol.episodes, count, SIGNALS | learned)
     evaluation: dict[str, Any] = {
         "preset": world.preset,
@@ -241,7 +241,7 @@ def compare(
     shown = min(world.num_users, _USERS_SHOWN)
     evaluation["campaign"] = record(bidder, world if bidder.one_stream else world.with_users(shown))
     if recorded is not None:
-        with counting(console, "calibrating", futures_in_all(recorded, seeds)) as count:
+        with progress_bar(console, "calibrating", futures_in_all(recorded, seeds)) as count:
             evaluation["calibration"] = calibrate(recorded, world, seeds, count)
         console.print(calibration_table(evaluation["calibration"]))
     return evaluation

@@ -21,7 +21,12 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import SequenceStore
 from rllib_seq.serving.policy import Policy, load_policy
-from rllib_seq.training.evaluation.comparison import Contender, Protocol, compare, world_of
+from rllib_seq.training.evaluation.comparison import (
+    Contender,
+    EvaluationProtocol,
+    compare,
+    world_of,
+)
 from rllib_seq.training.evaluation.policies import TrainedBids
 
 __all__ = ["ExportedActor", "evaluate_export"]
@@ -78,7 +83,11 @@ class ExportedActor:
 
 
 def evaluate_export(
-    folder: Path, preset: str | None, protocol: Protocol, console: Console, world_seed: int | None
+    folder: Path,
+    preset: str | None,
+    protocol: EvaluationProtocol,
+    console: Console,
+    world_seed: int | None,
 ) -> dict[str, Any]:
     """Plays an export where it was trained, or in another preset, and prints the table.
 

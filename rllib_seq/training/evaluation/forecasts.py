@@ -168,7 +168,7 @@ def _true_probabilities(
 ) -> dict[str, tuple[Floats, Truth]]:
     """By event: forecasts at some moments of the first campaign of every seed, and the truth."""
     bidder, heads = recorded.bidder, recorded.bidder.heads
-    simulator = AuctionSimulator(world.judged())
+    simulator = AuctionSimulator(world.for_evaluation())
     episodes = len(recorded.campaigns) // len(seeds)
     forecasts: dict[str, list[Floats]] = {name: [] for name in heads}
     happened: dict[str, list[Floats]] = {name: [] for name in heads}
@@ -217,7 +217,7 @@ def _continued(
     """
     heads, who = bidder.heads, simulator.pending
     simulator = copy.deepcopy(simulator)
-    simulator.redraw(seed)
+    simulator.resample_future(seed)
     bidder = bidder.fork(simulator)
     longest = max(head.horizon for head in heads.values())
     first = np.full(simulator.num_users, _NEVER)

@@ -27,7 +27,7 @@ from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observat
 from rllib_seq.errors import UserError
 from rllib_seq.training.evaluation.policies import Actor, load_actor
 from rllib_seq.training.reports.replay_view import replay_table
-from rllib_seq.training.run.console import counting
+from rllib_seq.training.run.console import progress_bar
 
 __all__ = ["TrainedReplayBids", "evaluate_replay"]
 
@@ -98,7 +98,7 @@ def evaluate_replay(
     if fields is not world:
         players.insert(2, (PacedBids(name="paced_response"), world))
     results = {}
-    with counting(console, "evaluating", len(players) * len(episodes)) as count:
+    with progress_bar(console, "evaluating", len(players) * len(episodes)) as count:
         for policy, its_world in players:
             results[policy.name] = play_replay(
                 its_world, its_world.held_out, episodes, policy, world

@@ -40,7 +40,7 @@ def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, 
         `campaign` of `evaluation.json`: money over time, a sample of bids and prices, bids by what
         Bayes would have bid, and the journeys of some users. Currency units and hours.
     """
-    simulator = AuctionSimulator(world.judged(), record=True)
+    simulator = AuctionSimulator(world.for_evaluation(), record=True)
     simulator.reset(branch_seed(seed, Branch.REPORT))
     bayes = BayesBids()
     for bidder in (bayes, policy):

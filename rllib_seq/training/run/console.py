@@ -22,7 +22,7 @@ from rich.table import Table
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["PRIVILEGED", "TrainingDisplay", "comparison_table", "counting", "world_title"]
+__all__ = ["PRIVILEGED", "TrainingDisplay", "comparison_table", "progress_bar", "world_title"]
 
 PRIVILEGED = "privileged: goes by what no bidder sees, the hidden stage or the world's own numbers"
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
@@ -89,7 +89,7 @@ def _state(row: Row) -> str:
 
 
 @contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Any]:
+def progress_bar(console: Console, what: str, total: int) -> Iterator[Any]:
     """A bar over `total` steps; yields the function that counts one."""
     with Progress(
         TextColumn(what),

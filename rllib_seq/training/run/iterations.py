@@ -17,7 +17,7 @@ from rllib_seq.envs.ad_auction.references.oracles import BayesBids
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
-from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, heed_workers
+from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, raise_worker_errors
 from rllib_seq.training.seeds import Branch, branch_seed
 from rllib_seq.training.storage.run_folder import Row
 
@@ -85,7 +85,7 @@ class Iterations:
             UserError: a worker met data that only the user can mend.
         """
         began = time.monotonic()
-        result: dict[str, Any] = heed_workers(self._algorithm.train)
+        result: dict[str, Any] = raise_worker_errors(self._algorithm.train)
         steps = _steps(result)
         self._learned = _learner_stats(result) or self._learned
         if steps is None or steps == self.row["steps"]:
@@ -108,7 +108,7 @@ class _Earnings:
         self._per_user = world.num_users * world.reward_scale
         self._no_regret = 0.0
         """What a regret of 0 earns; 0 for rewards that are profit."""
-        preset, judged = world.build_preset(), world.with_users(_BAYES_USERS).judged()
+        preset, judged = world.build_preset(), world.with_users(_BAYES_USERS).for_evaluation()
         about = world.reward == "regret" and not is_exact(preset)
         if about:  # Bayes' regret is needed, too
             judged = replace(judged, reward="regret", reward_scale=1.0)

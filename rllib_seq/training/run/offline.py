@@ -31,7 +31,7 @@ from rllib_seq.lift import LiftConfig
 from rllib_seq.lift.worker import OutcomeArrays, OutcomeWorker
 from rllib_seq.rollouts import ArrayEnvRunner
 from rllib_seq.rollouts.array_worker import JourneyReader
-from rllib_seq.rollouts.journeys import JourneySampler
+from rllib_seq.rollouts.sampler import VectorSampler
 from rllib_seq.serving.trajectories import SCHEMA
 
 __all__ = [
@@ -202,7 +202,7 @@ class _RecordReader(JourneyReader):
     def __init__(
         self, name: str, policy: Policy, arrays: OutcomeArrays, worker: RecordedOutcomeWorker
     ) -> None:
-        super().__init__(name, policy, JourneySampler(arrays), worker)
+        super().__init__(name, policy, VectorSampler(arrays), worker)
         streams = read_trajectories([Path(p) for p in worker.config.input_config[_KEY]])
         preset = arrays.simulator.preset
         _refuse_others(streams, arrays.simulator.observation_space.shape[0], len(preset.bid_levels))

@@ -26,7 +26,7 @@ from tensorboardX import SummaryWriter
 
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import forget_errors, heed_workers
+from rllib_seq.rollouts import forget_errors, raise_worker_errors
 from rllib_seq.training.run.iterations import START, Iterations
 from rllib_seq.training.storage.files import check_seal
 from rllib_seq.training.storage.run_folder import UNREADABLE_PICKLE, Row, RunFolder
@@ -93,7 +93,7 @@ def build_algorithm(config: AlgorithmConfig) -> Algorithm:
     """
     forget_errors()
     _take_threads()
-    algorithm = heed_workers(config.build_algo)
+    algorithm = raise_worker_errors(config.build_algo)
     _fuse_optimizers(algorithm)
     with contextlib.suppress(OSError):  # not empty: somebody uses it
         # RLlib makes a folder for it in ~/ray_results.

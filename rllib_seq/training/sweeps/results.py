@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.run.iterations import COLUMNS
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.files import read_json
@@ -37,7 +37,7 @@ def finish_sweep(
     folder: SweepFolder,
     setup: TrialSetup,
     results: tune.ResultGrid,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     console: Console,
 ) -> dict[str, Any]:
     """Writes `trials.json`, the run folder of the best trial, its evaluation and the report.
@@ -157,7 +157,7 @@ def _export(
     setup: TrialSetup,
     result: tune.Result,
     default: tuple[dict[str, Any], tune.Result] | None,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     console: Console,
 ) -> dict[str, Any]:
     """Makes a run folder of a trial and evaluates it beside the default."""

@@ -37,7 +37,7 @@ from rich.console import Console
 from rllib_seq.errors import Interrupted, UserError
 from rllib_seq.training.config.experiment import Options
 from rllib_seq.training.config.modules import config_in, load_module
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.run.ray_session import ray_session
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.sweeps.console import SweepDisplay, TrialWatcher
@@ -126,7 +126,7 @@ def run_sweep(
     options: SweepOptions,
     storage: Path | str,
     console: Console,
-    protocol: Protocol | None = None,
+    protocol: EvaluationProtocol | None = None,
 ) -> dict[str, Any]:
     """Searches, evaluates the best trial on fresh campaigns, and exports it.
 
@@ -177,7 +177,7 @@ def run_sweep(
             ),
         )
 
-    return _search(module, tuner, setup, default, folder, console, protocol or Protocol())
+    return _search(module, tuner, setup, default, folder, console, protocol or EvaluationProtocol())
 
 
 def resume_sweep(
@@ -185,7 +185,7 @@ def resume_sweep(
     options: SweepOptions,
     storage: Path | str,
     console: Console,
-    protocol: Protocol | None = None,
+    protocol: EvaluationProtocol | None = None,
 ) -> dict[str, Any]:
     """Goes on with the newest sweep of a module; finished trials stay as they are.
 
@@ -217,7 +217,7 @@ def resume_sweep(
         return tune.Tuner.restore(folder.place, _trainable(setup), resume_errored=True)
 
     return _search(
-        module, tuner, setup, settings["default"], folder, console, protocol or Protocol()
+        module, tuner, setup, settings["default"], folder, console, protocol or EvaluationProtocol()
     )
 
 
@@ -265,7 +265,7 @@ def _search(
     default: dict[str, Any],
     folder: SweepFolder,
     console: Console,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
 ) -> dict[str, Any]:
     console.print(f"sweep folder: {folder.place}", soft_wrap=True, markup=False)
     settings = folder.settings

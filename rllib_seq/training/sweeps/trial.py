@@ -161,6 +161,6 @@ def validation_profit(bidder: TrainedBids, world: AuctionConfig) -> float:
     seed = branch_seed(0, Branch.VALIDATION)
     if world.reward == "regret":
         return expected_profit(bidder, world, [seed])
-    simulator = AuctionSimulator(world.judged())
+    simulator = AuctionSimulator(world.for_evaluation())
     ledger = play(simulator, bidder, seed)
     return float(ledger.profit(simulator.preset.shadow_price)) / users

@@ -18,7 +18,7 @@ from rllib_seq.lift.replay import JourneyReplay
 from rllib_seq.lift.worker import OutcomeArrays
 from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import SequentialPolicyNetwork
-from rllib_seq.rollouts.journeys import Acts, JourneySampler
+from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
 from tests.rllib_seq.lift.two_steps import PRESET, exact
 
 SETTINGS = {
@@ -45,7 +45,7 @@ class Training:
         torch.manual_seed(seed)
         world = AuctionConfig(preset="two_steps", num_users=500, **changes)
         arrays = OutcomeArrays(world, 2, seed)
-        self.sampler = JourneySampler(arrays)
+        self.sampler = VectorSampler(arrays)
         self.sampler.with_infos = True
         preset = self.preset = arrays.simulator.preset
         self.cost = 1 + preset.shadow_price
@@ -76,7 +76,7 @@ class Training:
         best = q[torch.arange(len(rows)), torch.from_numpy(step)].argmax(-1)
         actions = self.explores.choose(rows, best.numpy())
         self.actions[rows[new]] = actions[new]
-        return Acts(actions, {})
+        return ActionBatch(actions, {})
 
     def features(self, observations, first_actions):
         """Features `[n, 2, d]` of two requests."""
@@ -164,7 +164,7 @@ def weights(monkeypatch, noise):
                 churned=rng.random(size) < 0.5,
                 conversion_probability=rng.random(size),
                 departure_probability=rng.random(size),
-                presence=rng.random(size),
+                survival=rng.random(size),
             )
 
         monkeypatch.setattr(AuctionSimulator, "step", noisy)

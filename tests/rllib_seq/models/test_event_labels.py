@@ -13,10 +13,10 @@ from rllib_seq.models.event_labels import labels_from_infos
 from rllib_seq.nn.heads.auxiliary import event_probability
 
 
-def event_labels(event, presence, ended, horizon):
-    """Of one piece; `presence` `[T + 1]` before every step and after the last."""
+def event_labels(event, survival, ended, horizon):
+    """Of one piece; `survival` `[T + 1]` before every step and after the last."""
     lengths, over = np.array([len(event)]), np.array([ended])
-    return of_pieces.event_labels(event, presence[:-1], presence[1:], lengths, over, horizon)
+    return of_pieces.event_labels(event, survival[:-1], survival[1:], lengths, over, horizon)
 
 
 def _known(labels):
@@ -83,8 +83,8 @@ def test_many_pieces_at_once_are_each_alone(lengths, horizon, seed):
         np.concatenate([np.zeros(0), *parts])
         for parts in (
             [event for event, _ in pieces],
-            [presence[:-1] for _, presence in pieces],
-            [presence[1:] for _, presence in pieces],
+            [survival[:-1] for _, survival in pieces],
+            [survival[1:] for _, survival in pieces],
         )
     ]
     labels = of_pieces.event_labels(*joined, np.array(lengths, np.int64), ended, horizon)
@@ -100,10 +100,10 @@ def test_a_probability_stands_for_what_it_is_the_mean_of():
     """
     hazard, churn = np.array([0.1, 0.3, 0.05, 0.2]), np.array([0.0, 0.2, 0.1, 0.4])
     stays = (1 - hazard) * (1 - churn)
-    presence = np.cumprod([1.0, *stays])
-    labels = event_labels(hazard, presence, False, horizon=3)
+    survival = np.cumprod([1.0, *stays])
+    labels = event_labels(hazard, survival, False, horizon=3)
     for step in range(4):
-        there = presence[step]
+        there = survival[step]
         for k in range(3):
             wanted = np.zeros(3)
             if step + k < 4:
@@ -111,8 +111,8 @@ def test_a_probability_stands_for_what_it_is_the_mean_of():
                 wanted = there * np.array([h, (1 - h) * c, (1 - h) * (1 - c)])
                 there = wanted[2]
             assert labels[step, k] == pytest.approx(wanted, abs=1e-6)
-    ended = event_labels(hazard, presence, True, horizon=3)
-    assert ended[3, 0] == pytest.approx(presence[3] * np.array([0.2, 0.8, 0.0]))
+    ended = event_labels(hazard, survival, True, horizon=3)
+    assert ended[3, 0] == pytest.approx(survival[3] * np.array([0.2, 0.8, 0.0]))
 
 
 def test_an_event_that_ends_nothing_may_be_a_probability_too():
@@ -153,8 +153,8 @@ def test_thinning_does_not_bias_what_is_learned():
     kinds = {"converts": (0.1, 0.0), "leaves": (0.0, 0.3)}  # hazard, churn
     at_last = np.zeros(3)  # of six requests: what does it bring to those who make it?
     for hazard, churn in kinds.values():
-        presence = ((1 - hazard) * (1 - churn)) ** np.arange(7.0)
-        at_last += event_labels(np.full(6, hazard), presence, False, 1)[5, 0]
+        survival = ((1 - hazard) * (1 - churn)) ** np.arange(7.0)
+        at_last += event_labels(np.full(6, hazard), survival, False, 1)[5, 0]
     there = {name: ((1 - hazard) * (1 - churn)) ** 5 for name, (hazard, churn) in kinds.items()}
     truth = 0.1 * there["converts"] / sum(there.values())
     assert at_last[0] / at_last.sum() == pytest.approx(truth)
@@ -165,8 +165,8 @@ def test_infos_come_with_the_observation_after_the_step():
     infos = [{}, {"won": True}, {"won": False, "clicked": 1}, {"won": np.True_}]
     labels = labels_from_infos(infos, False, {"won": AuxiliaryHead()})
     assert _known(labels["won"]) == ["x", ".", "x"]
-    presence = [{}, {"won": 1, "presence": 0.5}, {"won": 0, "presence": 0.1}]
-    labels = labels_from_infos(presence, False, {"won": AuxiliaryHead()})
+    survival = [{}, {"won": 1, "survival": 0.5}, {"won": 0, "survival": 0.1}]
+    labels = labels_from_infos(survival, False, {"won": AuxiliaryHead()})
     assert labels["won"][:, 0, 0].tolist() == [1.0, 0.0]
     assert labels["won"][:, 0].sum(1).tolist() == [1.0, 0.5]
     assert labels_from_infos([{}], False, {"won": AuxiliaryHead(3)})["won"].shape == (0, 3, 3)

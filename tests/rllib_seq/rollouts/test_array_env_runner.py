@@ -18,7 +18,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.models.event_labels import labels_from_infos
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
-from rllib_seq.rollouts import ArrayEnvRunner, TellingMultiAgentEnvRunner
+from rllib_seq.rollouts import ArrayEnvRunner, FaultReportingMultiAgentEnvRunner
 
 SMALL: dict[str, Any] = {
     "window_length": 4,
@@ -80,7 +80,7 @@ def test_episodes_are_those_of_rllibs_runner(encoder: str, monkeypatch: pytest.M
     ):
         monkeypatch.setattr(f"{face}.campaign_seed", lambda rng: 123)
     played, weights = [], None
-    for runner in (ArrayEnvRunner, TellingMultiAgentEnvRunner):
+    for runner in (ArrayEnvRunner, FaultReportingMultiAgentEnvRunner):
         algo = _config(PPOConfig, runner, encoder).build_algo()
         try:
             module = algo.env_runner.module["bidder"]
@@ -114,7 +114,7 @@ def test_labels_of_auxiliary_heads_are_those_of_rllibs_runner(
     heads = {"won": AuxiliaryHead(), "converted": AuxiliaryHead(3)}
     world = {"num_users": 12, "preset": "display", "reward": reward}
     labels = []
-    for runner in (ArrayEnvRunner, TellingMultiAgentEnvRunner):
+    for runner in (ArrayEnvRunner, FaultReportingMultiAgentEnvRunner):
         config = _config(PPOConfig, runner).environment(env_config=world)
         # The greedy bid of a fresh network: weights are of one seed.
         algo = use_sequence_module(config, **SMALL, auxiliary=heads).build_algo()

@@ -21,7 +21,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.models import AuxiliaryLabels
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker
-from rllib_seq.rollouts.worker import TellingRolloutWorker
+from rllib_seq.rollouts.worker import FaultReportingWorker
 
 SMALL = {"d_model": 8, "num_heads": 2, "feedforward_dim": 8, "head_hidden": 8, "dropout": 0.0}
 
@@ -117,7 +117,7 @@ def test_states_lead_to_what_was_recorded(settings: dict[str, Any]) -> None:
 def test_batches_are_those_of_rllibs_worker() -> None:
     """Same columns; and RLlib's own postprocessing of the same journeys gives the same targets."""
     batches, policies = [], []
-    for worker in (ArrayRolloutWorker, TellingRolloutWorker):
+    for worker in (ArrayRolloutWorker, FaultReportingWorker):
         algo = _config(PPOConfig, worker).build_algo()
         try:
             batches.append(algo.env_runner.sample().policy_batches["bidder"])
@@ -244,7 +244,7 @@ HEADS = {"won": {"given_action": True}, "converted": {"horizon": 3}}
 
 
 @pytest.mark.parametrize("reward", ["sampled", "regret"])
-@pytest.mark.parametrize("worker", [ArrayRolloutWorker, TellingRolloutWorker])
+@pytest.mark.parametrize("worker", [ArrayRolloutWorker, FaultReportingWorker])
 @pytest.mark.usefixtures("ray_session")
 def test_labels_of_auxiliary_heads_say_what_happened(worker: Any, reward: str) -> None:
     """Winning costs, which the next observation tells; and a step's next step is the next one's."""
@@ -265,10 +265,10 @@ def test_labels_of_auxiliary_heads_say_what_happened(worker: Any, reward: str) -
     paid = batch["obs"][now + 1, 5] < 0
     np.testing.assert_array_equal(won[now, 0, 0] > 0, paid)
     assert 0 < paid.sum() < len(paid)
-    presence = won.sum((1, 2))
-    np.testing.assert_allclose(converted[:, 0].sum(1), presence, rtol=1e-6)
-    assert (presence[batch["t"] == 0] == 1).all() and (presence.min() < 1) == (reward == "regret")
-    on = converted[now, 0, 2] / presence[now + 1]
+    survival = won.sum((1, 2))
+    np.testing.assert_allclose(converted[:, 0].sum(1), survival, rtol=1e-6)
+    assert (survival[batch["t"] == 0] == 1).all() and (survival.min() < 1) == (reward == "regret")
+    on = converted[now, 0, 2] / survival[now + 1]
     np.testing.assert_allclose(converted[now, 1], on[:, None] * converted[now + 1, 0], atol=1e-6)
     last = batch["terminateds"]
     assert not converted[last, 0, 2].any() and not converted[last, 1:].any() and last.any()

@@ -8,7 +8,7 @@ import pytest
 from rllib_seq.envs.ad_auction.log_replay.array_env import LogArrays
 from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
 from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
-from rllib_seq.rollouts.journeys import Acts, JourneySampler
+from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
 from rllib_seq.training.config.auction_logs import replay_world
 
 ROWS = Path(__file__).parents[2] / "data/ipinyou_discover/rows.txt"
@@ -21,7 +21,7 @@ def _level(observation):
 
 def _bidder(rows, new, observations, rewards):
     levels = np.array([_level(row) for row in observations])
-    return Acts(levels, {"values": observations.sum(1)})
+    return ActionBatch(levels, {"values": observations.sum(1)})
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def _by_environment(world):
 @pytest.mark.parametrize("world", ["campaign", "user"], indirect=True)
 def test_arrays_play_what_the_environment_plays(world):
     expected, replay = _by_environment(world)
-    sampler = JourneySampler(LogArrays(world, 2, seed=0))
+    sampler = VectorSampler(LogArrays(world, 2, seed=0))
     steps, starts = [], []
     while len(sampler.campaigns) < 6:  # the first of each is cut at random
         journeys = sampler.sample(17, _bidder)

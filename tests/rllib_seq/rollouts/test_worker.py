@@ -6,11 +6,11 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from rllib_seq.rollouts import (
     STEPS_SAMPLED,
-    TellingMultiAgentEnvRunner,
-    TellingRolloutWorker,
-    TellingSingleAgentEnvRunner,
+    FaultReportingMultiAgentEnvRunner,
+    FaultReportingSingleAgentEnvRunner,
+    FaultReportingWorker,
     count_steps,
-    telling_worker,
+    fault_reporting_worker,
 )
 
 
@@ -25,16 +25,16 @@ def _auction():
 
 def test_every_config_gets_the_kin_of_rllibs_own_choice():
     old = {"enable_rl_module_and_learner": False, "enable_env_runner_and_connector_v2": False}
-    assert telling_worker(PPOConfig().api_stack(**old)) is TellingRolloutWorker
-    assert telling_worker(_auction().api_stack(**old)) is TellingRolloutWorker
-    assert telling_worker(PPOConfig()) is TellingSingleAgentEnvRunner
-    assert issubclass(TellingSingleAgentEnvRunner, SingleAgentEnvRunner)
-    assert telling_worker(_auction()) is TellingMultiAgentEnvRunner
+    assert fault_reporting_worker(PPOConfig().api_stack(**old)) is FaultReportingWorker
+    assert fault_reporting_worker(_auction().api_stack(**old)) is FaultReportingWorker
+    assert fault_reporting_worker(PPOConfig()) is FaultReportingSingleAgentEnvRunner
+    assert issubclass(FaultReportingSingleAgentEnvRunner, SingleAgentEnvRunner)
+    assert fault_reporting_worker(_auction()) is FaultReportingMultiAgentEnvRunner
 
 
 @pytest.mark.usefixtures("ray_session")
 def test_steps_are_bid_requests():
-    runner = TellingMultiAgentEnvRunner(config=_auction())
+    runner = FaultReportingMultiAgentEnvRunner(config=_auction())
     requests = 0.0
     for _ in range(2):
         runner.sample(num_episodes=1)

@@ -16,7 +16,7 @@ from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.spec import SHIPPED, file_sha256
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.evaluation.exports import ExportedActor, evaluate_export
 from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
 
@@ -87,7 +87,7 @@ def test_an_export_is_judged_as_its_checkpoint_is(which, request):
 
 
 def test_evaluation_of_an_export(tmp_path):
-    protocol = Protocol(num_users=32, episodes=1, num_seeds=1)
+    protocol = EvaluationProtocol(num_users=32, episodes=1, num_seeds=1)
     result = evaluate_export(SHIPPED, None, protocol, Console(quiet=True), None)
     assert result["preset"] == "journey"
     assert "trained" in {row["policy"] for row in result["policies"]}

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.experiment import Options
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import RunFolder
 from rllib_seq.training.train import resume_training, run_training
 
 HERE = Path(__file__).parent
-SMALL = Protocol(episodes=1, num_users=64)
+SMALL = EvaluationProtocol(episodes=1, num_users=64)
 
 
 @pytest.mark.parametrize("stack", ["old_stack", "new_stack"])

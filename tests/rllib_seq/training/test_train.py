@@ -18,14 +18,14 @@ from rich.console import Console
 
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.experiment import Options
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import RunFolder
 from rllib_seq.training.train import resume_training, run_training
 
 TINY = str(Path(__file__).with_name("tiny.py"))
 STACKS = {"old": TINY, "new": str(Path(__file__).with_name("tiny_new_stack.py"))}
-SMALL = Protocol(episodes=1, num_users=256)
+SMALL = EvaluationProtocol(episodes=1, num_users=256)
 
 
 @pytest.fixture(scope="module", params=list(STACKS))

@@ -9,7 +9,7 @@ from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.envs.ad_auction.draws import purpose_keys
 from rllib_seq.envs.ad_auction.market.bidders import Bidder
 from rllib_seq.envs.ad_auction.market.pacing import Hedge
-from rllib_seq.envs.ad_auction.market.rivals import Rivals, rehearse
+from rllib_seq.envs.ad_auction.market.rivals import Rivals, simulate_competitors
 from rllib_seq.envs.ad_auction.market.valuations import UniformValues
 from rllib_seq.envs.ad_auction.worlds.presets import COMPETITORS
 
@@ -25,7 +25,9 @@ def draw(market, flight, hour, n=20_000, seed=0, channel=0):
 
 
 def textbook(bidders, auction="second_price", floor=0.0, value=1.0):
-    return rehearse(Rivals(tuple(bidders), UniformValues()), auction, floor, value, (1.0,))
+    return simulate_competitors(
+        Rivals(tuple(bidders), UniformValues()), auction, floor, value, (1.0,)
+    )
 
 
 def test_the_market_price_of_truthful_rivals_has_the_closed_form():
@@ -118,7 +120,7 @@ def test_a_redraw_keeps_the_rivals_of_the_present():
     assert len(set(simulator._rivals_flight.tolist())) > 4  # campaigns meet different ones
     before = simulator._rivals_flight.copy()
     redrawn = copy.deepcopy(simulator)
-    redrawn.redraw(9)
+    redrawn.resample_future(9)
     np.testing.assert_array_equal(redrawn._rivals_flight, before)
     simulator.reset([99], np.array([2]))
     np.testing.assert_array_equal(np.delete(simulator._rivals_flight, 2), np.delete(before, 2))

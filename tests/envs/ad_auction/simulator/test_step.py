@@ -125,7 +125,7 @@ def test_a_spent_budget_stops_no_bid_while_overspending_and_every_bid_of_who_is_
     over = play(simulator, fixed(0.2), seed=4)
     assert over.spend == free.spend > 2 * 0.2
     assert (over.budget_left, simulator.ledgers.budget_left[0]) == (0.0, 0.0)
-    judged = AuctionSimulator(config.judged())
+    judged = AuctionSimulator(config.for_evaluation())
     assert judged.config.reward == "sampled"
     assert play(judged, fixed(0.2), seed=4).spend <= 0.2
     with pytest.raises(ValueError, match="overspend is 'yes'; give true or false"):
@@ -301,7 +301,7 @@ def futures(simulator, seeds):
     rest = []
     for seed in seeds:
         copied = copy.deepcopy(simulator)
-        copied.redraw(seed)
+        copied.resample_future(seed)
         bid = copied.preset.bid_levels[12]
         outcomes = [
             copied.step(np.full(len(copied.pending), bid)) for _ in range(30) if not copied.done
@@ -314,7 +314,7 @@ def futures(simulator, seeds):
 def test_a_redraw_keeps_the_present_and_changes_the_future(preset):
     simulator = half_played(preset)
     redrawn = copy.deepcopy(simulator)
-    redrawn.redraw(7)
+    redrawn.resample_future(7)
     everyone = np.arange(60)
     np.testing.assert_array_equal(redrawn.pending, simulator.pending)
     np.testing.assert_array_equal(redrawn.observe(everyone), simulator.observe(everyone))
@@ -334,7 +334,7 @@ def test_futures_follow_the_worlds_probabilities():
     won, converted = np.zeros(len(who)), np.zeros(len(who))
     for seed in range(300):
         copied = copy.deepcopy(simulator)
-        copied.redraw(seed)
+        copied.resample_future(seed)
         outcome = copied.step(np.full(len(who), 0.05))
         won += outcome.won / 300
         converted += outcome.conversion_probability / 300

@@ -6,8 +6,8 @@ from rllib_seq.envs.ad_auction.tick.baselines import (
     ChannelMultipliers,
     DualBids,
     FixedBid,
-    HindsightBids,
-    PacedBids,
+    HindsightMultipliers,
+    PacedMultipliers,
     RandomMultipliers,
     best_constant,
     best_multipliers,
@@ -45,7 +45,7 @@ def test_hindsight_buys_its_plan_where_competitors_have_no_memory(world):
     for seed in SEEDS:
         best = hindsight(sim, seed)
         dearest = sim.past()[0].max()
-        play_ticks(sim, HindsightBids(), seed)
+        play_ticks(sim, HindsightMultipliers(), seed)
         assert best.score - dearest <= sim.score <= best.score * (1 + 1e-12)
         assert sim.ledger.wins == (best.slot >= 0).sum()
 
@@ -54,7 +54,7 @@ def test_a_constant_of_one_over_lambda_is_hindsight_in_second_price():
     sim = simulator(requests_per_tick=1000)
     for seed in SEEDS:
         best = hindsight(sim, seed)
-        play_ticks(sim, PacedBids("linear", Constant(1 / best.shadow_price)), seed)
+        play_ticks(sim, PacedMultipliers("linear", Constant(1 / best.shadow_price)), seed)
         # At the very end a bid that the budget could not pay in full is not made.
         assert sim.score / best.score == pytest.approx(1.0, abs=5e-3)
 
@@ -62,7 +62,9 @@ def test_a_constant_of_one_over_lambda_is_hindsight_in_second_price():
 def test_the_constant_fitted_to_past_flights_is_their_one_over_lambda():
     sim = simulator(requests_per_tick=1000)
     lambdas = [hindsight(sim, seed).shadow_price for seed in SEEDS]
-    fitted = best_constant(lambda m: PacedBids("linear", Constant(m)), sim, SEEDS, 1 / 8, 8.0)
+    fitted = best_constant(
+        lambda m: PacedMultipliers("linear", Constant(m)), sim, SEEDS, 1 / 8, 8.0
+    )
     assert fitted == pytest.approx(np.mean(1 / np.array(lambdas)), rel=0.04)
 
 
@@ -72,10 +74,10 @@ def test_baselines_rank_as_they_know():
         for policy in [
             RandomMultipliers(),
             FixedBid(0.1),
-            PacedBids("until_broke", Constant()),
-            PacedBids("pid", PID(1.0, 8.0)),
-            PacedBids("online_dual", OnlineDual(1.0, 8.0)),
-            HindsightBids(),
+            PacedMultipliers("until_broke", Constant()),
+            PacedMultipliers("pid", PID(1.0, 8.0)),
+            PacedMultipliers("online_dual", OnlineDual(1.0, 8.0)),
+            HindsightMultipliers(),
         ]
     }
     assert max(share["random"], share["fixed"]) < share["until_broke"] < 0.75
@@ -87,7 +89,7 @@ def test_dual_descent_on_the_target_keeps_it_and_on_the_budget_alone_does_not():
     """A target CPA of 12 binds before the budget."""
     sim = simulator("slots", requests_per_tick=1000, target_cpa=12.0)
     cpa = {}
-    for policy in (DualBids(), PacedBids("budget alone", OnlineDual(1.0, 8.0))):
+    for policy in (DualBids(), PacedMultipliers("budget alone", OnlineDual(1.0, 8.0))):
         play_ticks(sim, policy, seed=21)
         cpa[policy.name] = sim.ledger.spend / sim.ledger.conversions
     assert cpa["online_dual"] == pytest.approx(12.0, rel=0.2)
@@ -98,7 +100,7 @@ def test_dual_descent_without_a_target_paces_the_budget():
     sim = simulator()
     play_ticks(sim, DualBids(), seed=21)
     mine = sim.score
-    play_ticks(sim, PacedBids("online_dual", OnlineDual(1.0, 1e9)), seed=21)
+    play_ticks(sim, PacedMultipliers("online_dual", OnlineDual(1.0, 1e9)), seed=21)
     assert mine == pytest.approx(sim.score, rel=0.02)
     assert sim.ledger.spend / sim.ledger.budget == pytest.approx(1.0, abs=0.02)
 
@@ -119,8 +121,8 @@ def test_the_best_multipliers_of_a_flight_beat_its_best_constant():
     """In `mixed`, display is first price: bids there are shaded more than elsewhere."""
     sim = TickSimulator(TickConfig(world="mixed", requests_per_tick=200, conversions="expected"))
     seed = 7
-    constant = best_constant(lambda m: PacedBids("c", Constant(m)), sim, [seed], 0.2, 2.0)
-    play_ticks(sim, PacedBids("c", Constant(constant)), seed)
+    constant = best_constant(lambda m: PacedMultipliers("c", Constant(m)), sim, [seed], 0.2, 2.0)
+    play_ticks(sim, PacedMultipliers("c", Constant(constant)), seed)
     of_constant = sim.score
     best = best_multipliers(sim, seed, constant, evaluations=60)
     play_ticks(sim, ChannelMultipliers(best), seed)

@@ -14,7 +14,7 @@ SEEN = Observed(
     channels={"web": 3.0, "app": 1.0},
     segments={"new": 1.0, "old": 4.0},
     hours=tuple(1.0 + 3.0 * (8 <= hour < 12) for hour in range(24)),
-    comes_back=(0.5, 0.25, 0.0),
+    return_probability=(0.5, 0.25, 0.0),
     delay=((0.0, 0.1), (0.5, 2.0), (1.0, 30.0)),
 )
 
@@ -58,7 +58,7 @@ def test_delays_are_the_observed(played):
 
 def test_what_is_not_told_stays_as_it_was():
     for preset in PRESETS.values():
-        assert vars(Observed().lay_over(preset).users) == vars(preset.users)
+        assert vars(Observed().apply_to(preset).users) == vars(preset.users)
 
 
 @pytest.mark.parametrize("preset", ["journey", "display"])
@@ -75,7 +75,7 @@ def test_every_preset_takes_it(preset):
     [
         ({"hours": [1.0] * 23}, "give 24 numbers"),
         ({"channels": {"a": 0}}, "shares above 0"),
-        ({"comes_back": [0.5]}, "the last is 0"),
+        ({"return_probability": [0.5]}, "the last is 0"),
         ({"delay": [[0.0, 2.0], [1.0, 1.0]]}, "both rising"),
         ({"chanels": {}}, "did you mean 'channels'"),
     ],

@@ -98,8 +98,10 @@ def test_whether_a_user_comes_back_is_no_luck_of_a_bid():
     segment, request, stage, channel = (rng.integers(n, size=999) for n in (2, 20, 4, 3))
     at = (np.full(999, 0.05), segment, request, stage, channel)
     spread = np.std(regret(*at, np.ones(999, bool)) - regret(*at, np.zeros(999, bool)))
-    comes_back = np.std(full_information(PRESETS["display"]).potential[segment, request + 1, stage])
-    assert spread < 0.35 * comes_back
+    return_probability = np.std(
+        full_information(PRESETS["display"]).potential[segment, request + 1, stage]
+    )
+    assert spread < 0.35 * return_probability
 
 
 def test_the_full_information_policy_regrets_nothing_and_no_other_bid_is_better():

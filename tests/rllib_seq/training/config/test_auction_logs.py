@@ -16,7 +16,7 @@ from rllib_seq.journeys.patterns import discover
 from rllib_seq.training.config.auction_logs import read_auctions, replay_world
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
-from rllib_seq.training.evaluation.comparison import Protocol, evaluate_checkpoint
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol, evaluate_checkpoint
 from rllib_seq.training.evaluation.replay_evaluation import TrainedReplayBids
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint
@@ -145,10 +145,10 @@ def test_from_log_to_table(stream, tmp_path):
     printed = console.file.getvalue()
     assert "who gets them is chance" in printed and "hindsight" in printed
     assert "hindsight" in (run / "report.html").read_text()
-    again = evaluate_checkpoint(find_checkpoint(run), None, Protocol(), quiet())
+    again = evaluate_checkpoint(find_checkpoint(run), None, EvaluationProtocol(), quiet())
     assert again == evaluation
     with pytest.raises(UserError, match="leave --preset out"):
-        evaluate_checkpoint(find_checkpoint(run), "journey", Protocol(), quiet())
+        evaluate_checkpoint(find_checkpoint(run), "journey", EvaluationProtocol(), quiet())
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -164,7 +164,7 @@ def test_from_patterns_to_table(source, reward, tmp_path):
     patterns.write(path)
     options, told = with_patterns(Options(num_env_runners=0, seed=1, reward=reward), path)
     assert "channels" in told
-    small = Protocol(episodes=1, num_seeds=1, num_users=64)
+    small = EvaluationProtocol(episodes=1, num_seeds=1, num_users=64)
     result = run_training(TINY, options, Limits(steps=200), tmp_path, quiet(), small)
     run = RunFolder.open(Path(result["run"]))
     channels = run.config["env_config"]["observed"]["channels"]

@@ -18,8 +18,8 @@ from rllib_seq.models.rl_module.configure import sequence_settings
 from rllib_seq.q_learning.exploration import StreamExploration
 from rllib_seq.rollouts import (
     ArrayRolloutWorker,
-    TellingMultiAgentEnvRunner,
-    TellingSingleAgentEnvRunner,
+    FaultReportingMultiAgentEnvRunner,
+    FaultReportingSingleAgentEnvRunner,
     count_steps,
 )
 from rllib_seq.training.config.checks import auction_config
@@ -193,12 +193,12 @@ def test_options_reach_a_config_of_the_new_stack():
     assert config._env_to_module_connector.layout.window_length == 11
     assert config._learner_connector.settings == settings
     assert config.env_config == {"preset": "display"}
-    assert config.env_runner_cls is TellingMultiAgentEnvRunner
+    assert config.env_runner_cls is FaultReportingMultiAgentEnvRunner
 
     config = PPOConfig().environment("CartPole-v1").callbacks(on_sample_end=print)
     prepare(use_sequence_module(config), Options(window_length=30))
     assert config.episode_lookback_horizon == 30
-    assert config.env_runner_cls is TellingSingleAgentEnvRunner
+    assert config.env_runner_cls is FaultReportingSingleAgentEnvRunner
     assert config.callbacks_on_sample_end == [print, count_steps]
 
 

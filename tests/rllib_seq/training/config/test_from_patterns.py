@@ -42,7 +42,7 @@ def test_the_world_is_the_logs_as_far_as_it_tells(path):
     users = AuctionConfig.from_dict(config.env_config).build_preset().users
     patterns = Patterns.read(path)
     assert set(users.channels) == set(patterns.attribution["linear"])
-    assert users.comes_back.tolist() == patterns.journeys["comes_back"]
+    assert users.return_probability.tolist() == patterns.journeys["return_probability"]
     base = AuctionConfig().build_preset().users
     assert users.traffic == base.traffic and users.delay is base.delay
 
@@ -80,7 +80,7 @@ def test_a_log_with_times_tells_hours_and_delays():
     world = observed(discover(log))
     assert set(world.channels) == {"1", "2", "3"}
     assert len(world.hours) == 24 and sum(world.hours) == pytest.approx(1.0)
-    assert world.delay is None and world.comes_back[-1] == 0.0
+    assert world.delay is None and world.return_probability[-1] == 0.0
     AuctionConfig(observed=dataclasses.asdict(world)).build_preset()
 
 

@@ -107,7 +107,7 @@ def test_expected_profit_is_what_is_earned_in_the_mean(preset):
     world = AuctionConfig(preset, num_users=4000, reward="regret", reward_scale=9, overspend=True)
     bidder = references(world.build_preset())[1]
     seeds = [np.random.SeedSequence(seed) for seed in range(4)]
-    simulator = AuctionSimulator(world.judged())
+    simulator = AuctionSimulator(world.for_evaluation())
     shadow_price = simulator.preset.shadow_price
     earned = [play(simulator, bidder, seed).profit(shadow_price) / 4000 for seed in seeds]
     exact = expected_profit(bidder, world, seeds)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rllib_seq.envs.ad_auction.tick.baselines import PacedBids
+from rllib_seq.envs.ad_auction.tick.baselines import PacedMultipliers
 from rllib_seq.envs.ad_auction.tick.simulator import TickSimulator, play_ticks
 from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
 from rllib_seq.errors import UserError
@@ -35,7 +35,7 @@ def test_it_trains_on_outcomes_and_starts_as_the_pacing_rule(algorithm):
     sim = simulator(actions="around_pacing")
     play_ticks(sim, LearnedMultipliers(algorithm.get_policy()), seed=5)
     learned = sim.score
-    play_ticks(sim, PacedBids("pacing", sim.world.pacing), seed=5)
+    play_ticks(sim, PacedMultipliers("pacing", sim.world.pacing), seed=5)
     assert learned == pytest.approx(sim.score, rel=0.02)
     assert learned != sim.score
     row = algorithm.train()

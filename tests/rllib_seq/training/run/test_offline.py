@@ -12,7 +12,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.trajectories import TrajectoryWriter
 from rllib_seq.training.config.experiment import Options
 from rllib_seq.training.config.modules import load_config
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.run.offline import learn_offline, outcomes_of, read_trajectories
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.train import run_training
@@ -142,7 +142,7 @@ def test_dqn_learns_from_them_and_is_evaluated(records, tmp_path, monkeypatch):
         Limits(steps=sum(map(len, happened.values())) + 1),  # each once, at least
         tmp_path / "runs",
         Console(quiet=True),
-        Protocol(num_seeds=1, episodes=1, num_users=32),
+        EvaluationProtocol(num_seeds=1, episodes=1, num_users=32),
         offline=[folder],
     )
     recorded = {tuple(action for _, action, _ in steps) for steps in happened.values()}
@@ -203,7 +203,7 @@ def test_lift_learns_from_them_and_is_evaluated(records, tmp_path):
         Limits(steps=5 * steps),
         tmp_path / "runs",
         Console(quiet=True),
-        Protocol(num_seeds=1, episodes=1, num_users=32),
+        EvaluationProtocol(num_seeds=1, episodes=1, num_users=32),
         offline=[folder],
     )
     rows = {row["policy"]: row for row in result["evaluation"]["policies"]}

@@ -151,7 +151,7 @@ def test_infos_say_what_the_last_request_brought(preset, reward):
     observations, infos = env.reset(seed=9)
     assert infos == {}
     acted, over, caused, wins = set(), set(), 0.0, 0
-    presence = dict.fromkeys(env.possible_agents, 1.0)
+    survival = dict.fromkeys(env.possible_agents, 1.0)
     while True:
         acting = {agent for agent in observations if agent not in over}
         acted |= acting
@@ -163,19 +163,19 @@ def test_infos_say_what_the_last_request_brought(preset, reward):
             clicked, _, profit = observations[agent][channels : channels + 3]
             assert (info["won"], info["clicked"]) == (profit < 0, clicked == 1)
             if agent in acted:
-                wins += presence[agent] * info["won"]
-                caused += presence[agent] * info["converted"]
-                left = info.get("presence", 1.0)
+                wins += survival[agent] * info["won"]
+                caused += survival[agent] * info["converted"]
+                left = info.get("survival", 1.0)
                 if reward == "expected":
-                    assert 0 <= left <= presence[agent] * (1 - info["converted"]) + 1e-9
-                presence[agent] = left
+                    assert 0 <= left <= survival[agent] * (1 - info["converted"]) + 1e-9
+                survival[agent] = left
         if terminateds["__all__"]:
             break
     ledger = env.simulator.ledger
     assert wins == pytest.approx(ledger.wins) and wins > 9
     assert caused == pytest.approx(ledger.conversions + ledger.censored) and caused > 0
-    assert ("presence" in info) == (reward != "sampled")
-    assert (min(presence.values()) < 1) == (reward != "sampled")
+    assert ("survival" in info) == (reward != "sampled")
+    assert (min(survival.values()) < 1) == (reward != "sampled")
 
 
 @pytest.mark.parametrize("reward", ["sampled", "regret"])

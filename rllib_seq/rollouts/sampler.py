@@ -1,7 +1,7 @@
 """Journeys played as arrays: all streams of many episodes act in one forward pass per tick.
 
-- `JourneySampler`: plays an `ArrayEnv` with a bidder and collects what its streams did
-- `Journeys`: pieces of journeys, one after the other, as columns
+- `VectorSampler`: plays an `ArrayEnv` with a bidder and collects what its streams did
+- `RolloutBatch`: pieces of journeys, one after the other, as columns
 - `generalized_advantages`: advantages and value targets of pieces of any length at once
 """
 
@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 _INFO = "info "  # in front of their names, among the columns of steps
 
 
-class Acts(NamedTuple):
+class ActionBatch(NamedTuple):
     """What a bidder decides for `n` streams: a row of each column is stored with the step."""
 
     actions: Array
@@ -34,10 +34,10 @@ class Acts(NamedTuple):
     """`[n, ...]`, as the environment takes them; None if that is the same."""
 
 
-class Bidder(Protocol):
+class StreamActor(Protocol):
     """Acts for many streams at once."""
 
-    def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> Acts:
+    def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> ActionBatch:
         """Decide for streams.
 
         Args:
@@ -51,7 +51,7 @@ class Bidder(Protocol):
         """Value, `[n]`, the last observations of streams that a time limit cut off."""
 
 
-class Journeys(NamedTuple):
+class RolloutBatch(NamedTuple):
     """Pieces of journeys, each in order and all in one row: `N` steps of `P` pieces."""
 
     columns: dict[str, Array]
@@ -74,7 +74,7 @@ class Journeys(NamedTuple):
     """Steps of all campaigns; in a step, all their users with a request act."""
     infos: dict[str, Array]
     """`[N]` by name, if they are asked for: what the steps brought, see `simulator.infos`,
-    and how much of the journey was there before (`present`) and after (`presence`)."""
+    and how much of the journey was there before (`present`) and after (`survival`)."""
 
 
 class Campaign(NamedTuple):
@@ -99,7 +99,7 @@ class _Ended(NamedTuple):
     values: Floats
 
 
-class JourneySampler:
+class VectorSampler:
     """Plays E campaigns side by side and cuts what happens into batches.
 
     A step is complete when its reward is known: with the user's next request, or with his end. What
@@ -139,17 +139,19 @@ class JourneySampler:
                 self._last[name] = np.zeros(shape, column.dtype)
             self._last[name][rows] = column
 
-    def sample(self, steps: int, bidder: Bidder) -> Journeys:
+    def sample(self, steps: int, bidder: StreamActor) -> RolloutBatch:
         """Play until at least `steps` steps are complete, and return them."""
         return self._play(bidder, lambda complete: complete >= steps, go_on=True)
 
-    def sample_campaigns(self, bidder: Bidder) -> Journeys:
+    def sample_campaigns(self, bidder: StreamActor) -> RolloutBatch:
         """Play all campaigns from their starts to their ends; not to be mixed with `sample`."""
         journeys = self._play(bidder, lambda complete: bool(self.env.over.all()), go_on=False)
         self._begin(np.arange(self.env.num_episodes))
         return journeys
 
-    def _play(self, bidder: Bidder, enough: Callable[[int], bool], go_on: bool) -> Journeys:
+    def _play(
+        self, bidder: StreamActor, enough: Callable[[int], bool], go_on: bool
+    ) -> RolloutBatch:
         self._piece[:] = -1
         self._pieces: list[Ints] = []  # rows, in the order of their pieces
         self._starts: list[Ints] = []
@@ -164,7 +166,7 @@ class JourneySampler:
         return self._pack(log, ended, self._all_ticks - ticks_before)
 
     def _tick(
-        self, bidder: Bidder, ended: list[_Ended], go_on: bool
+        self, bidder: StreamActor, ended: list[_Ended], go_on: bool
     ) -> list[tuple[Ints, dict[str, Array]]]:
         """One request of every user who has one; returns the steps that this completes."""
         env = self.env
@@ -218,7 +220,7 @@ class JourneySampler:
 
     def _pack(
         self, log: list[tuple[Ints, dict[str, Array]]], ended: list[_Ended], ticks: int
-    ) -> Journeys:
+    ) -> RolloutBatch:
         piece = np.concatenate([who for who, _ in log])
         order = np.argsort(piece, kind="stable")
         full = [columns for who, columns in log if len(who)]
@@ -239,7 +241,7 @@ class JourneySampler:
         if "values" in self._last:
             values[:] = self._last["values"][rows]
         values[over.pieces] = over.values
-        return Journeys(
+        return RolloutBatch(
             columns,
             lengths=np.bincount(piece, minlength=self._num_pieces),
             rows=rows,

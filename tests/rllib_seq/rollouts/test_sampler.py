@@ -12,7 +12,12 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from rllib_seq.envs.ad_auction.array_env import AuctionArrays
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
-from rllib_seq.rollouts.journeys import Acts, Journeys, JourneySampler, generalized_advantages
+from rllib_seq.rollouts.sampler import (
+    ActionBatch,
+    RolloutBatch,
+    VectorSampler,
+    generalized_advantages,
+)
 
 WORLD = {"num_users": 9, "preset": "display"}
 
@@ -22,9 +27,9 @@ def _level(observation: np.ndarray) -> int:
     return int(np.abs(np.floor(1e4 * observation.astype(np.float64))).sum() % 17)
 
 
-def _bidder(rows: Any, new: Any, observations: np.ndarray, rewards: Any) -> Acts:
+def _bidder(rows: Any, new: Any, observations: np.ndarray, rewards: Any) -> ActionBatch:
     levels = np.array([_level(row) for row in observations])
-    return Acts(levels, {"values": observations.sum(1), "new": new})
+    return ActionBatch(levels, {"values": observations.sum(1), "new": new})
 
 
 def _played_by_the_environment(campaigns: int) -> list[tuple[Any, ...]]:
@@ -57,7 +62,7 @@ def _played_by_the_environment(campaigns: int) -> list[tuple[Any, ...]]:
     return journeys
 
 
-def _joined(batches: list[Journeys]) -> list[tuple[Any, ...]]:
+def _joined(batches: list[RolloutBatch]) -> list[tuple[Any, ...]]:
     """Whole journeys put together from pieces, those that ended."""
     going: dict[int, list[Any]] = {}
     done = []
@@ -79,7 +84,7 @@ def _joined(batches: list[Journeys]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("fragment", [1, 7, 500])
 def test_pieces_join_to_what_the_environment_plays(fragment: int) -> None:
-    sampler = JourneySampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 1, seed=4))
+    sampler = VectorSampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 1, seed=4))
     batches = []
     while len(sampler.campaigns) < 2:
         batches.append(sampler.sample(fragment, _bidder))
@@ -94,7 +99,7 @@ def test_pieces_join_to_what_the_environment_plays(fragment: int) -> None:
 
 def test_campaigns_side_by_side_are_played_as_if_alone() -> None:
     """The first campaigns of two have the first two seeds."""
-    pair = JourneySampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 2, seed=4))
+    pair = VectorSampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 2, seed=4))
     batches = []
     while len(pair.campaigns) < 2:
         batches.append(pair.sample(20, _bidder))
@@ -104,7 +109,7 @@ def test_campaigns_side_by_side_are_played_as_if_alone() -> None:
 
 
 def test_the_value_after_a_piece_is_that_of_the_next_step() -> None:
-    sampler = JourneySampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 1, seed=4))
+    sampler = VectorSampler(AuctionArrays(AuctionConfig.from_dict(WORLD), 1, seed=4))
     first, second = sampler.sample(30, _bidder), sampler.sample(300, _bidder)
     goes_on = np.flatnonzero(~first.terminated)
     assert len(goes_on)
@@ -135,4 +140,4 @@ def test_advantages_are_those_of_rllib(data: Any) -> None:
 
 def test_shared_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="slots is 4, .* remove slots"):
-        JourneySampler(AuctionArrays(AuctionConfig(num_users=9, slots=4), 1, seed=0))
+        VectorSampler(AuctionArrays(AuctionConfig(num_users=9, slots=4), 1, seed=0))
