@@ -87,7 +87,7 @@ class SequenceConfig:
 
     window_length: int = 8
     """Steps that the model sees, the current one included (causal: that attention sees; the LSTM
-    remembers beyond). Cost grows with it, most of all in a window, which is encoded anew at every
+    remembers beyond). Cost grows with it, most of all in a window, which is encoded again at every
     step; 8 touchpoints hold most of a user's journey."""
 
     d_model: int = 64
@@ -148,7 +148,7 @@ class SequenceConfig:
         """Check every value.
 
         Raises:
-            UserError: naming the key, the value and how to mend it.
+            UserError: naming the key, the value and how to fix it.
         """
         object.__setattr__(self, "auxiliary", _heads(self.auxiliary))
         for field in dataclasses.fields(self):

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line that names the value and what to change.
+"""Errors that a user can fix: one line that names the value and what to change.
 
 - `UserError`: the base of them all; the command line prints its message and exits with code 2
 - `Interrupted`: a signal ended the work; no error, but its end all the same
@@ -7,7 +7,7 @@
 
 
 class UserError(ValueError):
-    """A value given by the user is wrong; the message is one line and says how to mend it."""
+    """A value given by the user is wrong; the message is one line and says how to fix it."""
 
 
 class NonFiniteInputError(UserError):

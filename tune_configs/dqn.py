@@ -1,6 +1,6 @@
 """DQN with the sequential Q network in the multi-user ad auction, on RLlib's new API stack.
 
-Every user is an agent; replay stores each of his requests once and rebuilds his window when it is
+Every user is an agent; replay stores each request once and rebuilds its window when it is
 drawn. Each journey explores in its own way, from its first request to its last.
 """
 

@@ -16,7 +16,7 @@ config = (
             "preset": "journey",
             "num_users": 256,
             "reward": "sampled",
-            # Where there is a budget, it stops nobody while they explore; see ppo_display.
+            # Where there is a budget, it stops no one while they explore; see ppo_display.
             "overspend": True,
         },
     )

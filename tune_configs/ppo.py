@@ -59,7 +59,7 @@ def in_the_auction(config: Config) -> Config:
                     "head_hidden": 64,
                     "dropout": 0.0,
                     # The training reward would leak the hidden stage; what a bidder really got for
-                    # his last bid is in the observation (`last_profit`).
+                    # their last bid is in the observation (`last_profit`).
                     "prev_reward": False,
                 },
                 "max_seq_len": 24,  # a whole journey

@@ -1,4 +1,4 @@
-"""Checks of what users configure; every error is one line that names the value and the mend.
+"""Checks of what users configure; every error is one line that names the value and the fix.
 
 - `check_choice`, `check_whole`, `check_above_zero`: one value.
 - `check_keys`: the keys of an env config.

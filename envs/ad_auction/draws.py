@@ -43,8 +43,8 @@ def uniforms(keys: Words, user: Ints, request: Ints) -> Floats:
 
     Args:
         keys: `[P, n]` or `[P, 1]`, keys of P purposes.
-        user: `[n]`, number of the user within his campaign.
-        request: `[n]` or `[P, n]`, number of the request within his journey.
+        user: `[n]`, number of the user within their campaign.
+        request: `[n]` or `[P, n]`, number of the request within their journey.
 
     Returns:
         `[P, n]`.

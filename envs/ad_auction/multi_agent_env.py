@@ -21,9 +21,9 @@ __all__ = ["MultiUserAdAuctionEnv"]
 class MultiUserAdAuctionEnv(MultiAgentEnv):
     """Bids on all requests of a tick at once; agent `user_3` is the journey of the fourth user.
 
-    Spaces per agent as in `AdAuctionEnv`. A user's reward for a bid comes with his next
-    observation: his next request, or the end of his journey (conversion, churn, no more requests),
-    when he terminates. The campaign ends with its last user.
+    Spaces per agent as in `AdAuctionEnv`. A user's reward for a bid comes with their next
+    observation: their next request, or the end of their journey (conversion, churn, no requests),
+    when they terminate. The campaign ends with its last user.
 
     Infos come with the observations and say what a user's last request brought, see
     `infos.journey_infos`. They may be learned from (auxiliary heads) and must not be observed.

@@ -4,7 +4,7 @@
 - `SharedMarketEnv`: agents are advertisers; `"shared_market_auction"` in RLlib.
 
 The world is `uniform`: values are independent and uniform on [0, 1], so the equilibria are known:
-in first price everybody bids (n - 1) / n of his value, in second price the value.
+in first price everybody bids (n - 1) / n of their value, in second price the value.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["FIELDS", "SelfPlayConfig", "SharedMarketEnv"]
 
 FIELDS = (
     ("value", "what the coming request is worth to the advertiser"),
-    ("budget_left", "share of his budget that is left; 1 without a budget"),
+    ("budget_left", "share of their budget that is left; 1 without a budget"),
     ("requests_left", "share of the episode's requests that is left, the coming one included"),
-    ("to_win", "the minimum to win that he was told after the last request; 0 at first"),
+    ("to_win", "the minimum to win that they were answered after the last request; 0 at first"),
 )
 """Name and meaning of the components of an observation, in order; all lie in [0, 1]."""
 
@@ -46,7 +46,7 @@ class SelfPlayConfig:
     """Hard limit on the spend of each advertiser in an episode; None: no limit."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         check_whole("num_advertisers", self.num_advertisers, 2)
         check_whole("requests", self.requests, 1)
         check_choice("auction", self.auction, AUCTIONS)
@@ -65,10 +65,10 @@ class SelfPlayConfig:
 
 
 class SharedMarketEnv(MultiAgentEnv):
-    """One request per step; every advertiser bids on it, and nobody sees another's bid.
+    """One request per step; every advertiser bids on it, and no one sees another's bid.
 
     Observation: float32 `[4]` in [0, 1], see `FIELDS`. Action: float32 `[1]` in [0, 1], the share
-    of the value that is bid; what an advertiser could not pay in full he does not bid. Reward:
+    of the value that is bid; what an advertiser could not pay in full they do not bid. Reward:
     value minus price for the winner, 0 for the others. All terminate together.
 
     Args:
@@ -103,7 +103,7 @@ class SharedMarketEnv(MultiAgentEnv):
         config = self.config
         self.agents = list(self.possible_agents)
         self.values = self._rng.random((config.requests, config.num_advertisers))
-        """`[requests, n]`, of the episode: for analysis, an advertiser sees his own alone."""
+        """`[requests, n]`, of the episode: for analysis, an advertiser sees their own alone."""
         self.spent = np.zeros(config.num_advertisers)
         """`[n]`, in the episode so far."""
         self._request = 0
@@ -146,7 +146,7 @@ class SharedMarketEnv(MultiAgentEnv):
 
     def _observe(self) -> dict[str, Any]:
         config = self.config
-        # After the last request the last value stands in: nobody acts on it.
+        # After the last request the last value stands in: no one acts on it.
         request = min(self._request, config.requests - 1)
         rows = np.ones((config.num_advertisers, len(FIELDS)), np.float32)
         rows[:, 0] = self.values[request]

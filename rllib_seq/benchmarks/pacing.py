@@ -9,7 +9,7 @@ Baselines are fitted on the flights 1 to 3 and judged on twenty fresh ones, the 
 "best multipliers" are the best constants per channel, searched on the flight itself (the first five
 flights): what a policy of constant multipliers could earn who knows the flight before. 100 % is the
 relaxed optimum at the prices that come up when we do not bid; in `rivalry` competitors answer our
-bids, so there it is a reference and no bound. It passes if nobody beats the optimum of the other
+bids, so there it is a reference and no bound. It passes if no one beats the optimum of the other
 worlds, `hindsight` reaches 99.9 % of it there, and what was learned is nowhere more than a standard
 error below the best baseline.
 """

@@ -5,7 +5,7 @@
 A replay memory may keep the state in which a sequence began. Of an LSTM or a Transformer with a
 cache that is an activation, and learning makes it stale; of a window it is what was observed.
 R2D2 (Kapturowski et al. 2019) compares what a network says from a stored state with what it says
-after it has read the whole sequence anew, under the same weights. So does this, for the causal
+after it has read the whole sequence again, under the same weights. So does this, for the causal
 encoder while PPO trains it on `journey`: weights are kept along the way, journeys are cut in the
 middle, the first halves are read by older weights, the second halves by newer ones. A window of raw
 steps is cut the same way, as the proof that nothing is lost in it.
@@ -85,7 +85,7 @@ def _exact(rows: list[dict[str, Any]]) -> bool:
 
 def journeys(bidder: TrainedBids, model: Any) -> Tensor:
     """Raw step inputs of whole journeys that a policy plays, `[USERS, REQUESTS, input_dim]`."""
-    # Nobody leaves: all journeys are as long.
+    # No one leaves: all journeys are as long.
     simulator = AuctionSimulator(AuctionConfig("journey", num_users=USERS, reward="expected"))
     simulator.reset(evaluation_seed(CAMPAIGN, 0))
     bidder.start(simulator)

@@ -1,7 +1,7 @@
 """The command line: `rllib-seq`.
 
 Every command takes `--json FILE`. Progress and tables go to stdout, errors to stderr; exit code 2
-means that the user can mend it, 130 that a signal stopped it.
+means that the user can fix it, 130 that a signal stopped it.
 """
 
 from __future__ import annotations

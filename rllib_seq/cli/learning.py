@@ -127,10 +127,10 @@ def train(
 ) -> None:
     """Train a bidder, evaluate it, and leave a run folder.
 
-    Stops after 300 seconds unless told otherwise; limits count over all sessions of a run, and do
+    Stops after 300 seconds unless set otherwise; limits count over all sessions of a run, and do
     not hold for the evaluation (`--evaluate none` leaves it out; `rllib-seq evaluate RUN` does it
     later). With
-    `--offline` the config is tune_configs.dqn unless told otherwise.
+    `--offline` the config is tune_configs.dqn unless set otherwise.
 
     Example: `rllib-seq train tune_configs.ppo --preset journey --stop-time-s 300`, or on a log of
     your own `rllib-seq train --preset log --log auctions.parquet --budget-ratio 1/32`
@@ -173,9 +173,9 @@ def train(
             decimal=decimal,
         ),
     )
-    options, told = with_patterns(options, patterns)
-    if told:
-        typer.echo(told)
+    options, reported = with_patterns(options, patterns)
+    if reported:
+        typer.echo(reported)
     limits = None
     if stop_time_s is not None or stop_steps is not None:
         limits = Limits(

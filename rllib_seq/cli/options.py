@@ -41,7 +41,7 @@ Column = Annotated[
 Event = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="WORD=KIND", help="A kind of event: purchase=conversion, scroll=ignore. Likewise."
+        metavar="WORD=KIND", help="A kind of event: purchase=conversion, scroll=ignore. The same."
     ),
 ]
 TimeUnit = Annotated[

@@ -107,7 +107,7 @@ def serve(
         str, typer.Option(help="Where notices reach the server [default: as it was asked].")
     ] = "",
     min_replicas: Annotated[int, typer.Option(help="Of the fleet (ray).")] = 1,
-    max_replicas: Annotated[int, typer.Option(help="Likewise.")] = 4,
+    max_replicas: Annotated[int, typer.Option(help="The same.")] = 4,
     json_file: Json = None,
 ) -> None:
     """Serve bids over OpenRTB 2.6, remembering every user. See docs/guides/serving.md.
@@ -198,7 +198,7 @@ def ledger(
         list[str] | None,
         typer.Option(metavar="TOTAL=AMOUNT", help="Add to a total; may be repeated."),
     ] = None,
-    reason: Annotated[str, typer.Option(help="Of the adjustment; it is kept for ever.")] = "",
+    reason: Annotated[str, typer.Option(help="Of the adjustment; it is kept forever.")] = "",
     export_csv: Annotated[
         Path | None,
         typer.Option("--export", metavar="CSV", help="Write every entry that is known."),

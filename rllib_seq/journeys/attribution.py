@@ -42,7 +42,7 @@ NO_NAME = "(none)"
 
 Floats = NDArray[np.float64]
 _HALF_LIFE_HOURS = 7 * 24.0  # the default of Google Analytics
-_ENDS = 0.4  # of the value for the first and for the last touchpoint, likewise
+_ENDS = 0.4  # of the value for the first and for the last touchpoint, the same
 
 
 class Paths(NamedTuple):

@@ -47,7 +47,7 @@ def run_discovery(
         "attribution"}`.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: something that the user can fix.
     """
     with _Steps(console) as steps:
         log = load_events(events, strict, steps.read, options)

@@ -116,7 +116,7 @@ def load_events(
         path: a file, a folder, a pattern such as `logs/*.csv`, or several; together they are one
             log. Event logs (CSV, JSON lines, Parquet), iPinYou rows or journey paths.
         strict: stop at the first bad row.
-        progress: is told the share of the log that has been read.
+        progress: is given the share of the log that has been read.
         options: how columns, events and times are named.
 
     Raises:

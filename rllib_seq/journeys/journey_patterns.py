@@ -30,7 +30,7 @@ __all__ = [
 _POSITIONS = 20  # the last one holds all later ones
 _SEGMENTS = 10  # most frequent ones; the others together are "(other)"
 _NAMES = 20
-_LONGEST = 128  # steps of a journey that are told one by one
+_LONGEST = 128  # steps of a journey that are given one by one
 _PROBABILITIES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 

@@ -78,7 +78,7 @@ class Patterns:
     hours: Curve | None
     """When steps come, by hour of the day in the log's time zone; None without a clock."""
     weekdays: Curve | None
-    """Likewise by weekday, Monday first."""
+    """The same by weekday, Monday first."""
     delay: Delay | None
     """From the last click (or touchpoint) to the conversion."""
     transitions: dict[str, Any]
@@ -126,7 +126,7 @@ class Patterns:
         if version != _VERSION or set(content) != fields:
             raise UserError(
                 f"{str(path)!r} is not a patterns.json of version {_VERSION} (its version: "
-                f"{version}); make it anew with rllib-seq discover"
+                f"{version}); make it again with rllib-seq discover"
             )
         parts = {
             "gap": Gap,

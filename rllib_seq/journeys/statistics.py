@@ -136,7 +136,7 @@ def kaplan_meier(time: Floats, happened: NDArray[np.bool_]) -> Survival:
     """The product-limit estimate (Kaplan and Meier 1958).
 
     Args:
-        time: `[n]`, from the beginning until the event, or until nobody watched any more.
+        time: `[n]`, from the beginning until the event, or until no one watched any more.
         happened: `[n]`, whether the event ended it.
 
     >>> kaplan_meier(np.array([1.0, 2.0, 3.0]), np.array([True, False, True])).happened.round(3)

@@ -63,7 +63,7 @@ class SequenceStore:
         state_dim: numbers in a state.
         ttl: a user whose last step is older than this is forgotten, in the unit of the timestamps.
         blank: what else is kept of each user, as it is for a new one: one structured value.
-        spare: rows for steps of nobody, see `spare_rows`.
+        spare: rows for steps of no one, see `spare_rows`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class SequenceStore:
         self._clock = 0  # of uses: every call that names a user is one tick
         fields: list[tuple[Any, ...]] = [
             ("records", self._blank.dtype),
-            # Steps that a user has had; step i is at place i % L of his ring.
+            # Steps that a user has had; step i is at place i % L of their ring.
             ("count", np.int64),
             ("seen", np.float64),
             ("timestamps", np.float64, (window_length,)),
@@ -102,7 +102,7 @@ class SequenceStore:
             ("actions", np.int32, (window_length,)),
             ("rewards", np.float32, (window_length,)),
         ]
-        # All that is known of a user stands in one place: he is packed, and cached, as a whole.
+        # All that is known of a user stands in one place: they are packed, and cached, as a whole.
         self._users_kept = np.zeros(capacity + spare, np.dtype(fields, align=True))
         self._arrays: dict[str, NDArray[Any]] = {
             **{name: self._users_kept[name] for name, *_ in fields},
@@ -193,9 +193,9 @@ class SequenceStore:
         Args:
             rows: `[B]`, see `claim`.
             states: `[B, state_dim]`; the others `[B]`.
-            actions: likewise.
-            rewards: likewise.
-            timestamps: likewise.
+            actions: the same.
+            rewards: the same.
+            timestamps: the same.
         """
         had = self._arrays["count"]
         at = rows, had[rows] % self.window_length
@@ -242,7 +242,7 @@ class SequenceStore:
 
         Args:
             users: `[B]` different integer keys.
-            now: they are seen now; users older than `ttl` before it start anew.
+            now: they are seen now; users older than `ttl` before it start again.
 
         Returns:
             Rows `[B]`, and whether a user was unknown, `[B]`.
@@ -373,9 +373,9 @@ class SequenceStore:
             )
         row, known = self._find(keys)
         expired = known & (self._arrays["seen"][row] < now - self.ttl)
-        self.reset(row[expired])  # he comes back as a new user
+        self.reset(row[expired])  # they come back as a new user
         self.evicted_ttl += int(expired.sum())
-        self._arrays["used"][row[known]] = self._clock  # whoever is named now stays
+        self._arrays["used"][row[known]] = self._clock  # anyone who is named now stays
         new = keys[~known]
         if not len(new):
             return row, expired

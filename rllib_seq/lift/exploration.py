@@ -46,7 +46,7 @@ class JourneyExploration:
         self._level = np.zeros(streams)
 
     def begin(self, streams: Ints) -> None:
-        """Draw anew for streams `[n]` that begin a journey."""
+        """Draw again for streams `[n]` that begin a journey."""
         rng, size = self._rng, len(streams)
         self._factor[streams] = rng.normal(0.0, self._spread, size)
         self._wanders[streams] = rng.random(size) < self.share

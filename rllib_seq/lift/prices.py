@@ -57,7 +57,7 @@ def price_model(
         won: `[N]`.
         paid: per impression, `[N]`; read where won.
         auction: "second_price" or "first_price".
-        minimum_to_win: the clearing price where somebody told it, NaN elsewhere, `[N]`.
+        minimum_to_win: the clearing price where someone reported it, NaN elsewhere, `[N]`.
 
     Raises:
         ValueError: the auction is unknown, or a price or payment is above the bid that won.
@@ -69,8 +69,8 @@ def price_model(
     if auction == "second_price":
         price[won] = paid[won]
     if minimum_to_win is not None:
-        told = ~np.isnan(minimum_to_win)
-        price[told] = minimum_to_win[told]
+        reported = ~np.isnan(minimum_to_win)
+        price[reported] = minimum_to_win[reported]
     exact = ~np.isnan(price)
     # Cell c (1 to A - 1) holds the prices in (level c-1, level c]; cell A what no level beats.
     cell = np.full(len(action), size)
@@ -105,7 +105,7 @@ def price_models(
     200.
 
     Args:
-        levels: see `price_model`; likewise the following.
+        levels: see `price_model`; also the following.
         action: `[N]`.
         won: `[N]`.
         paid: `[N]`.

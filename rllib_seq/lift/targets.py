@@ -23,8 +23,8 @@ def win_ratio(won: Tensor, chance: Tensor, behaviour: Tensor) -> Tensor:
 
     Args:
         won: what happened, 0 or 1, any shape.
-        chance: to win with the bid that is evaluated, likewise.
-        behaviour: to win with the bid that was made, likewise.
+        chance: to win with the bid that is evaluated, the same.
+        behaviour: to win with the bid that was made, the same.
     """
     evaluated = torch.where(won > 0, chance, 1 - chance)
     made = torch.where(won > 0, behaviour, 1 - behaviour)

@@ -70,7 +70,7 @@ def auxiliary_losses(
 class AuxiliaryLabels(RLlibCallback):
     """Callbacks of the old API stack: labels for the auxiliary heads of "lstm_transformer".
 
-    Callbacks of one's own inherit from this class, and call `super()` where they override.
+    Callbacks of your own inherit from this class, and call `super()` where they override.
 
     Example:
         >>> from ray.rllib.algorithms.ppo import PPOConfig

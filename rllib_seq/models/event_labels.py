@@ -14,7 +14,7 @@ as it would still be there, and the info that comes with an observation says how
     of each step          .   x                  x the event came, which ends the search
                           x
     steps 3 and 4                     .   .
-                                      .   ?      ? nobody knows
+                                      .   ?      ? no one knows
                                       ?   ?
 """
 

@@ -27,7 +27,7 @@ def refuse_shifted(space: gym.Space, what: str, wrapper: str) -> None:
     Args:
         space: of actions or observations, maybe nested.
         what: "actions" or "observations".
-        wrapper: of Gymnasium, that mends it.
+        wrapper: of Gymnasium, that fixes it.
 
     Raises:
         UserError: naming the part.

@@ -55,7 +55,7 @@ class StepInputs:
             observation: `[N, ...]`, any dtype.
             action: previous actions `[N, ...]`; not read if they are no input. None is enough
                 where all steps are first ones.
-            reward: previous rewards `[N]`; likewise.
+            reward: previous rewards `[N]`; the same.
             first: bool `[N]`, True at the first step of a stream.
 
         Raises:

@@ -141,7 +141,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         """Return the inputs of the action distribution and the state after the sequences.
 
         Args:
-            input_dict: `obs_flat` `[B*T, obs_dim]`, and previous actions and rewards likewise.
+            input_dict: `obs_flat` `[B*T, obs_dim]`, and previous actions and rewards the same.
             state: as `get_initial_state`, with a batch dimension in front; an empty list means
                 that every row starts a stream.
             seq_lens: real steps of each sequence, `[B]`; None means all of them.

@@ -42,7 +42,7 @@ class EpsilonLadder:
     rungs: int = 8
 
     def __post_init__(self) -> None:
-        """Raises UserError that names the value and the mend."""
+        """Raises UserError that names the value and the fix."""
         if not 0 < self.base < 1:
             raise UserError(f"base of the epsilon ladder is {self.base}; give a number in (0, 1)")
         if not self.alpha >= 0:

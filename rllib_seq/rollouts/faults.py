@@ -3,7 +3,7 @@
 A worker's process ends with what it raises, and the driver learns only that it is gone. So workers
 write into the key-value store of the cluster, apart for every algorithm.
 
-- `leave_error`, `error_of_worker`, `forget_errors`: what only the user can mend, and ends the run
+- `leave_error`, `error_of_worker`, `forget_errors`: what only the user can fix, and ends the run
 - `leave_fault`, `Faults`: what training goes on after
 - `name_faults`: makes an environment's exceptions say where they happened
 """
@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 
 def leave_error(who: str, error: Exception) -> None:
-    """Notes an error that the user has to mend."""
+    """Notes an error that the user has to fix."""
     internal_kv._internal_kv_put(_key("error"), f"{who}: {error}".encode())
 
 
@@ -83,7 +83,7 @@ def name_faults(env: Any, where: str) -> Any:
     step, reset = (getattr(env, name) for name in names)
     steps = 0
 
-    def told(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def reported(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return call(*args, **kwargs)
         except Exception as error:
@@ -97,12 +97,12 @@ def name_faults(env: Any, where: str) -> Any:
     def named_reset(*args: Any, **kwargs: Any) -> Any:
         nonlocal steps
         steps = 0
-        return told(reset, *args, **kwargs)
+        return reported(reset, *args, **kwargs)
 
     def named_step(*args: Any, **kwargs: Any) -> Any:
         nonlocal steps
         steps += 1
-        return told(step, *args, **kwargs)
+        return reported(step, *args, **kwargs)
 
     for name, call in zip(names, (named_step, named_reset), strict=True):
         setattr(env, name, call)

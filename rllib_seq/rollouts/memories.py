@@ -129,7 +129,7 @@ class WindowMemory:
         return outputs, {_INPUTS: inputs.numpy()}
 
     def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
-        """See `Memory.values`; all at once, because nobody needs them in order to act."""
+        """See `Memory.values`; all at once, because no one needs them in order to act."""
         inputs, slots = journeys.columns[_INPUTS], self._windows.shape[1]
         piece = np.repeat(np.arange(len(journeys.lengths)), journeys.lengths)
         place = np.arange(len(piece)) - (np.cumsum(journeys.lengths) - journeys.lengths)[piece]

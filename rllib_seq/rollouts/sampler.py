@@ -102,7 +102,7 @@ class _Ended(NamedTuple):
 class VectorSampler:
     """Plays E campaigns side by side and cuts what happens into batches.
 
-    A step is complete when its reward is known: with the user's next request, or with his end. What
+    A step is complete when its reward is known: with the stream's next step, or with its end. What
     is not complete at the end of a batch opens the next one.
 
     Args:
@@ -112,7 +112,7 @@ class VectorSampler:
     def __init__(self, env: ArrayEnv) -> None:
         self.env = env
         self.campaigns: list[Campaign] = []
-        """Those that ended; whoever reads them empties the list."""
+        """Those that ended; anyone who reads them empties the list."""
         self.with_infos = False
         """Whether journeys hold infos. To be set before the first is played."""
         self.rows = rows = env.num_episodes * env.slots
@@ -266,7 +266,7 @@ class VectorSampler:
         self._ticks[campaigns] = 0
 
     def _begin(self, campaigns: Ints) -> None:
-        """Start these campaigns, and again those in which nobody has a request."""
+        """Start these campaigns, and again those in which no one has a request."""
         while len(campaigns):
             self.env.begin(campaigns)
             campaigns = campaigns[self.env.over[campaigns]]

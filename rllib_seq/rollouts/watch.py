@@ -49,7 +49,7 @@ class WorkerWatch:
                 ray.kill(actor, no_restart=False)
                 killed.append(
                     f"rollout worker {index} has not answered for {ping.patience:.0f} s "
-                    "(sample_timeout_s); it is started anew"
+                    "(sample_timeout_s); it is started again"
                 )
                 self._ask(index, actor, _START_SECONDS)
         return killed

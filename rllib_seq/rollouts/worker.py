@@ -1,12 +1,12 @@
 """Rollout workers that tell the driver why they died, and how many steps they took.
 
 RLlib ends a remote worker that raises, whatever it raised, and the driver learns only that it is
-gone: bad data in a user's environment would look like a crash and be retried for ever.
+gone: bad data in a user's environment would look like a crash and be retried forever.
 
 - `FaultReportingWorker`: RLlib's own of the old API stack
 - `FaultReportingSingleAgentEnvRunner`, `FaultReportingMultiAgentEnvRunner`: those of the new one;
   `fault_reporting_worker` picks one for a config
-- `raise_worker_errors`: raises what they told, see `faults`
+- `raise_worker_errors`: raises what they reported, see `faults`
 - `count_steps`, `STEPS_SAMPLED`: the steps of the new stack, counted exactly
 """
 
@@ -44,7 +44,7 @@ STEPS_SAMPLED = "steps_sampled_lifetime"
 
 
 class _FaultReporting:
-    """Leaves a note for the driver if the user can mend what ended this worker."""
+    """Leaves a note for the driver if the user can fix what ended this worker."""
 
     def __init__(self, **kwargs: Any) -> None:
         try:
@@ -131,7 +131,7 @@ def fault_reporting_worker(config: AlgorithmConfig) -> type:
 
 
 def raise_worker_errors(call: Callable[[], Result]) -> Result:
-    """Calls what makes workers work, and raises what a worker told instead of what it led to.
+    """Calls what makes workers work, and raises what a worker reported instead of what it led to.
 
     Raises:
         UserError: a worker left a note.
@@ -161,7 +161,7 @@ def _name_all(runner: Any) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether what RLlib logs of its workers' ends is more than what they told."""
+    """Whether what RLlib logs of its workers' ends is more than what they reported."""
     return error_of_worker() is None
 
 

@@ -38,7 +38,7 @@ def bid_deployment(settings: Settings, min_replicas: int = 1, max_replicas: int 
     Args:
         settings: of the operator; every node must find the export there.
         min_replicas: of the fleet.
-        max_replicas: likewise.
+        max_replicas: the same.
 
     Raises:
         UserError: several replicas, and a state that only one process can have.
@@ -77,7 +77,7 @@ def user_router() -> RequestRouterConfig:
     """The router that keeps a user on one replica."""
     return RequestRouterConfig(
         request_router_class="ray.serve.experimental.consistent_hash_router.ConsistentHashRouter",
-        # A user's replica, or none: his requests wait for it rather than pass it by.
+        # A user's replica, or none: their requests wait for it rather than pass it by.
         request_router_kwargs={"num_fallback_replicas": 0},
     )
 
@@ -90,15 +90,15 @@ def serve_ray(
     Args:
         settings: of the operator.
         host: of the proxy's socket.
-        port: likewise.
+        port: the same.
         min_replicas: of the fleet.
-        max_replicas: likewise.
+        max_replicas: the same.
 
     Returns:
         The totals of the campaign at the end.
 
     Raises:
-        UserError: something that the operator can mend.
+        UserError: something that the operator can fix.
     """
     check_exposure(host, settings)
     bound_socket(host, port).close()

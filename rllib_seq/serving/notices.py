@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ATTEMPTS", "NOTICES", "Notices"]
 
 NOTICES = ("win", "billing", "loss", "view", "click", "visit", "conversion")
-"""A view is told by the pixel of an ad: it is counted, and changes nothing else."""
+"""A view is given by the pixel of an ad: it is counted, and changes nothing else."""
 ATTEMPTS = 3
 """At a change that other servers get in the way of."""
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -119,7 +119,7 @@ class Notices:
     def _ignored(self, kind: str, bid: Bid, names: list[str]) -> str:
         """Why a notice about a bid is not booked; "" if it is."""
         if self._books() > bid.until + self._known_seconds:
-            return "expired"  # whether it was told before is no longer known
+            return "expired"  # whether it was reported before is no longer known
         if kind == "win" and self._charge == "billing":
             return "charge"
         if kind == "loss" and _WON in names:
@@ -127,8 +127,8 @@ class Notices:
         if kind == "conversion" and _WON not in names:
             return "no_win"
         if kind in self._most:
-            told = sum(name.startswith(f"{kind}:") for name in names)
-            return "limit" if told >= self._most[kind] else ""
+            reported = sum(name.startswith(f"{kind}:") for name in names)
+            return "limit" if reported >= self._most[kind] else ""
         return ""
 
     def _booked(
@@ -194,7 +194,7 @@ class Notices:
         notice = Notice(*which, until, self._clock.now(), amount, booked.flag)
         written = (rows, [key]) if remembered else (rows[:0], [])
         if not self._memory.write(*written, now, totals, notice, release):
-            return False  # and what was changed here is read anew, see `SessionCache.claim`
+            return False  # and what was changed here is read again, see `SessionCache.claim`
         if self._record is not None and reward and remembered:
             self._record.reward(key, sessions.last_request(row), hour, reward)
         return True

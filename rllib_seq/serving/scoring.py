@@ -41,7 +41,7 @@ def score(export: Path, files: Sequence[Path], output: Path) -> dict[str, Any]:
         How many `steps` there are, the `agreement` with the recorded actions, and the mean bids.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: something that the user can fix.
     """
     policy = load_policy(export)
     if policy.spec.stream != "user":

@@ -308,7 +308,7 @@ class BidService:
             event: tells visits and conversions of one bid or user apart.
 
         Returns:
-            "counted"; "known": it was counted before; "unknown": no such bid; or "ignored": nobody
+            "counted"; "known": it was counted before; "unknown": no such bid; or "ignored": no one
             pays for a win where billings are charged, and a bid has no conversions without a win,
             nor more than its share.
 

@@ -56,7 +56,7 @@ class Sessions:
     Args:
         spec: of the policy.
         capacity: users in memory at a time; who was seen least recently makes room.
-        ttl_hours: a user who has not been seen for so long starts anew.
+        ttl_hours: a user who has not been seen for so long starts again.
         cap: most impressions that a frequency cap counts; 0 for none.
         guests: most requests at a time of users who are not remembered.
     """
@@ -126,7 +126,7 @@ class Sessions:
         self._store.forget([key])
 
     def find(self, key: int) -> int | None:
-        """The row of a user, if he is in memory."""
+        """The row of a user, if they are in memory."""
         rows, known = self._store.find([key])
         return int(rows[0]) if known[0] else None
 
@@ -340,7 +340,7 @@ class Sessions:
     def hold(self, row: int, bid: int, hour: float, until: float) -> None:
         """Counts a bid for the cap until an hour, or until it is known what became of it."""
         if self._cap:
-            place = int(np.argmin(self._cap["held_until"][row]))  # a free one: he is not capped
+            place = int(np.argmin(self._cap["held_until"][row]))  # a free one: they are not capped
             self._cap["held"][row, place] = bid
             self._cap["held_until"][row, place] = until
 

@@ -47,7 +47,7 @@ class Settings:
     max_users: int = 131_072
     """Users in memory; the others are in the state file or in Redis."""
     session_hours: float = 720.0
-    """A user who has not been seen for so long starts anew."""
+    """A user who has not been seen for so long starts again."""
     tmax_ms: float = 100.0
     """Most time for an answer, unless the request's own `tmax` is shorter."""
     margin_ms: float = 5.0

@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         pa.field("reward", pa.float64(), nullable=False),
     ]
 )
-"""`episode` is the key of the user, `step` the number of the request among his; `hour` since the
+"""`episode` is the key of the user, `step` the number of the request among their; `hour` since the
 Monday midnight before the campaign. Rows without `observation` and `action` are later rewards."""
 
 _ROWS = 20_000  # of a file
@@ -99,7 +99,7 @@ class TrajectoryWriter:
         self._flush()
 
     def reward(self, episode: int, step: int, hour: float, reward: float) -> None:
-        """Appends a reward; one before the first step is lost, as nobody acted for it."""
+        """Appends a reward; one before the first step is lost, as no one acted for it."""
         if step >= 0 and self._again < math.inf:
             self._rows.append((episode, step, hour, None, None, reward))
             self._flush()

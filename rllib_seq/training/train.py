@@ -66,7 +66,7 @@ def run_training(
         where there is no protocol.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: something that the user can fix.
         Interrupted: a signal came; a checkpoint was written before.
     """
     config = load_config(module)
@@ -119,7 +119,7 @@ def resume_training(
     """Goes on with a run from its newest checkpoint, or from the checkpoint that is given.
 
     Optimizer, step count, schedules, and what the algorithm else keeps come from the checkpoint.
-    Campaigns and exploration are drawn anew, from the run's seed and the iteration: a resumed run
+    Campaigns and exploration are drawn again, from the run's seed and the iteration: a resumed run
     plays no campaign twice, and resuming twice from the same checkpoint gives the same twice.
 
     Args:

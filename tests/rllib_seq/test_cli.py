@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, one line on stderr that names the value and the mend."""
+"""Bad input: exit code 2, one line on stderr that names the value and the fix."""
 
 import json
 import pickle

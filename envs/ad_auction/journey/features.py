@@ -2,8 +2,8 @@
 
 What is hidden (the stage, the probabilities) is never in it. Two kinds:
 
-- "raw": what a bidder sees in one request, and nothing that he would have to remember.
-- "full": the same, and after it what he could have counted until then, in ten groups.
+- "raw": what a bidder sees in one request, and nothing that they would have to remember.
+- "full": the same, and after it what they could have counted until then, in ten groups.
 
 What is observed, in natural units, are `signals.Signals`; a simulator counts them, a server looks
 them up.
@@ -51,13 +51,13 @@ def fields(layout: Layout) -> list[Field]:
     raw = [
         *_one_hot(_PLACE, "channel", layout.channels, "the request came on"),
         _field(_JOURNEY, "clicked", "1 if the user clicked our last impression"),
-        _field(_JOURNEY, "visited", "1 if he visited the site after his last request"),
+        _field(_JOURNEY, "visited", "1 if they visited the site after their last request"),
         Field(
             _MONEY,
             "last_profit",
             -1,
             0,
-            "realised profit of his last request / conversion value",
+            "realised profit of their last request / conversion value",
             lambda s: s.last_profit,
         ),
         _field(_MONEY, "budget_left", "share of the budget left; 1 without a budget"),
@@ -71,22 +71,22 @@ def _counted(layout: Layout) -> list[Field]:
     price, value, shadow = layout.highest_bid, layout.value, layout.shadow_price
     creative = layout.creatives
     return [
-        _count(_JOURNEY, "requests", "his requests so far"),
-        _count(_JOURNEY, "impressions", "his impressions so far"),
-        _count(_JOURNEY, "clicks", "his clicks so far"),
-        _count(_JOURNEY, "visits", "his visits so far"),
-        _field(_JOURNEY, "won", "1 if we won his last request"),
-        _since(_JOURNEY, "since_impression", "his last impression"),
-        _since(_JOURNEY, "since_click", "his last click"),
-        _since(_JOURNEY, "since_visit", "his last visit"),
-        *_one_hot("segment", "segment", layout.segments, "he belongs to"),
-        *_one_hot(_PLACE, "device", layout.devices, "he uses"),
-        *_one_hot("creative", "creative", creative, "what he was shown last was"),
-        _count("creative", "repeats", "his last impressions in a row of that creative"),
+        _count(_JOURNEY, "requests", "their requests so far"),
+        _count(_JOURNEY, "impressions", "their impressions so far"),
+        _count(_JOURNEY, "clicks", "their clicks so far"),
+        _count(_JOURNEY, "visits", "their visits so far"),
+        _field(_JOURNEY, "won", "1 if we won their last request"),
+        _since(_JOURNEY, "since_impression", "their last impression"),
+        _since(_JOURNEY, "since_click", "their last click"),
+        _since(_JOURNEY, "since_visit", "their last visit"),
+        *_one_hot("segment", "segment", layout.segments, "they belong to"),
+        *_one_hot(_PLACE, "device", layout.devices, "they use"),
+        *_one_hot("creative", "creative", creative, "what they were shown last was"),
+        _count("creative", "repeats", "their last impressions in a row of that creative"),
         *_circle("hour", DAY, "hour of the day"),
         *_circle("week", WEEK, "hour of the week"),
-        _since(_TIME, "since_request", "his last request"),
-        _count(_TIME, "session", "his requests before without a pause of over 30 minutes"),
+        _since(_TIME, "since_request", "their last request"),
+        _count(_TIME, "session", "their requests before without a pause of over 30 minutes"),
         _field(_RIVAL, "win_rate", "share won of the campaign's requests, half-life 6 hours"),
         _field(
             _RIVAL,
@@ -97,7 +97,7 @@ def _counted(layout: Layout) -> list[Field]:
         _field(
             _RIVAL,
             "last_paid",
-            "price of his last impression / highest bid",
+            "price of their last impression / highest bid",
             lambda s: s.last_paid / price,
         ),
         _field(_RIVAL, "floor", "floor price / highest bid", lambda s: layout.floor / price),
@@ -111,12 +111,12 @@ def _counted(layout: Layout) -> list[Field]:
         ),
         _field(_MONEY, "spent", "spent on this user / conversion value", lambda s: s.spent / value),
         _field(_MONEY, "shadow_price", "lambda / (1 + lambda)", lambda s: shadow / (1 + shadow)),
-        _field(_WHO, "new", "1 if this is his first request", lambda s: s.requests == 0),
-        _since(_WHO, "age", "his first request"),
+        _field(_WHO, "new", "1 if this is their first request", lambda s: s.requests == 0),
+        _since(_WHO, "age", "their first request"),
         *(_field(_WHO, f"bit_{i}", "a bit of a hash of the user", _bit(i)) for i in range(4)),
-        *_shares("touches", layout.channels, "share of his impressions on"),
+        *_shares("touches", layout.channels, "share of their impressions on"),
         *_shares("credit", layout.channels, "share of the conversions with the last touch on"),
-        _count(_LATE, "exposure", "his impressions, half-life a day"),
+        _count(_LATE, "exposure", "their impressions, half-life a day"),
         _count(_LATE, "conversions", "conversions of the campaign so far", MANY**2),
         _field(
             _LATE,

@@ -27,22 +27,22 @@ class Signals(NamedTuple):
     channel: Ints
     """Index of the channel; -1 for none (the journey has ended)."""
     clicked: Bools
-    """The user clicked our last impression, if his last request brought one."""
+    """The user clicked our last impression, if their last request brought one."""
     visited: Bools
-    """He visited the site after his last request."""
+    """They visited the site after their last request."""
     last_profit: Floats
-    """Realised profit of his last request, in units of the conversion value."""
+    """Realised profit of their last request, in units of the conversion value."""
     budget_left: Floats
     """Share."""
     flight_left: Floats
     """Share."""
     requests: Ints = np.zeros(0, np.int64)
-    """The user's requests before this one; likewise the following."""
+    """The user's requests before this one; also the following."""
     impressions: Ints = np.zeros(0, np.int64)
     clicks: Ints = np.zeros(0, np.int64)
     visits: Ints = np.zeros(0, np.int64)
     won: Bools = np.zeros(0, np.bool_)
-    """We won his last request."""
+    """We won their last request."""
     since_request: Floats = np.zeros(0)
     since_impression: Floats = np.zeros(0)
     since_click: Floats = np.zeros(0)
@@ -50,9 +50,9 @@ class Signals(NamedTuple):
     segment: Ints = np.zeros(0, np.int64)
     device: Ints = np.zeros(0, np.int64)
     creative: Ints = np.zeros(0, np.int64)
-    """What he was shown last; -1 for nothing yet."""
+    """What they were shown last; -1 for nothing yet."""
     repeats: Ints = np.zeros(0, np.int64)
-    """How many of his last impressions in a row were of that creative."""
+    """How many of their last impressions in a row were of that creative."""
     hour: Floats = np.zeros(0)
     """Since Monday midnight, when the campaign started."""
     session: Ints = np.zeros(0, np.int64)
@@ -68,13 +68,13 @@ class Signals(NamedTuple):
     number: Ints = np.zeros(0, np.int64)
     """Any number that tells users apart."""
     age: Floats = np.zeros(0)
-    """Hours since his first request."""
+    """Hours since their first request."""
     touches: Floats = np.zeros((0, 1))
-    """`[n, C]`: his impressions by channel."""
+    """`[n, C]`: their impressions by channel."""
     credit: Floats = np.zeros((0, 1))
     """`[n, C]`: the campaign's conversions by channel of the last impression before them."""
     exposure: Floats = np.zeros(0)
-    """His impressions, each halved every day since."""
+    """Their impressions, each halved every day since."""
     conversions: Floats = np.zeros(0)
     """Of the campaign, until now."""
     campaign_impressions: Floats = np.zeros(0)

@@ -49,7 +49,7 @@ class Traffic:
     None: the same at all hours."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         if self.mean_gap_hours < self.tick_hours:
             raise ValueError(
                 f"mean_gap_hours is {self.mean_gap_hours}; give at least a tick, {self.tick_hours}"

@@ -206,7 +206,7 @@ class Reaction(NamedTuple):
     conversion_probability: Floats
     """Probability of `converted` given the stage before and the outcome of the auction."""
     departure_probability: Floats
-    """Likewise that the journey ends, by conversion or churn."""
+    """Also that the journey ends, by conversion or churn."""
 
 
 def advance(

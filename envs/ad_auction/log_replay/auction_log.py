@@ -178,7 +178,7 @@ class ReplayConfig:
     held_out_days: int | None = None
     """See `AuctionLog.split`."""
     auction: str = "second_price"
-    """A key of `market.AUCTIONS`: the winner pays the market price, or his bid."""
+    """A key of `market.AUCTIONS`: the winner pays the market price, or their bid."""
     reward: str = "regret"
     """"clicks": a logged click counts 1; of an auction that the log lost, its probability.
     "expected": a win counts its click probability, in units of the mean. "regret": what the bid
@@ -197,7 +197,7 @@ class ReplayConfig:
     """Whose history a step's past is: "campaign" or "user"."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         check_above_zero("budget_ratio", self.budget_ratio)
         if self.episode_requests is not None:
             check_whole("episode_requests", self.episode_requests, 1)
@@ -271,7 +271,7 @@ class Market:
 
         Args:
             budget: b, any shape.
-            requests: n, likewise.
+            requests: n, the same.
 
         Returns:
             Expected clicks in units of the mean probability, same shape; 0 without requests.

@@ -1,7 +1,7 @@
 """Whom a policy is compared with on the held-out days of a log.
 
 - `LinearBids`: real-time bidding's standard, `base * worth`, the base tuned on the training days.
-- `PacedBids`: the same with the base solved anew for what is left of budget and requests.
+- `PacedBids`: the same with the base solved again for what is left of budget and requests.
 - `HindsightBids`: knows all prices (and clicks) of the episode before it begins.
 - `play_replay`: plays episodes with a policy.
 """

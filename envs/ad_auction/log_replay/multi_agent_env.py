@@ -20,8 +20,8 @@ __all__ = ["AuctionLogUsersEnv"]
 class AuctionLogUsersEnv(MultiAgentEnv):
     """Bids as `replay_env.AuctionLogEnv` does, with a stream for each user (`stream="user"`).
 
-    Agent `user_3` is the fourth of an episode's users. One agent acts per step; his reward comes
-    with his next observation, or with the end of his stream in this episode. Budget and requests
+    Agent `user_3` is the fourth of an episode's users. One agent acts per step; their reward comes
+    with their next observation, or with the end of their stream in this episode. Money and requests
     are those of the whole campaign.
 
     Args:
@@ -53,7 +53,9 @@ class AuctionLogUsersEnv(MultiAgentEnv):
         replay = self.replay
         episode, factor = training_episode(replay.world, self._rng)
         replay.reset([episode], budget_factor=factor)
-        self._met = np.zeros(replay.slots, np.bool_)  # acted, and was not yet told that he is done
+        self._met = np.zeros(
+            replay.slots, np.bool_
+        )  # acted, and was not yet reported that they are done
         self._infos: dict[str, dict[str, float]] = {}
         self.agents = [self.possible_agents[row] for row in np.flatnonzero(~replay.ended)]
         return self._observe(replay.pending), {}
@@ -64,7 +66,7 @@ class AuctionLogUsersEnv(MultiAgentEnv):
         """Bids on the current request.
 
         Raises:
-            ValueError: if the action is not that of the user who has a request, in his space.
+            ValueError: if the action is not that of the user who has a request, in their space.
         """
         replay, rows = self.replay, self.replay.pending
         agent = self.possible_agents[rows[0]]

@@ -3,8 +3,8 @@
 Own bid against a market price (the highest competing bid), arrays `[n]`:
 
 - `soft_floor_price`: the rule behind all auctions of one slot. Its special cases:
-- `second_price`: the winner pays what he had to beat (soft floor 0).
-- `first_price`: the winner pays his bid (soft floor infinity).
+- `second_price`: the winner pays what they had to beat (soft floor 0).
+- `first_price`: the winner pays their bid (soft floor infinity).
 - `ChannelAuctions`: every channel sells by a rule of its own.
 - `own_slot`: GSP, own bid against the competing bids for several slots.
 
@@ -67,7 +67,7 @@ def soft_floor_price(
     soft_floor: Floats | float,
     increment: float = 0.0,
 ) -> tuple[Bools, Floats]:
-    """Clears auctions with a soft floor: below it the winner pays his bid, above it what he beat.
+    """Clear auctions with a soft floor: below it winners pay their bid, above it what they beat.
 
         price = min(bid, max(floor, soft floor, market price + increment))
 
@@ -75,7 +75,7 @@ def soft_floor_price(
         bids: `[n]`; 0 means no bid.
         market_prices: `[n]`, the highest competing bid of each auction; 0 for none.
         floor: hard floor, the lowest bid at which the seller sells; `[n]` or one for all.
-        soft_floor: likewise.
+        soft_floor: the same.
         increment: what second price adds to the bid that was beaten (OpenRTB: one cent).
 
     Returns:
@@ -162,13 +162,13 @@ def sell(auction: Auction, bids: Floats, floor: Floats | float) -> tuple[Ints, F
 def minimum_to_win(bids: Floats, winner: Ints, paid: Floats, floor: Floats | float) -> Floats:
     """What OpenRTB's `${AUCTION_MIN_TO_WIN}` tells each bidder, `[n, B]`.
 
-    The winner is told what he had to bid: the runner-up or the floor. Losers are told the clearing
+    Winners learn what they had to bid: the runner-up or the floor. Losers learn the clearing
     price, with which they would not have won in second price. Nothing sold: the floor.
 
     Args:
         bids: `[n, B]`.
         winner: `[n]`, as `sell` returns it.
-        paid: `[n]`, likewise.
+        paid: `[n]`, the same.
         floor: hard floor, `[n]` or one for all.
     """
     to_losers = np.where(winner < 0, floor, paid)
@@ -228,19 +228,19 @@ def gsp(
 def vcg(
     bids: Floats, clicks: ArrayLike, quality: ArrayLike = 1.0, floor: Floats | float = 0.0
 ) -> Slots:
-    """Vickrey-Clarke-Groves for slots: everyone pays what his presence takes from the others.
+    """Vickrey-Clarke-Groves for slots: everyone pays what their presence takes from the others.
 
     With c_s clicks in slot s (c_S = 0 beyond the last) the bidder in slot s pays per click
 
         sum over t > s of (c_(t-1) - c_t) * max(floor, rank_t / own quality)   divided by   c_s,
 
-    which with the floor is still the truthful price (the integral of his critical bids).
+    which with the floor is still the truthful price (the integral of their critical bids).
 
     Args:
         bids: `[n, B]`, per click.
         clicks: `[S]`, positive and not increasing: click rate of each slot.
         quality: as for `gsp`.
-        floor: likewise.
+        floor: the same.
     """
     clicks = np.append(np.asarray(clicks, np.float64), 0.0)
     num_slots = len(clicks) - 1

@@ -1,6 +1,6 @@
 """Competitors with values, budgets and pacing of their own, auctions x bidders in lockstep.
 
-- `Bidder`: one competitor: how he paces, his budget, the scale of his values.
+- `Bidder`: one competitor: how they pace, their budget, the scale of their values.
 - `Population`: all of them in one market; a `competitors.Competitors`.
 
 Within a tick their multipliers stand still; between ticks they see what they won and paid, which
@@ -32,9 +32,9 @@ class Bidder:
 
     pacing: Pacing = field(default_factory=Constant)
     budget: float = math.inf
-    """Hard limit on his spend: currency units per expected request of the flight."""
+    """Hard limit on their spend: currency units per expected request of the flight."""
     value: float = 1.0
-    """Factor on the values that the model draws for him."""
+    """Factor on the values that the model draws for them."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a pacing rule that has nothing to pace."""
@@ -50,8 +50,8 @@ class Bidder:
 class Population:
     """Bidders in one market, for E campaigns in lockstep; see `competitors.Competitors`.
 
-    A competitor never overspends: he stops bidding for the rest of the tick before what he could
-    have to pay in it at most, as far as the other competitors let him win, exceeds his budget. That
+    A competitor never overspends: they stop bidding for the rest of the tick before what they could
+    have to pay in it at most, as as the other competitors let them win, exceeds the budget. That
     bound does not depend on our bids. Requests may come in batches of any size: the result is the
     same to the last bit.
 
@@ -159,7 +159,7 @@ class Population:
 
     @property
     def factor(self) -> Floats:
-        """`[E, B]`, what each multiplies his values by in this tick; 0 once he has stopped."""
+        """`[E, B]`, what each multiplies their values by in this tick; 0 once they have stopped."""
         return np.where(self._stopped, 0.0, self._factor)
 
     def observe(self, own_bids: Floats) -> None:
@@ -229,7 +229,7 @@ class Population:
                 self._top = top_two(self._bids)
 
     def _close_books(self, tick: Ints) -> None:
-        """Ends the tick of the campaigns whose clock has moved on; their bidders pace anew."""
+        """Ends the tick of the campaigns whose clock has moved on; their bidders pace again."""
         closing = tick > self._tick
         if not closing.any():
             return

@@ -1,6 +1,6 @@
 """Who sets the market price.
 
-- `Competitors`: what a simulator asks of them, whoever they are. Competitors that have values,
+- `Competitors`: what a simulator asks of them, of any kind. Competitors that have values,
   budgets and pacing of their own are in `bidders`.
 - `Stationary`: the simplest competitors, prices that are drawn from a distribution:
 - `GammaPrices`: the smooth body that fits most public landscapes; `LognormalPrices`.

@@ -33,7 +33,7 @@ class Goal:
     """Value that one currency unit must bring; the campaign counts value."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         if self.target_cpa is not None and self.target_roas is not None:
             raise ValueError(
                 f"target_cpa is {self.target_cpa} and target_roas {self.target_roas}; give one"
@@ -67,7 +67,7 @@ def score(count: ArrayLike, spend: ArrayLike, price: float) -> Floats:
 
     Args:
         count: conversions or value, any shape.
-        spend: currency units, likewise.
+        spend: currency units, the same.
         price: what one unit of the count may cost, see `Goal.price`.
     """
     count, spend = np.asarray(count, np.float64), np.asarray(spend, np.float64)

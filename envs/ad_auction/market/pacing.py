@@ -1,4 +1,4 @@
-"""How a bidder scales his bids from tick to tick: bid = multiplier * value.
+"""How a bidder scales their bids from tick to tick: bid = multiplier * value.
 
 Competitors and our own baselines follow the same rules. A rule is a frozen description; its state
 is an array `[k, *shape]`, a column for each bidder and campaign; the first row is the multiplier.

@@ -54,8 +54,8 @@ class RivalMarket:
     Args:
         rivals: who bids.
         value: of our conversion, currency units.
-        factors: `[F, T, B]`, what each of B rivals multiplies his values by, in each hour of each
-            of F flights; 0 in an hour in which his money did not last.
+        factors: `[F, T, B]`, what each of B rivals multiplies their values by, in each hour of each
+            of F flights; 0 in an hour in which their money did not last.
         channel_share: `[C]`.
 
     Attributes:
@@ -85,10 +85,10 @@ class RivalMarket:
 
         Args:
             keys: `[1, n]`, see `draws`.
-            user: `[n]`, number of the user within his campaign; likewise the following.
-            request: number of the request within his journey.
+            user: `[n]`, number of the user within their campaign; also the following.
+            request: number of the request within their journey.
             channel: index of its channel.
-            flight: in which flight of the rivals his campaign began.
+            flight: in which flight of the rivals their campaign began.
             hour: since then.
         """
         each = np.arange(self._num_draws)[:, None]

@@ -76,7 +76,7 @@ class LognormalValues:
 
 @dataclass(frozen=True)
 class Regimes:
-    """From time to time all values jump to a new level, half together, half each for himself."""
+    """From time to time all values jump to a new level, half together, half each for themselves."""
 
     changes: int
     """Jumps in a flight, at random ticks."""

@@ -52,7 +52,7 @@ def best_first_price_bids(values: Floats, grid: Floats, win: Floats) -> tuple[Fl
 
 
 def first_price_regret(values: Floats, strategies: Floats, grid: Floats) -> Floats:
-    """`[A]`: mean gain of each bidder if he alone played his best response on the grid.
+    """`[A]`: mean gain of each bidder if they alone played their best response on the grid.
 
     Args:
         values: `[V]`, equally likely.

@@ -102,5 +102,5 @@ class BayesBids:
         won[:, 1:] += up
         posterior = np.where(outcome.won[:, None], won, prior @ self._kernels.lost)
         posterior *= np.where(outcome.visited[:, None], model.visit, 1 - model.visit)
-        # Nothing is left of a belief where nobody could stay; nothing will be asked of it.
+        # Nothing is left of a belief where no one could stay; nothing will be asked of it.
         self.belief[users] = posterior / np.maximum(posterior.sum(axis=1, keepdims=True), 1e-300)

@@ -139,7 +139,7 @@ class Accounting:
         if model.return_probability is not None:
             more &= drawn["back"] < model.return_probability[request]
 
-        # How much these users count: the probability that they are still there, if nobody leaves.
+        # How much these users count: the probability that they are still there, if no one leaves.
         survival = state.survival[rows]
         remains = survival
         cost = (1.0 + preset.shadow_price) * served.paid
@@ -197,8 +197,8 @@ class Accounting:
         state.channel[rows] = categorical(model.channel_share, drawn["channel"])
         goes_on = more & ~(reaction.converted | reaction.churned)
         state.next_tick[rows] = np.where(goes_on, upcoming, NEVER)
-        # Not before a conversion of his has happened, which an earlier request may have caused
-        # where nobody leaves.
+        # Not before a conversion of their has happened, which an earlier request may have caused
+        # where no one leaves.
         state.ended[rows] = ~goes_on & ~np.isfinite(state.conversion_hour[rows])
         # A conversion that is yet to come settles the advances when it comes.
         self._settle_advances(rows[~goes_on & ~(np.isfinite(happens) & (model.delay is not None))])
@@ -226,7 +226,7 @@ class Accounting:
     def _sample_counterfactual(
         self, served: Served, reaction: Reaction, drawn: dict[str, Floats]
     ) -> Floats:
-        """When conversions would happen where nobody leaves; from then on the user is not counted.
+        """When conversions would happen where no one leaves; from then on the user is not counted.
 
         A bidder may see conversions, never their probability.
         """

@@ -3,7 +3,7 @@
 - `journey_infos`: of the user whose request it was, whose journey is the stream
 - `campaign_infos`: of the campaign, if that is the stream
 
-Infos are for learning and looking, never for an observation: if nobody leaves (see
+Infos are for learning and looking, never for an observation: if no one leaves (see
 `AuctionConfig.reward`), `converted` and `survival` know the hidden stage.
 """
 
@@ -28,8 +28,8 @@ def journey_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[
 
     Returns:
         `won`, `clicked` and `converted` as bools; a conversion counts where it is caused, whenever
-        it happens. If nobody leaves, `converted` is its probability for a user who is still there,
-        and `survival` the probability that he is, after the request.
+        it happens. If no one leaves, `converted` is its probability for a user who is still there,
+        and `survival` the probability that they are, after the request.
     """
     happened = {"won": outcome.won, "clicked": outcome.clicked, "converted": outcome.converted}
     if config.reward in EVENT_REWARDS:
@@ -42,9 +42,9 @@ def journey_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[
 
 
 def campaign_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[Any]]:
-    """Likewise, and `paid`; the campaign goes on whoever leaves it, so nothing has a presence.
+    """The same, and `paid`; the campaign goes on no matter who leaves it, so nothing survives it.
 
-    If nobody leaves, `converted` is the probability that the user is there and converts.
+    If no one leaves, `converted` is the probability that the user is there and converts.
     """
     brought = journey_infos(outcome, config)
     if "survival" in brought:

@@ -42,8 +42,8 @@ class Schedule:
         num_users: of each campaign, all in all.
         slots: of each campaign; a journey's end makes room for the user who comes next.
         state: `[E * slots]` rows.
-        deliver: is told the rows of conversions that happen.
-        forget: is told the rows that others take.
+        deliver: is given the rows of conversions that happen.
+        forget: is given the rows that others take.
 
     Attributes:
         hours: `[E]`, the clocks.
@@ -106,7 +106,7 @@ class Schedule:
     def shown(self) -> Ints:
         """`[E]`: the row that is next in each campaign; its first when it is over.
 
-        Then nobody acts any more on what is observed of it.
+        Then no one acts any more on what is observed of it.
         """
         each = np.arange(len(self.hours))
         slot = self._queue[each, np.where(self.over, 0, self._head)]

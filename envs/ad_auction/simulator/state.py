@@ -1,6 +1,6 @@
 """What the simulator remembers of each user: a struct of arrays.
 
-- `UserState`: one row per slot; a slot holds one user, and after his journey perhaps another.
+- `UserState`: one row per slot; a slot holds one user, and after their journey perhaps another.
 - `Served`: the requests of one step and how their auctions went.
 """
 
@@ -27,7 +27,7 @@ class UserState:
 
     def __init__(self, rows: int) -> None:
         self.number = np.zeros(rows, np.int64)
-        """Number of the user within his campaign, in order of arrival."""
+        """Number of the user within their campaign, in order of arrival."""
         self.segment = np.zeros(rows, np.int64)
         self.device = np.zeros(rows, np.int64)
         self.stage = np.zeros(rows, np.int64)
@@ -43,11 +43,11 @@ class UserState:
         self.conversion_hour = np.full(rows, np.inf)
         """When a conversion that has been caused will happen."""
         self.survival = np.ones(rows)
-        """Probability that the user is still there, if the reward lets nobody leave; else 1."""
+        """Probability that the user is still there, if the reward lets no one leave; else 1."""
         self.reward = np.zeros(rows)
-        """What he brought since it was last asked."""
+        """What they brought since it was last asked."""
         self.advanced = np.zeros(rows)
-        """What his impressions were paid in advance, see `AuctionConfig.reward`."""
+        """What their impressions were paid in advance, see `AuctionConfig.reward`."""
         # What the bidder saw of the last request.
         self.clicked = np.zeros(rows, np.bool_)
         self.visited = np.zeros(rows, np.bool_)

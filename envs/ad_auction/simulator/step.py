@@ -48,9 +48,9 @@ class Outcome(NamedTuple):
     conversion_probability: Floats
     """Given the hidden stage; for rewards and calibration, never for an observation."""
     departure_probability: Floats
-    """Likewise that the journey ends with the request, by conversion or churn."""
+    """Also that the journey ends with the request, by conversion or churn."""
     survival: Floats
-    """How much the request counts: the probability that its user is still there, if nobody leaves
+    """How much the request counts: the probability that its user is still there, if no one leaves
     (see `AuctionConfig.reward`); else 1."""
 
 
@@ -153,7 +153,7 @@ class AuctionSimulator:
             self._rivals_flight[which] = flight.astype(np.int64)
 
     def resample_future(self, seed: Seed) -> None:
-        """Draws anew, in all campaigns, what nobody can know yet: the same present, another future.
+        """Draws again, in all campaigns, what no one knows yet: the same present, another future.
 
         When and on which channel the next request of a user comes stays as it is.
         """
@@ -197,7 +197,7 @@ class AuctionSimulator:
 
     @property
     def stage(self) -> Ints:
-        """See `UserState`; likewise the following."""
+        """See `UserState`; also the following."""
         return self.state.stage
 
     @property

@@ -47,7 +47,7 @@ class Tracker:
         """Requests of the session up to the last, without it."""
         self.won = np.zeros(rows, np.bool_)
         self.gone = np.zeros(rows, np.bool_)
-        """Would have left, where the reward lets nobody leave: no longer counted anywhere."""
+        """Would have left, where the reward lets no one leave: no longer counted anywhere."""
         self.last_paid = np.zeros(rows)
         self.spent = np.zeros(rows)
         self.first_hour = np.full(rows, np.nan)

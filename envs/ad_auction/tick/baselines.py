@@ -1,6 +1,6 @@
 """Whom to compare with in tick mode, from ignorance to omniscience.
 
-- `RandomMultipliers`: any action of `AdCampaign-v0`, anew for every tick and channel.
+- `RandomMultipliers`: any action of `AdCampaign-v0`, again for every tick and channel.
 - `FixedBid`: the same bid for every request.
 - `PacedMultipliers`: multiplier * worth by a rule of `pacing`: truthful until broke, linear
   v / lambda, PID, online dual.
@@ -225,7 +225,7 @@ def best_constant(
         simulator: whose flights.
         seeds: of the past flights.
         low: bounds of the search, both above 0.
-        high: likewise.
+        high: the same.
     """
 
     def loss(log_constant: float) -> float:

@@ -4,7 +4,7 @@ Nothing random depends on a bid: every purpose has a stream of its own, and a ti
 draws from each as it has requests. Policies that play the same seed meet the same requests.
 
 - `TickSimulator`: one flight in the market of a `TickWorld`.
-- `Requests`, `TickOutcome`: what a bidder sees of a tick before and after he bids.
+- `Requests`, `TickOutcome`: what a bidder sees of a tick before and after they bid.
 - `TickPolicy`, `play_ticks`: one flight under a bidding policy.
 """
 

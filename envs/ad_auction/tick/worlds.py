@@ -106,12 +106,12 @@ _SCALES = (1.1, 1.0, 0.9, 0.8, 0.8, 0.7, 0.6, 0.5)
 _TRUTHFUL = tuple(Bidder(value=scale) for scale in _SCALES)
 _SECOND_PRICE = ChannelAuctions(np.zeros(3), np.full(3, SECOND_PRICE))
 
-# Budgets are about a quarter of what a bidder of his value would spend without one. Pacing starts
+# Budgets are about a quarter of what a bidder of their value would spend without one. Pacing starts
 # at what scores most on the flights 1 to 3, see `tick.baselines.best_constant`.
 TICK_WORLDS: dict[str, TickWorld] = {
     "steady": TickWorld(_TRUTHFUL, _SECOND_PRICE, budget=0.017, pacing=OnlineDual(0.56, 8.0)),
     "mixed": TickWorld(
-        # In first price nobody bids the truth; half of them shade everywhere.
+        # In first price no one bids the truth; half of them shade everywhere.
         tuple(
             Bidder(Constant(1.0 if i % 2 else 0.7), value=scale) for i, scale in enumerate(_SCALES)
         ),
@@ -186,7 +186,7 @@ class TickConfig:
     second come from the minimum to win of the first, as far as rivals do not answer."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         check_choice("world", self.world, TICK_WORLDS)
         check_choice("conversions", self.conversions, CONVERSIONS)
         check_choice("actions", self.actions, TICK_ACTIONS)

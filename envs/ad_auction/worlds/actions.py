@@ -40,7 +40,7 @@ class Actions:
         preset: the world.
         kind: one of `ACTIONS`.
         unit: "campaign": levels are bids, the same for all users. "user": they are multipliers of
-            what a conversion of this user is worth, which his segment tells.
+            what a conversion of this user is worth, which their segment tells.
 
     Example:
         >>> from rllib_seq.envs.ad_auction.worlds.presets import PRESETS

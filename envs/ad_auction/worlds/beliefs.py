@@ -158,7 +158,7 @@ class _Outcomes(NamedTuple):
     near: Ints
     """`[m, A, O, S]` by belief, case and signals."""
     weight: Floats
-    """Likewise; the sum over the last two axes is the chance that the user stays."""
+    """The same; the sum over the last two axes is the chance that the user stays."""
 
     def mean(self, values: Floats) -> Floats:
         """`[m, A, K]`: mean of `[m, K]` worths over what may be seen."""

@@ -1,4 +1,4 @@
-"""Worlds that are drawn by a seed: journeys that nobody tuned on.
+"""Worlds that are drawn by a seed: journeys that no one tuned on.
 
 - `drawn_preset`: the world of a seed; the same in every process.
 - `drawn_numbers`: one draw, whether or not memory pays in it.

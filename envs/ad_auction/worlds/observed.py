@@ -42,7 +42,7 @@ class Observed:
     hours: tuple[float, ...] | None = None
     """`[24]`: traffic by hour of the day (UTC), in any unit."""
     weekdays: tuple[float, ...] | None = None
-    """`[7]`: likewise, Monday first; counts only with `hours`."""
+    """`[7]`: the same, Monday first; counts only with `hours`."""
     return_probability: tuple[float, ...] | None = None
     """`[R]`: chance of another request after the first, second, ...; the last is 0."""
     gap_hours: float | None = None
@@ -67,7 +67,7 @@ class Observed:
         return cls(**frozen)
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         for name, size in (("hours", 24), ("weekdays", 7)):
             curve = getattr(self, name)
             if curve is not None and (len(curve) != size or min(curve) < 0 or sum(curve) <= 0):

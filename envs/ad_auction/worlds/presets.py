@@ -56,7 +56,7 @@ class AuctionConfig:
     reward: str = "sampled"
     """"sampled": value when a conversion happens, minus (1 + shadow_price) * spend. "expected":
     the same with every end of a journey replaced by its probability given the hidden stage: a
-    conversion pays its probability times its value, nobody leaves, and all that follows counts
+    conversion pays its probability times its value, no one leaves, and all that follows counts
     only as much as the user would still be there. The same mean (exactly, unless a budget binds)
     with less variance. "regret": what a bid earns less than that of the full-information policy
     would at the same request, see `values.Regret`. These two know the hidden stage: for training
@@ -87,14 +87,14 @@ class AuctionConfig:
     overspend: bool = False
     """True: a spent budget stops no bid, for training. Exploring spends it within days, and what is
     bid in the rest of the flight would then make no difference; the shadow price stands for the
-    budget. Whoever is judged keeps it, see `for_evaluation`."""
+    budget. Anyone who is judged keeps it, see `for_evaluation`."""
 
     world_seed: int | None = None
     """Of preset "drawn": the seed that its numbers are drawn from, see `drawn`. It stays the same
     in all campaigns, whatever seed they have."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         if self.preset == "log":
             raise ValueError(
                 "preset 'log' replays a file in an environment of its own, AuctionLog-v0; see "

@@ -127,7 +127,7 @@ _DISPLAY_PRESET = dataclasses.replace(
 )
 
 _UNIFORM_PRESET = Preset(
-    # One request per user, who converts if and only if we win it. What that is worth is his
+    # One request per user, who converts if and only if we win it. What that is worth is their
     # segment, which the bidder sees: our value is uniform, too, on a grid of ten.
     users=JourneyModel(
         stages=("ready",),

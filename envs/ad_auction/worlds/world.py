@@ -45,12 +45,12 @@ class Preset:
     """Log-spaced positive bid levels; no bid comes on top."""
 
     observation: str = "raw"
-    """What a bidder sees unless told otherwise, see `features`."""
+    """What a bidder sees unless set otherwise, see `features`."""
     rivals: RivalMarket | None = None
     """Who makes the market price; None: it is drawn from `prices`."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError with one line that names the value and the mend."""
+        """Raises ValueError with one line that names the value and the fix."""
         check_choice("auction", self.auction, AUCTIONS)
         check_choice("observation", self.observation, KINDS)
         check_above_zero("value", self.value)

@@ -66,7 +66,7 @@ def train_cell(cell: Cell, folder: Path, console: Console) -> bool:
     """Trains a cell unless its file is there, and writes it.
 
     An interrupted run goes on from its last checkpoint, at most a minute of training ago; DQN's
-    replay memory is filled anew then.
+    replay memory is filled again then.
 
     Args:
         cell: what to train.

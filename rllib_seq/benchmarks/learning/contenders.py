@@ -7,7 +7,7 @@
 The method is the same for all that PPO trains: `tune_configs.ppo` (`ppo_display`, `ppo_log`) in
 one process, with learning rate and entropy bonus falling in a straight line until the last step.
 Observations are the same, too, and rewards. An MLP sees the current request alone: in `journey`
-that is the channel, whether the user clicked or visited since, and what his last request cost,
+that is the channel, whether the user clicked or visited since, and what their last request cost,
 which tells whether it was won. `display` observes counts: what a bidder without memory can keep.
 """
 

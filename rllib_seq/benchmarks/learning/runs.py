@@ -54,7 +54,7 @@ class Plan:
 
     Attributes:
         presets: whose cells there are.
-        contenders: likewise.
+        contenders: the same.
         only: starts of `preset/contender/seed`; none: all.
         steps: of every cell; None: `STEPS`.
         seeds: training seeds, from 1.

@@ -72,7 +72,7 @@ def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
     for name in dict.fromkeys(task for task, _, _ in chosen):
         make_env(name)  # what is missing shall be said now
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    gym.logger.min_level = gym.logger.ERROR  # RLlib names its environments anew for every run
+    gym.logger.min_level = gym.logger.ERROR  # RLlib names its environments again for every run
     console = make_console()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -253,7 +253,7 @@ def _play(judge: Any, algorithm: Any) -> list[float]:
     judge.set_state({COMPONENT_RL_MODULE: algorithm.env_runner.module.get_state()})
     judge.returns = []
     judge.sample(num_timesteps=GAMES, force_reset=True)
-    # The first of every environment: whoever takes what ends first, takes the short ones.
+    # The first of every environment: anyone who takes what ends first, takes the short ones.
     while len(first := dict(reversed(judge.returns))) < GAMES:
         judge.sample(num_timesteps=GAMES * 10)
     return list(first.values())

@@ -90,7 +90,7 @@ def run(only: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def probe_stage(columns: dict[str, Array]) -> dict[str, Any]:
-    """How well the hidden stage can be told.
+    """How well the hidden stage can be read off.
 
     `bayes` is the exact belief: no reader of what the bidder saw can do better in the mean. Loss is
     the cross-entropy, nats per request.

@@ -165,7 +165,7 @@ def _users(export, folder):
             [BidQuery(user, user % 3, 0, 0, 0.0) for user in range(start, start + batch)]
         )
     seconds = time.perf_counter() - started
-    # Who came first has long made room; his memory comes back from the file.
+    # Who came first has long made room; their memory comes back from the file.
     service.answer([BidQuery(0, 0, 0, 0, 0.0)])
     back = service.sessions.last_request(service.sessions.find(0)) == 1
     in_memory, nbytes = len(service.sessions), service.sessions.nbytes
@@ -184,7 +184,7 @@ def _users(export, folder):
 
 
 def _day(export, folder):
-    """24 hours of traffic on a simulated clock, wins told, users old and new; memory by hour."""
+    """24 hours of traffic on a simulated clock, wins reported, old and new users; memory hourly."""
     service, clock = _service(export, str(folder / "day.sqlite"), max_users=20_000)
     random, memory = np.random.default_rng(0), []
     for hour in range(24):
@@ -207,7 +207,7 @@ def _day(export, folder):
 
 
 def _abuse(export, folder):
-    """Malformed, oversized and broken-off requests; then a user goes on where he was."""
+    """Malformed, oversized and broken-off requests; then a user goes on where they were."""
     port = _free_port()
     bids = _serve(export, port, "--state", str(folder / "abuse.sqlite"))
     random = np.random.default_rng(0)

@@ -70,7 +70,7 @@ class _Exchange:
     answered: int = 0
     lost: int = 0
     spend: float = 0.0
-    told: Counter[str] = field(default_factory=Counter)
+    reported: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -140,7 +140,7 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
         chaos: how much.
 
     Returns:
-        What was told and booked; `passed`: not one cent apart, never above the budget, nothing
+        What was reported and booked; `passed`: not one cent apart, never above the budget, nothing
         lost, and no status but 200, 204 and 503.
     """
     chaos = chaos or Chaos()
@@ -155,7 +155,7 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
         booked = sum(each.amount for each in storage.notices() if each.name == "won")
     apart = abs(totals["spend"] - exchange.spend) + abs(booked - exchange.spend)
     counted = {"wins": "win", "clicks": "click", "conversions": "conversion"}
-    same = all(totals[total] == exchange.told[kind] for total, kind in counted.items())
+    same = all(totals[total] == exchange.reported[kind] for total, kind in counted.items())
     passed = (
         apart < 0.005
         and same
@@ -163,13 +163,13 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
         and exchange.lost == 0
         and exchange.answered == chaos.requests
         and set(exchange.statuses) <= {200, 204, 503}
-        and exchange.told["win"] > 0
+        and exchange.reported["win"] > 0
     )
     return {
         **chaos._asdict(),
         "answered": exchange.answered,
         "lost": exchange.lost,
-        "told": dict(exchange.told),
+        "reported": dict(exchange.reported),
         "statuses": {str(status): n for status, n in sorted(exchange.statuses.items())},
         "no_bids": dict(exchange.reasons),
         "spend_of_exchange": exchange.spend,
@@ -232,7 +232,7 @@ async def _trader(exchange: _Exchange, number: int) -> None:
             await _tell(exchange, caller, "loss", bid["id"])
             continue
         price = float(bid["price"]) * float(random.uniform(0.3, 1.0))
-        # Both books must round alike: what is told is what is counted.
+        # Both books must round alike: what is given is what is counted.
         exchange.spend += price / 1000.0
         await _tell(exchange, caller, "win", bid["id"], f"&price={price!r}")
         if random.random() < 0.1:  # again, and dearer: it is known
@@ -248,7 +248,7 @@ async def _tell(exchange: _Exchange, caller: _Caller, kind: str, bid: str, more:
     answer = await caller.until_answered("GET", _path(kind, bid, more))
     if answer is None or json.loads(answer)["status"] not in ("counted", "known"):
         exchange.lost += 1
-    exchange.told[kind] += 1
+    exchange.reported[kind] += 1
 
 
 def _path(kind: str, bid: str, more: str = "") -> str:
@@ -270,7 +270,7 @@ class _Caller:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def until_answered(self, method: str, path: str, body: bytes = b"") -> bytes | None:
-        """The body of the first answer that is not 503; None: nobody answered for minutes."""
+        """The body of the first answer that is not 503; None: no one answered for minutes."""
         end = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < end:
             try:

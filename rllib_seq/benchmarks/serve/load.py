@@ -40,7 +40,7 @@ class Load(NamedTuple):
     burst: int = 0
     """Requests that come at once after a pause, on average; 0: each when the last is answered."""
     notices: bool = False
-    """Whether what is won is told."""
+    """Whether what is won is given."""
 
 
 class Result(NamedTuple):

@@ -146,7 +146,7 @@ class SequenceStates(ConnectorV2):
         """Add the column; RLlib calls this.
 
         Raises:
-            UserError: an episode was cut anew after it was sampled.
+            UserError: an episode was cut again after it was sampled.
         """
         # RLlib puts a step behind each episode that is none, for the value of what comes next.
         extra = int(shared_data.get("_added_loss_mask_for_valid_episode_ts", False))
@@ -157,7 +157,7 @@ class SequenceStates(ConnectorV2):
             steps = len(episode) - extra
             if len(kept["states"]) != -(-steps // self.max_seq_len):
                 raise UserError(
-                    f"episode {episode.id_} was cut anew after it was sampled, and its states are "
+                    f"episode {episode.id_} was cut again after it was sampled, and its states are "
                     "those where it was cut first; set num_learners=0 or 1, or encoder='window'"
                 )
             count = -(-(steps + extra) // self.max_seq_len)

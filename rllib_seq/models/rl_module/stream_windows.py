@@ -68,7 +68,7 @@ class StreamWindows:
             streams: which, `[N]`, each at most once.
             observations: `[N, obs_dim]`.
             previous_actions: `[N, ...]`, whatever at the first step of a stream.
-            previous_rewards: `[N]`, likewise.
+            previous_rewards: `[N]`, the same.
 
         Returns:
             the columns of `windows_of`, with N rows.
@@ -114,7 +114,7 @@ def next_windows(
         before: steps that the streams have behind them, `[N]`.
         observations: `[N, obs_dim]`.
         previous_actions: `[N, ...]`, whatever at the first step of a stream.
-        previous_rewards: `[N]`, likewise.
+        previous_rewards: `[N]`, the same.
 
     Returns:
         the columns of `windows_of`.

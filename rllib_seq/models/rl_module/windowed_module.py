@@ -78,7 +78,7 @@ class WindowedRLModule(TorchRLModule):
 
         Args:
             batch: `obs`, `[B, obs_dim]` or `[B, T, obs_dim]`, and, after first steps and if they
-                are inputs, `prev_actions` and `prev_rewards` likewise.
+                are inputs, `prev_actions` and `prev_rewards` the same.
             state: of the streams before, with `length`, `[B, 1]`.
 
         Returns:

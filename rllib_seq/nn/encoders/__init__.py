@@ -1,4 +1,4 @@
-"""Encoders of streams; all of them are `StreamEncoder`, and nobody outside asks which one it is.
+"""Encoders of streams; all of them are `StreamEncoder`, and no one outside asks which one it is.
 
 - `base`: the interface; `registry`: encoders by name
 - `window`: bidirectional LSTM and Transformer over the last steps; its state is data

@@ -21,7 +21,7 @@ from rllib_seq.nn.layers import check_size
 class AuctionHead(nn.Module):
     """Q values of A bid levels, `[..., A]`, in currency units.
 
-    What bids win and pay is not learned by gradients: whoever trains the head sets `win` and
+    What bids win and pay is not learned by gradients: anyone who trains the head sets `win` and
     `payment`. Until then every bid level is as likely to win as it is high.
     """
 

@@ -53,7 +53,7 @@ def authorised(scope: Scope, token: str | None) -> bool:
 def foreign(scope: Scope, public_url: str, told_by_pages: bool) -> str | None:
     """Why a request to a server without a token is refused; None if it is not.
 
-    A page that somebody visits can make their browser ask the servers of their own machine: by a
+    A page that someone visits can make their browser ask the servers of their own machine: by a
     name that it lets point there (the `Host` is then that name), or across sites (the `Origin` is
     then that site).
 

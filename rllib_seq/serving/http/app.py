@@ -55,7 +55,7 @@ def open_service(settings: Settings) -> BidService:
     """Loads the policy and opens the state.
 
     Raises:
-        UserError: something that the operator can mend.
+        UserError: something that the operator can fix.
     """
     policy = load_policy(Path(settings.export))
     spec = policy.spec

@@ -7,8 +7,8 @@ calls of it still come one after the other. While it runs the model or writes st
 let go of the interpreter, the loop reads the requests of the next batch. There is no timer: a batch
 is whatever has come by the time the one before is done, or, after a pause, by the end of the turn
 of the loop. A batch takes at most one request of a user (or, where the campaign is the stream, one
-request), the oldest; their others stay in line. Whoever waits past their deadline, because the
-thread is kept by a state that stands still, is told so by the loop.
+request), the oldest; their others stay in line. Anyone who waits past their deadline, because the
+thread is kept by a state that stands still, is given so by the loop.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Batcher:
     """Collects requests for a service; belongs to one event loop.
 
     Args:
-        service: that answers; nobody else may call it meanwhile.
+        service: that answers; no one else may call it meanwhile.
     """
 
     def __init__(self, service: BidService) -> None:
@@ -99,7 +99,7 @@ class Batcher:
         try:
             answers = self._answers(batch)
         except Exception as error:
-            # Whatever it is, those who wait must be told and the next batch must have its turn. It
+            # Those who wait must hear of it, and the next batch must have its turn. It
             # is logged as it is, counted, and answered as an error (`nbr` 1).
             expected = isinstance(error, self._service.state_errors)
             _LOG.error("a batch of bid requests failed: %r", error, exc_info=not expected)
@@ -118,11 +118,11 @@ class Batcher:
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
-            elif answer.bid is not None:  # it was told to be late in the meantime
+            elif answer.bid is not None:  # it was reported to be late in the meantime
                 self._thread.submit(self._withdraw, answer)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tells those who are late, and comes again while somebody waits."""
+        """Tells those who are late, and comes again while someone waits."""
         now = time.monotonic()
         still = []
         for waiting in self._open:

@@ -53,7 +53,7 @@ class BidEndpoint:
     Args:
         service: that bids.
         batcher: in front of it.
-        metrics: that are told how long it took.
+        metrics: that are given how long it took.
     """
 
     def __init__(self, service: BidService, batcher: Batcher, metrics: Metrics) -> None:

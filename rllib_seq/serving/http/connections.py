@@ -66,7 +66,7 @@ def bounded_protocol(bounds: Connections) -> type[asyncio.Protocol]:
     """A protocol for `uvicorn.Config(http=...)`."""
 
     class Bounded(HttpToolsProtocol):
-        """uvicorn's, which waits for a head for ever, and gives all connections to one client."""
+        """uvicorn's, which waits for a head forever, and gives all connections to one client."""
 
         _in_head = True
         _entered: str | None = None

@@ -31,13 +31,13 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     Args:
         settings: of the operator.
         host: of the socket.
-        port: likewise; 0 for a free one.
+        port: the same; 0 for a free one.
 
     Returns:
         The totals of the campaign at the end.
 
     Raises:
-        UserError: something that the operator can mend.
+        UserError: something that the operator can fix.
     """
     check_exposure(host, settings)
     listening = bound_socket(host, port)
@@ -68,7 +68,7 @@ def run_uvicorn(app: ASGIApp, listening: socket.socket, bounds: Connections) -> 
         timeout_graceful_shutdown=5,
         server_header=False,
         date_header=False,
-        proxy_headers=False,  # nobody else says who asks, or where; see --public-url
+        proxy_headers=False,  # no one else says who asks, or where; see --public-url
     )
     logging.getLogger("uvicorn.error").addFilter(OncePerSecond())
     host, port = listening.getsockname()[:2]

@@ -16,7 +16,7 @@ from rllib_seq.serving.service import BidService
 
 __all__ = ["Health", "Healthy"]
 
-_SECONDS = 1.0  # until it looks again: whoever asks may ask often
+_SECONDS = 1.0  # until it looks again: anyone who asks may ask often
 _PATIENCE_SECONDS = 2.0
 
 

@@ -1,6 +1,6 @@
 """Figures of a server: for Prometheus, and for the live page.
 
-- `Metrics`: reads them off the service when somebody asks; only latencies are written as they come.
+- `Metrics`: reads them off the service when someone asks; only latencies are written as they come.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Metrics:
 
     Args:
         service: that they are about.
-        connections: likewise; None: they are not counted here.
+        connections: the same; None: they are not counted here.
     """
 
     def __init__(self, service: BidService, connections: Connections | None) -> None:

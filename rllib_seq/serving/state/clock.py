@@ -22,7 +22,7 @@ def _since_boot() -> float:
 class SteadyClock:
     """Seconds since the epoch: what the clock of the machine said at first, and what has passed.
 
-    Somebody may set that clock while a server runs; no bid, hold or pace may notice.
+    Someone may set that clock while a server runs; no bid, hold or pace may notice.
 
     Args:
         wall: the clock of the machine, seconds since the epoch.

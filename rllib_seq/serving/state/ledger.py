@@ -24,7 +24,7 @@ __all__ = ["COLUMNS", "adjust_ledger", "export_ledger", "read_ledger", "shown"]
 COLUMNS = ("at", "subject", "entry", "amount", "flag", "reason")
 """Of the CSV: when (UTC); the bid (its number) or the user ("u" and their key); "won", "click",
 "conversion:EVENT" and so on, or "adjustment:TOTAL"; currency units; what was odd; why it was
-adjusted. Losses are known for an hour, other notices for `notice_days`, adjustments for ever."""
+adjusted. Losses are known for an hour, other notices for `notice_days`, adjustments forever."""
 
 
 def read_ledger(storage: Storage) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def adjust_ledger(storage: Storage, changes: Sequence[str], reason: str) -> None
     if not changes:
         raise UserError("--reason is given without a change; give --adjust TOTAL=AMOUNT, too")
     if not reason.strip():
-        raise UserError("an adjustment is kept for ever; say why with --reason")
+        raise UserError("an adjustment is kept forever; say why with --reason")
     now, totals = time.time(), storage.totals()
     adjustments = []
     for change in changes:

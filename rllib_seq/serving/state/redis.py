@@ -132,7 +132,7 @@ class RedisStorage:
 
     Args:
         url: `redis://HOST:PORT/DB`.
-        ttl_seconds: how long a user is remembered after his last change.
+        ttl_seconds: how long a user is remembered after their last change.
 
     Raises:
         UserError: it does not answer.
@@ -159,7 +159,7 @@ class RedisStorage:
         self._write = self._redis.register_script(_WRITE)
 
     def constant(self, name: str, value: bytes) -> bytes:
-        """See `Storage`; likewise the following."""
+        """See `Storage`; also the following."""
         self._redis.set(f"{_PREFIX}constant:{name}", value, nx=True)
         return bytes(self._redis.get(f"{_PREFIX}constant:{name}"))
 

@@ -32,7 +32,7 @@ class CampaignClock:
 
     Args:
         clock: seconds since the epoch.
-        started: when the campaign was served first, likewise.
+        started: when the campaign was served first, the same.
 
     Attributes:
         start_hour: when that was, in hours since the Monday midnight (UTC) before.
@@ -53,7 +53,7 @@ class SessionCache:
 
     Args:
         sessions: in memory.
-        storage: for ever.
+        storage: forever.
         money: whose totals change with what is written.
         ttl_seconds: how long a user is remembered who does not come back.
         hour: now, see `CampaignClock`.
@@ -70,7 +70,7 @@ class SessionCache:
         self.sessions = sessions
         self._storage, self._money, self._ttl = storage, money, ttl_seconds
         self._pruned = -np.inf
-        self._as_written = np.zeros(sessions.rows, np.bool_)  # rows that nobody is changing
+        self._as_written = np.zeros(sessions.rows, np.bool_)  # rows that no one is changing
         campaign = storage.load_campaign()
         if campaign is not None:
             sessions.unpack_campaign(campaign, hour)
@@ -78,7 +78,7 @@ class SessionCache:
     def claim(self, keys: Ints, hour: float, remembered: Bools | None = None) -> Ints:
         """Rows of different users `[n]`, with what the storage remembers of them, to be changed.
 
-        Who is claimed and not written, whatever the reason, is read anew by the next claim.
+        Who is claimed and not written, whatever the reason, is read again by the next claim.
 
         Args:
             keys: of the users, `[n]`.

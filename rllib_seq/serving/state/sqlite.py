@@ -83,7 +83,7 @@ class SQLiteStorage:
             self._behind = Checkpoints(self._file, most_log_bytes, self._prune_behind)
 
     def constant(self, name: str, value: bytes) -> bytes:
-        """See `Storage`; likewise the following."""
+        """See `Storage`; also the following."""
         self._db.execute("INSERT OR IGNORE INTO constants VALUES (?, ?)", (name, value))
         query = "SELECT value FROM constants WHERE name = ?"
         return bytes(self._db.execute(query, (name,)).fetchone()[0])
@@ -258,7 +258,7 @@ class SQLiteStorage:
             return
         self._swept = now
         if self._free("until <= ?", now):
-            self._held = self._sum_of_holds()  # anew, lest rounding add up
+            self._held = self._sum_of_holds()  # again, lest rounding add up
 
     def _free(self, which: str, value: float) -> float:
         query = f"DELETE FROM holds WHERE {which} RETURNING amount"

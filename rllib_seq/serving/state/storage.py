@@ -40,7 +40,7 @@ class Notice(NamedTuple):
     subject: str
     """The bid that it is about (its number), or the user ("u" and their key)."""
     name: str
-    """Kind and event, told apart from all others of the subject."""
+    """Kind and event, distinguished from all others of the subject."""
     until: float
     """Seconds since the epoch: how long it is known."""
     at: float = 0.0

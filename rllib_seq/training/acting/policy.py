@@ -59,7 +59,7 @@ class TrainedPolicy:
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """Likewise."""
+        """The same."""
         return self._preprocessing.action_space
 
     @property

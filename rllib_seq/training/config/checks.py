@@ -89,7 +89,7 @@ def check_model(config: AlgorithmConfig) -> None:
     """Refuses models that RLlib would ignore, fail with or train wrongly.
 
     Raises:
-        UserError: one line that names the setting and the mend.
+        UserError: one line that names the setting and the fix.
     """
     new_stack = config.enable_rl_module_and_learner
     if new_stack != config.enable_env_runner_and_connector_v2:
@@ -231,7 +231,7 @@ def check_environment(config: AlgorithmConfig) -> None:
     """Refuses what does not fit the environment; users of a log that are streams become agents.
 
     Raises:
-        UserError: one line that names the setting and the mend.
+        UserError: one line that names the setting and the fix.
     """
     if config.env == REPLAY_ENV:
         _check_replay(config)

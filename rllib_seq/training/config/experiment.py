@@ -65,7 +65,7 @@ class Options:
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
-    """Files of preset log; likewise the following, see `auction_log.ReplayConfig`."""
+    """Files of preset log; also the following, see `auction_log.ReplayConfig`."""
     budget_ratio: float | None = None
     episode_requests: int | None = None
     held_out_days: int | None = None
@@ -88,7 +88,7 @@ def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
         options: what to change.
 
     Raises:
-        UserError: one line that names the value and the mend.
+        UserError: one line that names the value and the fix.
     """
     _apply(config, options)
     check_model(config)

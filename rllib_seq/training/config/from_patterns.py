@@ -50,21 +50,21 @@ def with_patterns(options: Options, path: Path | None) -> tuple[Options, str]:
         return options, ""
     patterns = Patterns.read(path)
     changes: dict[str, Any] = {}
-    told: list[str] = []
+    reported: list[str] = []
     silent: list[str] = []
     if options.window_length is None and (options.preset != "log" or options.stream == "user"):
         changes["window_length"] = patterns.window.length
-        told.append(f"window length {patterns.window.length}")
+        reported.append(f"window length {patterns.window.length}")
     if options.preset != "log":
         world = observed(patterns)
         changes["observed"] = dataclasses.asdict(world)
         for name, words in _WORDS.items():
-            (silent if getattr(world, name) is None else told).append(words)
+            (silent if getattr(world, name) is None else reported).append(words)
         if patterns.journeys["value"] and world.channels is not None:
             changes["credits"] = credits(patterns)
-    line = f"from {path}: {', '.join(told) or 'nothing'}"
+    line = f"from {path}: {', '.join(reported) or 'nothing'}"
     if silent:
-        line += f"; not told, so as in the preset: {', '.join(silent)}"
+        line += f"; not given, so as in the preset: {', '.join(silent)}"
     return dataclasses.replace(options, **changes), line
 
 

@@ -26,7 +26,7 @@ def with_worth(log: AuctionLog, config: ReplayConfig) -> AuctionLog:
     """The log with the expected gain of every request, given what was known of its user by then.
 
     The model learns from the training days alone. The past is the log's: impressions and gains as
-    they were, whoever bids in the replay. Every process of a run needs the same figures, so they
+    they were, no matter who bids in the replay. Every process needs the same figures, so they
     are kept in a file of the user's cache.
 
     Args:

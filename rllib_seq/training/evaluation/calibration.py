@@ -83,7 +83,7 @@ class Truth(NamedTuple):
 def against_truth(forecast: Floats, truth: Truth) -> dict[str, Any]:
     """Scores of forecasts against true probabilities p; errors of the estimates are taken out.
 
-    `E[(q - p)^2] = E[(q - t)^2] - Var[t]` for an estimate t of p, and likewise for `E[p^2]`.
+    `E[(q - p)^2] = E[(q - t)^2] - Var[t]` for an estimate t of p, and also for `E[p^2]`.
 
     Args:
         forecast: `[N]` probabilities q.

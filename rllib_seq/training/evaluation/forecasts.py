@@ -4,8 +4,8 @@
 - `calibrate`: the scores, against outcomes and against the simulator's true probabilities
 
 True probabilities: of winning, from the distribution of the market price, exactly. Of any event
-within a horizon, given all that is hidden and given the bidder himself: some moments of a campaign
-are continued several times, with the same present and every future drawn anew. Each moment's mean
+within a horizon, given all that is hidden and given the bidder: some moments of a campaign
+are continued several times, with the same present and every future drawn again. Each moment's mean
 over its futures estimates its true probability without bias; `calibration.against_truth` takes out
 what the few futures add.
 """
@@ -222,7 +222,7 @@ def _continued(
     longest = max(head.horizon for head in heads.values())
     first = np.full(simulator.num_users, _NEVER)
     first[who] = simulator.request[who]
-    # Without a budget users do not touch each other, and nobody need bid for the others.
+    # Without a budget users do not touch each other, and no one need bid for the others.
     alone = np.isinf(simulator.ledger.budget)
     happened = {name: np.zeros(simulator.num_users) for name in heads}
     while _going(simulator, who, first, longest).any():

@@ -2,7 +2,7 @@
 
 - `TrainedBids`: bids greedily, exactly as RLlib's workers do without exploration
 - `OldStackActor`: an RLlib Policy for many streams at once, recurrent or not
-- `NewStackActor`: an RLModule likewise
+- `NewStackActor`: an RLModule the same
 - `load_actor`: the only policy of a checkpoint, as one of the two
 """
 
@@ -218,7 +218,7 @@ class TrainedBids:
     Args:
         actor: for the observations and bid levels of the ad auction.
         one_stream: the whole campaign is one stream, and requests are served one by one, as in
-            `AdAuction-v0`; else every user is a stream of his own.
+            `AdAuction-v0`; else every user is a stream of their own.
     """
 
     name = "trained"

@@ -194,7 +194,7 @@ def _days(log: AuctionLog) -> dict[str, Any]:
 
 
 def _notes(world: ReplayWorld, episodes: int) -> list[str]:
-    """What a reader has to know before he believes the table."""
+    """What a reader has to know before they believe the table."""
     learned, held = int(world.train.clicked.sum()), int(world.held_out.clicked.sum())
     notes = [f"WARNING: {warning}." for warning in world.held_out.warnings]
     lost = 1 - float(world.held_out.shown.mean())

@@ -43,9 +43,9 @@ def read_responses(
             column: one file, CSV or Parquet.
         outcome: "click", "conversion" or a column; None: see `from_events`.
         user: see `from_table`; None: "user_id".
-        time: likewise; None: "timestamp", if there is one.
-        known: likewise.
-        ignore: likewise.
+        time: the same; None: "timestamp", if there is one.
+        known: the same.
+        ignore: the same.
         options: how the file is written; of a table delimiter and decimal count.
 
     Raises:

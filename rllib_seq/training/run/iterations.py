@@ -82,7 +82,7 @@ class Iterations:
             The new row, or None if no samples came in: asynchronous algorithms do not wait.
 
         Raises:
-            UserError: a worker met data that only the user can mend.
+            UserError: a worker met data that only the user can fix.
         """
         began = time.monotonic()
         result: dict[str, Any] = raise_worker_errors(self._algorithm.train)

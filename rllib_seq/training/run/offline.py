@@ -5,7 +5,7 @@
 - `learn_offline`: sets a config up for it.
 
 What the policy that was served never did is not in its records: let the server explore
-(`--explore`), or Q-learning will believe in actions that nobody has tried. Lift needs less of it:
+(`--explore`), or Q-learning will believe in actions that no one has tried. Lift needs less of it:
 prices alone decide whether a bid wins, so every level tells of the others.
 """
 
@@ -58,7 +58,7 @@ class Stream(NamedTuple):
     rewards: NDArray[np.float64]
     """`[T]`."""
     ended: bool
-    """The user has not come back for a day; else there is more of him that was not recorded."""
+    """The user has not come back for a day; else there is more of them that was not recorded."""
 
 
 def read_trajectories(paths: Sequence[Path]) -> list[Stream]:
@@ -128,7 +128,7 @@ def _rewards(table: pa.Table, episode: Any, step: Any) -> NDArray[np.float64]:
 
 
 class RecordedEnvRunner(ArrayEnvRunner):
-    """Returns recorded streams, all of them in turn, shuffled anew every time.
+    """Returns recorded streams, all of them in turn, shuffled again every time.
 
     Each is an agent of an episode, as if users of the environment had been played. The module does
     not act.
@@ -242,7 +242,7 @@ def outcomes_of(stream: Stream, profit: int, value: float) -> NDArray[np.float64
     Args:
         stream: the journey.
         profit: place of `last_profit` in an observation: the next one tells what was paid.
-        value: of a conversion, in whose units it is told. What the last step paid is what its
+        value: of a conversion, in whose units it is given. What the last step paid is what its
             reward lacks to a conversion, or to nothing.
     """
     payment = -value * stream.observations[1:, profit].astype(np.float64)

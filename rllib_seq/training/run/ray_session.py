@@ -50,7 +50,7 @@ def ray_session(num_cpus: float, console: Console, logs: Path | None = None) -> 
         console: hears of a cluster that is too small.
         logs: where Ray's logs go if the command fails; None drops them.
     """
-    # RLlib announces its API stack and what it will deprecate, whoever it is that asks.
+    # RLlib announces its API stack and what it will deprecate, no matter who asks.
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield
@@ -120,7 +120,7 @@ def _see_to_the_end_of(workers: list[psutil.Process]) -> None:
 
 
 def _is_at_work(process: psutil.Process) -> bool:
-    """Not of a zombie, which stays for ever in a container whose first process is no init."""
+    """Not of a zombie, which stays forever in a container whose first process is no init."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

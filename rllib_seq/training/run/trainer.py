@@ -89,13 +89,13 @@ def build_algorithm(config: AlgorithmConfig) -> Algorithm:
     """Builds what a config describes.
 
     Raises:
-        UserError: a worker met data that only the user can mend.
+        UserError: a worker met data that only the user can fix.
     """
     forget_errors()
     _take_threads()
     algorithm = raise_worker_errors(config.build_algo)
     _fuse_optimizers(algorithm)
-    with contextlib.suppress(OSError):  # not empty: somebody uses it
+    with contextlib.suppress(OSError):  # not empty: someone uses it
         # RLlib makes a folder for it in ~/ray_results.
         Path(algorithm.logdir).rmdir()
     return algorithm
@@ -157,11 +157,11 @@ def train(
         Whether it was stopped by SIGINT or SIGTERM before it was done.
 
     Raises:
-        UserError: a worker met data that only the user can mend; a checkpoint is written before.
+        UserError: a worker met data that only the user can fix; a checkpoint is written before.
     """
     rows = run.read_progress()
     iterations = Iterations(algorithm, rows[-1] if rows else START, world)
-    last_fault = "none was told; see Ray's logs"
+    last_fault = "none was reported; see Ray's logs"
     writer = SummaryWriter(str(run.path), write_to_disk=True)
     saved_at, last_saved = time.monotonic(), iterations.row["iteration"]
 

@@ -64,8 +64,8 @@ def check_seal(checkpoint: Path) -> None:
         return
     earlier = [path for path in checkpoint.parent.glob("checkpoint_*") if path < checkpoint]
     whole = [path for path in sorted(earlier) if _damage(path) is None]
-    mend = f"take the one before: {whole[-1]}" if whole else "there is none before that is whole"
-    raise UserError(f"checkpoint {str(checkpoint)!r} is damaged: {damage}; {mend}")
+    fix = f"take the one before: {whole[-1]}" if whole else "there is none before that is whole"
+    raise UserError(f"checkpoint {str(checkpoint)!r} is damaged: {damage}; {fix}")
 
 
 def _damage(folder: Path) -> str | None:

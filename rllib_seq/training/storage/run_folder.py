@@ -133,7 +133,7 @@ class RunFolder:
 
     @classmethod
     def in_folder(cls, storage: str, name: str, config: Mapping[str, Any]) -> RunFolder:
-        """Makes the folder `storage/name` anew and writes `config.json`."""
+        """Makes the folder `storage/name` again and writes `config.json`."""
         if is_uri(storage):
             there = Remote(storage).child(name)
             there.remove_all()

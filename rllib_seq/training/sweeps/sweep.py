@@ -141,7 +141,7 @@ def run_sweep(
         `{"sweep", "best", "default", "run"}`; see `finish_sweep`.
 
     Raises:
-        UserError: something that the user can mend.
+        UserError: something that the user can fix.
         Interrupted: a signal came; the sweep can go on.
     """
     sweep = load_sweep(module)

@@ -121,7 +121,7 @@ def test_wrong_actions_are_refused():
 
 
 def test_the_campaign_outlives_the_users_who_came_first():
-    """RLlib ends an episode once all agents that it has met are done, whoever is still to come."""
+    """RLlib ends an episode once all agents that it has met are done, whatever comes later."""
     waited = 0
     env = MultiUserAdAuctionEnv({"num_users": 3, "preset": "journey"})
     for seed in range(30):

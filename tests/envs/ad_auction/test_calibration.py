@@ -95,7 +95,7 @@ def test_conversions_come_with_the_published_delays():
 
 
 def test_conversions_of_a_campaign_come_with_these_delays_and_the_rest_is_censored():
-    """From the event log: who converts makes no more requests, so his last one is the cause."""
+    """From the event log: who converts makes no more requests, so their last one is the cause."""
     simulator = AuctionSimulator(AuctionConfig("display", num_users=15_000, budget=1e9), 1, True)
     simulator.reset(seed=2)
     while not simulator.done:

@@ -50,7 +50,7 @@ def test_advertisers_never_overspend_nor_lose_by_winning(seed, shares, auction, 
     config = {"num_advertisers": len(shares), "auction": auction, "requests": 20, "budget": budget}
     env = SharedMarketEnv(config)
     rewards = play(env, seed, lambda i, row: shares[i])
-    assert (rewards >= 0).all()  # nobody bids above his value
+    assert (rewards >= 0).all()  # no one bids above their value
     assert ((rewards > 0).sum(axis=1) <= 1).all()
     won = rewards > 0
     assert (env.spent <= (np.inf if budget is None else budget * (1 + 1e-12))).all()
@@ -92,7 +92,7 @@ def test_earnings_are_those_of_the_equilibrium():
 
 
 def test_regret_in_the_env_is_that_of_the_theory():
-    """What a bidder gains in the env by his exact best response to truthful rivals."""
+    """What a bidder gains in the env by their exact best response to truthful rivals."""
     values, grid = (np.arange(200) + 0.5) / 200, np.linspace(0, 1, 401)
     env = SharedMarketEnv({"requests": 3000})
     half = play(env, 2, lambda i, row: 0.5 if i == 0 else 0.75)[:, 0].mean()

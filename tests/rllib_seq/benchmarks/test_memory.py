@@ -52,7 +52,7 @@ def test_the_same_run_again_is_the_same(
 
 
 def test_a_missed_limit_is_said(result: dict[str, Any], capsys: Any) -> None:
-    assert not result["passed"]  # nobody learns to balance in one batch
+    assert not result["passed"]  # no one learns to balance in one batch
     verdicts = {check["what"].split()[0]: check["holds"] for check in result["checks"]}
     assert verdicts == {"cartpole/sequence": False, "cartpole/mlp": True}
     bench_memory.show(result)

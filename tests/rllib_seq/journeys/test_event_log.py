@@ -63,12 +63,12 @@ def test_bad_rows_are_told_by_line(tmp_path):
     assert log.bad.lost == {"price": 2}
     assert log.bad.lost_examples["price"] == "line 7: price '-1' is not a number of at least 0"
     assert sorted(log.bad.examples) == sorted(set(log.bad.examples))
-    told = "\n".join(log.bad.examples)
-    assert "line 6: 6 values, not 5" in told
-    assert "line 3: timestamp 'yesterday' is not a time" in told
-    assert "line 4: no user_id" in told
-    assert "line 5: event 'buy' is none of request" in told
-    assert "100 % of" not in told and "5 of 9" in log.bad.warnings()[0]
+    reported = "\n".join(log.bad.examples)
+    assert "line 6: 6 values, not 5" in reported
+    assert "line 3: timestamp 'yesterday' is not a time" in reported
+    assert "line 4: no user_id" in reported
+    assert "line 5: event 'buy' is none of request" in reported
+    assert "100 % of" not in reported and "5 of 9" in log.bad.warnings()[0]
     with pytest.raises(UserError, match=r"e\.csv, line \d: .*--strict"):
         load_events(path, strict=True)
 

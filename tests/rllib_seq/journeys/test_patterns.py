@@ -205,7 +205,7 @@ def test_a_wrong_patterns_file_is_one_line(found, tmp_path):
     with pytest.raises(UserError, match="is not JSON"):
         Patterns.read(path)
     path.write_text(json.dumps({"version": 0}))
-    with pytest.raises(UserError, match=r"its version: 0\); make it anew"):
+    with pytest.raises(UserError, match=r"its version: 0\); make it again"):
         Patterns.read(path)
     with pytest.raises(UserError, match="cannot write"):
         found.write(tmp_path / "no" / "p.json")

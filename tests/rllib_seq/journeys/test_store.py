@@ -68,9 +68,9 @@ def test_users_expire():
     append(store, [2], start=8.0)
     assert store.fetch([1, 2], now=10.0).valid.any(axis=1).tolist() == [True, True]
     assert store.fetch([1, 2], now=11.0).valid.any(axis=1).tolist() == [False, True]
-    append(store, [3], start=11.0)  # needs room: the expired one goes, though he was used last
+    append(store, [3], start=11.0)  # needs room: the expired one goes, though they were used last
     assert (store.evicted_ttl, store.evicted_lru) == (1, 0)
-    append(store, [2], start=30.0)  # comes back too late: begins anew
+    append(store, [2], start=30.0)  # comes back too late: begins again
     assert store.fetch([2]).valid.tolist() == [[False, True]]
     assert store.evicted_ttl == 2
 

@@ -55,12 +55,12 @@ class TestPriceModel:
         np.testing.assert_allclose(model.payment, LEVELS * exact_win(), atol=0.005)
 
     def test_notices_sharpen_first_price(self):
-        """Where the minimum to win is told, the error is smaller, and nothing is censored."""
+        """Where the minimum to win is given, the error is smaller, and nothing is censored."""
         action, won, paid, price = auctions(3000, "first_price", seed=3)
         rng = np.random.default_rng(4)
-        told = np.where(rng.random(3000) < 0.8, price, np.nan)
+        reported = np.where(rng.random(3000) < 0.8, price, np.nan)
         blind = price_model(LEVELS, action, won, paid, "first_price")
-        sharp = price_model(LEVELS, action, won, paid, "first_price", told)
+        sharp = price_model(LEVELS, action, won, paid, "first_price", reported)
         error = [np.abs(model.win - exact_win()).mean() for model in (blind, sharp)]
         assert error[1] < 0.7 * error[0]
 

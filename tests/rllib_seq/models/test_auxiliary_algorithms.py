@@ -30,7 +30,7 @@ LAST_PROFIT = 5  # in an observation: below 0 if the last request was won
 
 
 def _users(config: AlgorithmConfig) -> AlgorithmConfig:
-    """Every user an agent; nobody leaves, so labels are probabilities."""
+    """Every user an agent; no one leaves, so labels are probabilities."""
     env_config = {"num_users": 12, "reward": "regret"}
     return config.environment("multi_user_ad_auction", env_config=env_config).multi_agent(
         policies={"bidder"}, policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder"

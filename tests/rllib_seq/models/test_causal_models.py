@@ -194,7 +194,7 @@ def test_non_finite_inputs_are_named() -> None:
 
 def test_an_episode_cut_anew_is_refused() -> None:
     connector = SequenceStates(max_seq_len=5)
-    with pytest.raises(UserError, match="cut anew .* num_learners=0 or 1, or encoder='window'"):
+    with pytest.raises(UserError, match="cut again .* num_learners=0 or 1, or encoder='window'"):
         connector(batch={}, episodes=[_episode(7)], shared_data={})
 
 

@@ -121,7 +121,7 @@ def test_windows_of_a_cut_episode_are_those_of_the_whole(cut: int) -> None:
 
 
 def test_an_episode_cut_too_short_is_refused() -> None:
-    """Acting would go on with half a memory, and nobody would notice."""
+    """Acting would go on with half a memory, and no one would notice."""
     chunk = _episode(9).cut(len_lookback_buffer=3)
     with pytest.raises(UserError, match="cut at step 9 and looks back 3 .*complete_episodes"):
         windows_of(chunk, 0, 1, SequenceConfig(**SMALL))

@@ -15,13 +15,13 @@ class Env:
 
 
 @pytest.fixture
-def told(monkeypatch):
+def reported(monkeypatch):
     lines = []
     monkeypatch.setattr(faults, "leave_fault", lambda who, error: lines.append((who, error)))
     return lines
 
 
-def test_an_exception_says_where_and_when(told):
+def test_an_exception_says_where_and_when(reported):
     env = name_faults(Env(), "rollout worker 2, environment 0")
     assert env.reset(seed=7) == 7
     assert env.step(3) == 3
@@ -31,7 +31,7 @@ def test_an_exception_says_where_and_when(told):
         env.step({"user_2": 1, "user_1": 0})
     place = "rollout worker 2, environment 0, step 2 of the episode, with actions of user_1, user_2"
     assert error.value.__notes__ == [place]
-    assert told == [(place, error.value)]
+    assert reported == [(place, error.value)]
 
 
 def test_faults_are_read_once_and_equal_ones_are_counted(ray_session):

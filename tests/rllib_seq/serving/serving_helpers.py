@@ -49,7 +49,7 @@ class Client:
         return answer.status, content
 
     def bid(self, user, **changes):
-        """One bid request of a user; a fleet keeps him on one replica."""
+        """One bid request of a user; a fleet keeps them on one replica."""
         request = request_of(user, **changes)
         return self("POST", "/openrtb2/bid", request, **{"x-session-id": user})
 

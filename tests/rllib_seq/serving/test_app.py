@@ -63,7 +63,7 @@ def test_a_bid_and_its_notices(client, server):
     assert service.money.totals["spend"] - before == 0.0125
     loser = bid_on(client, "alice")
     assert client("GET", path_of(loser["lurl"])) == (200, {"status": "counted"})
-    assert client("GET", "/notice/win?bid=nobody&price=1") == (200, {"status": "unknown"})
+    assert client("GET", "/notice/win?bid=no one&price=1") == (200, {"status": "unknown"})
 
 
 def test_several_impressions_are_steps_of_one_user(client, server):
@@ -218,16 +218,16 @@ def test_figures(client):
 def test_a_token_where_there_is_one(journey):
     settings = Settings(export=str(journey.folder), state=":memory:", token=TOKEN, max_users=64)
     with running(settings) as (port, _):
-        nobody, somebody = Client(port), Client(port, TOKEN)
-        assert nobody.bid("a")[0] == 401
+        stranger, owner = Client(port), Client(port, TOKEN)
+        assert stranger.bid("a")[0] == 401
         assert Client(port, TOKEN[:-1] + "X").bid("a")[0] == 401
         for path in ("/", "/live", "/metrics", "/docs", "/notice/visit?user=u&event=1"):
-            assert nobody("GET", path)[0] == 401
-        bid = bid_on(somebody, "a")
-        assert nobody("GET", path_of(bid["nurl"], 1.0)) == (200, {"status": "counted"})
-        assert nobody("GET", "/healthz")[0] == 200
+            assert stranger("GET", path)[0] == 401
+        bid = bid_on(owner, "a")
+        assert stranger("GET", path_of(bid["nurl"], 1.0)) == (200, {"status": "counted"})
+        assert stranger("GET", "/healthz")[0] == 200
         query = urllib.parse.urlencode({"token": TOKEN})
-        assert nobody("GET", f"/live?{query}")[0] == 200
+        assert stranger("GET", f"/live?{query}")[0] == 200
 
 
 def test_a_new_export_is_taken_over_and_a_bad_one_is_not(journey, tmp_path):

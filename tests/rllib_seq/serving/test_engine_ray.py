@@ -57,7 +57,7 @@ def test_a_replica_is_killed_under_load(journey, redis_url):  # noqa: F811
                         if status == 200 and "seatbid" in answer:
                             nurl = path_of(answer["seatbid"][0]["bid"][0]["nurl"], 1.0)
                             while not stop.is_set():
-                                status, told = client("GET", nurl)
+                                status, reported = client("GET", nurl)
                                 if status == 200:
                                     paid.append(nurl)
                                     break
@@ -84,7 +84,7 @@ def test_a_replica_is_killed_under_load(journey, redis_url):  # noqa: F811
         for thread in threads:
             thread.join(30)
         time.sleep(0.2)
-        # Every notice that was answered is booked once, told twice or not.
+        # Every notice that was answered is booked once, reported twice or not.
         client = Client(port)
         for nurl in paid[:5]:
             assert client("GET", nurl) == (200, {"status": "known"})

@@ -197,8 +197,10 @@ def test_a_full_disk_is_one_line_a_second_and_loses_nothing(journey, tmp_path):
         child.send_signal(signal.SIGTERM)
         wait_for(lambda: child.poll() is not None)
         lines = child.stderr.read().splitlines()
-    told = [line for line in lines if "cannot" in line or "could not" in line or "failed" in line]
-    assert 1 <= len(told) <= 4 * (seconds + 3)  # bids, notices, the log; each once a second
+    reported = [
+        line for line in lines if "cannot" in line or "could not" in line or "failed" in line
+    ]
+    assert 1 <= len(reported) <= 4 * (seconds + 3)  # bids, notices, the log; each once a second
     assert not any("Traceback" in line for line in lines)
 
 
@@ -256,11 +258,11 @@ signal.signal(signal.SIGUSR1, tell)
 def test_a_server_process_imports_neither_torch_nor_ray(journey, tmp_path):
     """Both are installed; what `rllib-seq serve` has loaded is read off the running process."""
     (tmp_path / "sitecustomize.py").write_text(_TELLS_MODULES)
-    port, told = free_port(), tmp_path / "modules"
+    port, reported = free_port(), tmp_path / "modules"
     program = shutil.which("rllib-seq", path=str(Path(sys.executable).parent))
     child = subprocess.Popen(
         [program, "serve", journey.folder, "--port", str(port), "--state", tmp_path / "s.sqlite"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "TELL_MODULES": str(told)},
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "TELL_MODULES": str(reported)},
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -277,11 +279,11 @@ def test_a_server_process_imports_neither_torch_nor_ray(journey, tmp_path):
 
         wait_for(bids, 120)
         child.send_signal(signal.SIGUSR1)
-        wait_for(Path(f"{told}.done").exists)
+        wait_for(Path(f"{reported}.done").exists)
     finally:
         child.kill()
         child.wait()
-    modules = Path(f"{told}.done").read_text().splitlines()
+    modules = Path(f"{reported}.done").read_text().splitlines()
     assert "onnxruntime" in modules
     loaded = {name.split(".")[0] for name in modules}
     assert loaded & {"torch", "ray", "pandas", "pyarrow"} == set()

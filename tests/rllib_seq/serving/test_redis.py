@@ -61,7 +61,7 @@ def clock(clock):
 def test_two_servers_share_budget_and_users(journey, serve, url, clock):
     one, two = (serve(journey, url, budget=1.0, cap=3) for _ in range(2))
     alone = serve(journey, budget=1.0, cap=3)
-    for step in range(6):  # a user's requests on one server or the other: he is the same user
+    for step in range(6):  # a user's requests on one server or the other: they are the same user
         either = (one, two)[step % 2]
         assert either.answer([ask(1)])[0].why == alone.answer([ask(1)])[0].why
         clock.now += HOUR
@@ -83,7 +83,7 @@ def test_two_servers_share_budget_and_users(journey, serve, url, clock):
 
 
 def test_a_race_for_one_user_loses_nothing(journey, serve, url):
-    """Between reading a user and writing him, another server books a win: it is read again."""
+    """Between reading a user and writing them, another server books a win: it is read again."""
     one, two = (serve(journey, url) for _ in range(2))
     for service in (one, two):
         always(service, 9)
@@ -116,11 +116,11 @@ def test_a_user_is_read_only_after_others_have_written_him(journey, serve, url, 
     def counting(storage, name):
         load = storage.load
 
-        def told(keys):
+        def reported(keys):
             reads.append((name, keys))
             return load(keys)
 
-        monkeypatch.setattr(storage, "load", told)
+        monkeypatch.setattr(storage, "load", reported)
 
     counting(one._storage, "one")
     counting(two._storage, "two")

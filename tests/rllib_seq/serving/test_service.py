@@ -147,7 +147,7 @@ def test_two_servers_cannot_have_one_file(journey, serve, tmp_path):
 
 
 def test_users_pass_through_bounded_memory_and_come_back(journey, serve, clock):
-    """512 in memory, 3,000 users; the storage brings back whoever made room."""
+    """512 in memory, 3,000 users; the storage brings back anyone who made room."""
     service = serve(journey)
     service.answer([ask(0)])
     nbytes = service.sessions.nbytes
@@ -204,13 +204,13 @@ def test_batches_hold_a_user_once_and_keep_his_order():
 
 
 def test_no_bid_rather_than_a_late_one():
-    """The service stands still until those who asked were told; what it bids then is taken back."""
-    service, begun, told = Slow(), threading.Event(), threading.Event()
+    """The service stands still until askers are answered; its later bids are taken back."""
+    service, begun, reported = Slow(), threading.Event(), threading.Event()
     answer = service.answer
 
     def stands_still(queries):
         begun.set()
-        assert told.wait(60)
+        assert reported.wait(60)
         return answer(queries)
 
     service.answer = stands_still
@@ -221,7 +221,7 @@ def test_no_bid_rather_than_a_late_one():
         asking = [asyncio.create_task(batcher.answer(ask(1), deadline)) for _ in range(2)]
         await asyncio.to_thread(begun.wait, 60)
         answers = await asyncio.gather(*asking)
-        told.set()
+        reported.set()
         while not service.withdrawn or not service.counts["late"]:
             await asyncio.sleep(0.01)
         batcher.close()
@@ -339,7 +339,7 @@ def test_without_a_win_there_is_no_conversion(journey, serve):
 
 
 def test_what_a_bid_leaves_in_the_books_is_bounded(journey, serve):
-    """Its id stands in public pages, and whoever reads it can call with it."""
+    """Its id stands in public pages, and anyone who reads it can call with it."""
     service = serve(journey)
     name = won(service)
     for number in range(300):

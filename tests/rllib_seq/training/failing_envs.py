@@ -12,7 +12,7 @@ from ray.tune.registry import register_env
 
 from rllib_seq.models import use_sequence_module
 
-# To hang comes first: a worker that was started anew and has never answered is given minutes.
+# To hang comes first: a worker that was started again and has never answered is given minutes.
 FAULTS = ("hangs", "raises", "is_killed", "is_nan")
 PATIENCE = 20
 

@@ -24,7 +24,7 @@ SMALL = EvaluationProtocol(episodes=1, num_users=64)
 
 @pytest.mark.parametrize("stack", ["old_stack", "new_stack"])
 def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tmp_path):
-    """It raises, is killed, hangs, and brings NaN; every fault is told, and no step is lost."""
+    """It raises, is killed, hangs, and brings NaN; every fault is given, and no step is lost."""
     module = tmp_path / "config.py"
     # One file, because what a config file defines travels to the workers by value.
     envs = (HERE / "failing_envs.py").read_text()

@@ -148,19 +148,19 @@ def test_users_as_agents_pay_what_the_campaign_pays():
 
     env = AuctionLogUsersEnv(world)
     observations, _ = env.reset(seed=1)
-    rewards, told, alive, over = 0.0, set(), set(observations), False
+    rewards, reported, alive, over = 0.0, set(), set(observations), False
     while not over:
-        (agent,) = observations.keys() - told
+        (agent,) = observations.keys() - reported
         observations, brought, ends, _, _ = env.step({agent: 5})
         rewards += sum(brought.values())
         over = ends.pop("__all__")
-        assert not (ends.keys() & told), "told twice"
+        assert not (ends.keys() & reported), "reported twice"
         alive |= observations.keys()
-        told |= ends.keys()
+        reported |= ends.keys()
         # RLlib would end an episode in which all agents that it met are done.
-        assert over or alive - told
+        assert over or alive - reported
         assert all(observation_space(world).contains(seen) for seen in observations.values())
-    assert told == alive and len(told) > 50
+    assert reported == alive and len(reported) > 50
     assert rewards == pytest.approx(env.replay.worth[0])
     with pytest.raises(ValueError, match="give one for"):
         env.reset(seed=1)

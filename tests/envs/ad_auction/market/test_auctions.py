@@ -108,8 +108,8 @@ def test_openrtb_example():
 
     winner, paid = sell(second_price_plus, bids, floor)
     assert (winner[0], paid[0]) == (0, pytest.approx(0.91))
-    told = minimum_to_win(bids, winner, paid, floor)
-    assert told == pytest.approx(np.array([[0.90, 0.91, 0.91]]))
+    reported = minimum_to_win(bids, winner, paid, floor)
+    assert reported == pytest.approx(np.array([[0.90, 0.91, 0.91]]))
     # The floor keeps the third bid out, and the increment does not lift a price above the bid.
     assert sell(second_price_plus, bids[:, 2:], floor)[0] == [-1]
     assert sell(second_price_plus, np.array([[0.90, 0.895]]), floor)[1] == [0.90]
@@ -120,18 +120,18 @@ def test_floors_refuse_and_set_the_price():
     winner, paid = sell(second_price, bids, 0.3)
     assert winner.tolist() == [0, 0, -1]
     assert paid.tolist() == [0.3, 0.4, 0.0]
-    told = minimum_to_win(bids, winner, paid, 0.3)
-    assert told[0].tolist() == [0.3, 0.3]
-    assert told[2].tolist() == [0.3, 0.3]  # nothing sold: the floor
+    reported = minimum_to_win(bids, winner, paid, 0.3)
+    assert reported[0].tolist() == [0.3, 0.3]
+    assert reported[2].tolist() == [0.3, 0.3]  # nothing sold: the floor
 
 
 @given(bids=bid_matrices, floor=prices, auction=auctions)
 def test_first_price_minimum_to_win_is_what_wins(bids, floor, auction):
     winner, paid = sell(first_price, bids, floor)
-    told = minimum_to_win(bids, winner, paid, floor)
+    reported = minimum_to_win(bids, winner, paid, floor)
     for i in range(bids.shape[1]):
         others = np.delete(bids, i, axis=1).max(axis=1)
-        assert told[:, i] == pytest.approx(np.maximum(others, floor))
+        assert reported[:, i] == pytest.approx(np.maximum(others, floor))
 
 
 def test_channels_sell_by_rules_of_their_own():
@@ -211,13 +211,13 @@ def test_slot_prices_are_rational_and_vcg_never_charges_more_than_gsp(bids, qual
     assert (cheap.price <= dear.price + 1e-9).all()
     assert (cheap.price[taken] >= floor - 1e-9).all()
     assert (dear.price[~taken] == 0).all() and (cheap.price[~taken] == 0).all()
-    for row in dear.bidder:  # nobody holds two slots
+    for row in dear.bidder:  # no one holds two slots
         assert len(set(row[row >= 0])) == (row >= 0).sum()
 
 
 @given(bids=bid_matrices, quality=qualities, deviation=prices, floor=prices)
 def test_truth_is_dominant_in_vcg(bids, quality, deviation, floor):
-    """Bidder 0's value is his bid in the matrix; quality counts as clicks per impression."""
+    """Bidder 0's value is their bid in the matrix; quality counts as clicks per impression."""
     clicks = np.array([1.0, 0.6, 0.25])
 
     def profit(own_bid):

@@ -87,7 +87,7 @@ def test_no_competitor_overspends(own, tight, exposure):
     rivals = population([Bidder(rule, budget=tight) for rule in rules], exposure=exposure)
     play(rivals, own)
     assert (rivals.spent <= tight * FLIGHT * (1 + 1e-12)).all()
-    # We may have won everything, or nobody could afford a price; not so with money and without us.
+    # We may have won everything, or no one could afford a price; not so with money and without us.
     rich = population([Bidder(rule, budget=0.2) for rule in rules], exposure=exposure)
     play(rich, np.zeros_like(own))
     assert rich.spent.sum() > 0
@@ -215,7 +215,7 @@ def test_pacing_spends_the_budget_over_the_whole_flight_and_truth_does_not(rule)
 
 @pytest.mark.parametrize("num_bidders", [2, 3, 4])
 def test_learners_reach_the_equilibrium_of_first_price(num_bidders):
-    """Values U[0,1]: each comes to bid (n-1)/n of his value; the grid's step is .05."""
+    """Values U[0,1]: each comes to bid (n-1)/n of their value; the grid's step is .05."""
     ticks, requests = 60, 500
     rules = ChannelAuctions(np.zeros(2), np.full(2, FIRST_PRICE))
     learners = [Bidder(Hedge())] * num_bidders

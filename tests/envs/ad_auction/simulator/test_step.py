@@ -297,7 +297,7 @@ def half_played(preset):
 
 
 def futures(simulator, seeds):
-    """The rest of the campaign, drawn anew with every seed."""
+    """The rest of the campaign, drawn again with every seed."""
     rest = []
     for seed in seeds:
         copied = copy.deepcopy(simulator)

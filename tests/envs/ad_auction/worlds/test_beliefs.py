@@ -92,7 +92,7 @@ def test_the_bound_comes_down_to_the_optimum_of_short_journeys():
 
 def test_who_sees_the_stage_earns_as_with_full_information():
     model = JOURNEY.users
-    two = slice(2, 4)  # considering and intent, told apart by the visit after every request
+    two = slice(2, 4)  # considering and intent, distinguished by the visit after every request
     preset = with_users(
         stages=model.stages[two],
         initial_share=np.array([1.0, 0.0]),
@@ -107,7 +107,7 @@ def test_who_sees_the_stage_earns_as_with_full_information():
 
 
 def test_worth_is_convex_in_the_belief():
-    """Of what is known of a user at first: to be told more is worth something."""
+    """Of what is known of a user at first: to know more is worth something."""
     grid, rng = BeliefGrid.of(4, 16), np.random.default_rng(3)
 
     def worth(belief):

@@ -21,7 +21,7 @@ SEEN = Observed(
 
 @pytest.fixture(scope="module")
 def played():
-    """A campaign in which nobody is ever shown anything."""
+    """A campaign in which no one is ever shown anything."""
     observed = json.loads(json.dumps(dataclasses.asdict(SEEN)))
     config = AuctionConfig(preset="journey", num_users=8000, arrival_hours=168.0, observed=observed)
     simulator = AuctionSimulator(config, record=True)

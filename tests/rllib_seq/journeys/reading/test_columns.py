@@ -67,15 +67,15 @@ def test_words_are_trimmed_and_distinct():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "reported"),
     [
         (pa.array([{"source": "a"}]), "struct<source: string>.*--column channel=COLUMN.source"),
         (pa.array([["a"]]), "list<"),
         (pa.array([[("k", "v")]], pa.map_(pa.string(), pa.string())), "map<"),
     ],
 )
-def test_nested_types_are_refused_by_name(values, told):
-    with pytest.raises(UserError, match=told):
+def test_nested_types_are_refused_by_name(values, reported):
+    with pytest.raises(UserError, match=reported):
         words(values)
 
 

@@ -165,7 +165,7 @@ def test_logs_without_users(tmp_path):
     )
     log = load(tmp_path / "e.csv", data, "avazu")
     assert kinds(log) == {"request": 0, "impression": 4, "click": 2, "visit": 0, "conversion": 0}
-    assert log.num_users == 4  # nobody is known again
+    assert log.num_users == 4  # no one is known again
     data = "timestamp,event\n" + "2026-01-05T10:00:00Z,visit\n" * 3
     log = load(tmp_path / "e.csv", data, column=("user_id=",))
     assert (len(log), log.num_users) == (3, 3)

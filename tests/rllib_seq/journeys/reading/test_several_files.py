@@ -65,12 +65,12 @@ def test_what_cannot_be_one_log(tmp_path):
     (tmp_path / "a.csv").write_text(HEADER + ROWS[0])
     (tmp_path / "b.csv").write_text("path,total_conversions\na > b,1\n")
     (tmp_path / "empty").mkdir()
-    for paths, told in (
+    for paths, reported in (
         ([tmp_path / "a.csv", tmp_path / "b.csv"], "are not both journey paths"),
         ([tmp_path / "none*.csv"], "no event file"),
         ([tmp_path / "empty"], "holds no file"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=reported):
             load_events(paths)
 
 

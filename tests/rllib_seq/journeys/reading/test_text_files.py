@@ -52,7 +52,7 @@ def test_one_event_however_it_is_written(text, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         (f"timestamp;user_id;event;value\n{T};u1;visit;1,5\n", r"--delimiter ';' --decimal ','"),
         (f"timestamp\tuser_id\tevent\n{T}\tu1\tvisit\n", "looks like --delimiter tab"),
@@ -80,10 +80,10 @@ def test_one_event_however_it_is_written(text, tmp_path):
         (b"{broken\n{}\n", "has no column 'timestamp'"),
     ],
 )
-def test_one_line_that_says_what_to_do(text, told, tmp_path):
+def test_one_line_that_says_what_to_do(text, reported, tmp_path):
     with pytest.raises(UserError) as error:
         load(tmp_path, text)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert reported in str(error.value) and "\n" not in str(error.value)
 
 
 def test_options_name_what_a_file_calls_otherwise(tmp_path):
@@ -102,7 +102,7 @@ def test_options_name_what_a_file_calls_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"column": ("uid",)}, "--column is 'uid'; give NAME=COLUMN"),
         ({"column": ("user=uid",)}, "column 'user' is none of ours"),
@@ -117,10 +117,10 @@ def test_options_name_what_a_file_calls_otherwise(tmp_path):
         ({"schema": "nielsen"}, "no schema 'nielsen'; give a TOML file or one of: appsflyer"),
     ],
 )
-def test_wrong_options(options, told, tmp_path):
+def test_wrong_options(options, reported, tmp_path):
     with pytest.raises(UserError) as error:
         load(tmp_path, f"timestamp,user_id,event\n{T},u,visit\n", **options)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert reported in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_schema_file(tmp_path):

@@ -37,7 +37,7 @@ class Counts(gym.Env):
 
 
 class Records:
-    """A policy that checks what it is told of its streams."""
+    """A policy that checks what it is given of its streams."""
 
     observation_space, action_space = Counts.observation_space, Counts.action_space
 

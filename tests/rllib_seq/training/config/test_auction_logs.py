@@ -162,8 +162,8 @@ def test_from_patterns_to_table(source, reward, tmp_path):
     path = tmp_path / "patterns.json"
     patterns = discover(load_events(DATA / source))
     patterns.write(path)
-    options, told = with_patterns(Options(num_env_runners=0, seed=1, reward=reward), path)
-    assert "channels" in told
+    options, reported = with_patterns(Options(num_env_runners=0, seed=1, reward=reward), path)
+    assert "channels" in reported
     small = EvaluationProtocol(episodes=1, num_seeds=1, num_users=64)
     result = run_training(TINY, options, Limits(steps=200), tmp_path, quiet(), small)
     run = RunFolder.open(Path(result["run"]))

@@ -24,9 +24,9 @@ def path(tmp_path_factory):
 
 
 def test_the_window_length_reaches_the_model(path):
-    options, told = with_patterns(Options(seed=3), path)
+    options, reported = with_patterns(Options(seed=3), path)
     assert (options.window_length, options.seed) == (11, 3)
-    assert "window length 11" in told
+    assert "window length 11" in reported
     config = prepare(load_config("tune_configs.ppo"), options)
     assert config.model["custom_model_config"]["window_length"] == 11
     assert with_patterns(Options(window_length=5), path)[0].window_length == 5
@@ -34,9 +34,9 @@ def test_the_window_length_reaches_the_model(path):
 
 
 def test_the_world_is_the_logs_as_far_as_it_tells(path):
-    options, told = with_patterns(Options(), path)
-    assert told.endswith(
-        "not told, so as in the preset: segments, hour curve, pauses, conversion delay"
+    options, reported = with_patterns(Options(), path)
+    assert reported.endswith(
+        "not given, so as in the preset: segments, hour curve, pauses, conversion delay"
     )
     config = prepare(load_config("tune_configs.ppo"), options)
     users = AuctionConfig.from_dict(config.env_config).build_preset().users

@@ -116,7 +116,7 @@ def test_expected_profit_is_what_is_earned_in_the_mean(preset):
 
 
 def test_expected_profit_ranks_as_money_does_without_its_luck():
-    """Full information gives nothing away; what Bayes does is his distance from it."""
+    """Full information gives nothing away; what Bayes does is their distance from it."""
     world, seeds = AuctionConfig(num_users=1024), [np.random.SeedSequence(7)]
     best = full_information(world.build_preset()).value
     full, bayes = (

@@ -135,7 +135,7 @@ class OneByOne(KnowingBidder):
 
 
 def test_a_campaign_that_is_one_stream_is_judged_along_the_campaign():
-    """Conversions of whoever comes next count, and not of the same user alone."""
+    """Conversions of anyone who comes next count, and not of the same user alone."""
     bidder = OneByOne()
     recorded = RecordedBids(bidder)
     evaluate([recorded], AuctionConfig(num_users=50), [7], episodes=1)

@@ -71,7 +71,7 @@ def records(tmp_path_factory):
         if reward:
             writer.reward(user, int(last[user]), simulator.hour, float(reward))
             happened[user][-1][2] += reward
-    # A day later somebody else comes: whoever was there before has ended.
+    # A day later someone else comes: anyone who was there before has ended.
     for hour in (48.0, 49.0):
         writer.steps(
             np.array([99]), np.array([hour - 48.0], np.int64), simulator.hour + hour,
@@ -193,7 +193,7 @@ def test_payments_are_what_the_rewards_hold_of_them(records):
 
 @pytest.mark.usefixtures("ray_session")
 def test_lift_learns_from_them_and_is_evaluated(records, tmp_path):
-    """Whole journeys, and nobody else's."""
+    """Whole journeys, and no one else's."""
     folder, happened = records
     (tmp_path / "config.py").write_text(LIFT)
     steps = sum(map(len, happened.values()))

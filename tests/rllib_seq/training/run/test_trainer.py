@@ -21,7 +21,7 @@ from rllib_seq.training.storage.run_folder import RunFolder
 
 
 class Scripted:
-    """An algorithm of the new API stack that returns what it is told, the last for ever."""
+    """An algorithm of the new API stack that returns what it is given, the last forever."""
 
     def __init__(self, *results):
         self.results = list(results)
@@ -136,8 +136,8 @@ def test_progress_tells_what_is_earned_whatever_the_reward(run, preset, reward, 
     world = AuctionConfig(preset, num_users=8192, reward=reward, reward_scale=3.0)
     simulator = AuctionSimulator(world)
     play(simulator, BayesBids(), seed=5)
-    told = sampled(1, float(simulator.take_campaign_rewards()[0]))
-    assert not train(Scripted(told), run, Limits(steps=1), lambda row: None, print, world)
+    reported = sampled(1, float(simulator.take_campaign_rewards()[0]))
+    assert not train(Scripted(reported), run, Limits(steps=1), lambda row: None, print, world)
     assert float(rows(run)[0]["pct_of_bayes"]) == pytest.approx(100, abs=luck)
 
 
