@@ -38,6 +38,8 @@ config = (
                 "prev_reward": False,
             },
         },
+        # One more pass would need fewer requests; one fewer leaves the learner time for more of them.
+        passes=5,
         # By bid requests seen: bold for the first minutes, careful in long runs.
         lr_schedule=[[0, 1e-3], [1_000_000, 5e-4], [3_000_000, 5e-5]],
     )
