@@ -38,7 +38,7 @@ config = (
                 "prev_reward": False,
             },
         },
-        # One more pass would need fewer requests; one fewer leaves the learner time for more of them.
+        # Passes over every journey: more need fewer requests, and more time for each.
         passes=5,
         # By bid requests seen: bold for the first minutes, careful in long runs.
         lr_schedule=[[0, 1e-3], [1_000_000, 5e-4], [3_000_000, 5e-5]],
