@@ -28,6 +28,7 @@ docs: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python docs/scripts/check_words.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

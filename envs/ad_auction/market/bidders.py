@@ -50,8 +50,8 @@ class Bidder:
 class Population:
     """Bidders in one market, for E campaigns in lockstep; see `competitors.Competitors`.
 
-    A competitor never overspends: they stop bidding for the rest of the tick before what they could
-    have to pay in it at most, as as the other competitors let them win, exceeds the budget. That
+    A competitor never overspends: it stops bidding for the rest of the tick before what they could
+    have to pay in it at most, given what the others let it win, exceeds the budget. That
     bound does not depend on our bids. Requests may come in batches of any size: the result is the
     same to the last bit.
 
