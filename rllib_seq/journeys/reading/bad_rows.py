@@ -56,6 +56,8 @@ class BadRows:
         self.lost: Counter[str] = Counter()
         """Numbers that could not be read, by column."""
         self.lost_examples: dict[str, str] = {}
+        self.quoted_lines = 0
+        """Lines that end within a quoted value."""
         self.notes: list[str] = []
         """What the reader took for granted, in words."""
 
@@ -120,6 +122,11 @@ class BadRows:
             found.append(
                 f"{100 * self.count / self.rows:.3g} % of the rows ({self.count:,} of "
                 f"{self.rows:,}) are bad and were left out{self.hint()}"
+            )
+        if self.quoted_lines > _ALARM * max(self.rows, 1):
+            found.append(
+                f"{self.quoted_lines:,} lines end within quoted values; a quote that is never "
+                "closed takes the rows behind it along"
             )
         for word, times in self.seen.items():
             if not self.kept[word]:

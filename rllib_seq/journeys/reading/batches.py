@@ -108,7 +108,7 @@ def delimited_batches(
         bad.add([line for line, _ in waiting], [reason for _, reason in waiting])
         waiting.clear()
 
-    with source.open() as (stream, raw), reading_errors(source.path):
+    with source.open() as (stream, raw, text), reading_errors(source.path):
         reader = pyarrow.csv.open_csv(
             stream,
             pyarrow.csv.ReadOptions(
@@ -140,6 +140,7 @@ def delimited_batches(
             columns = {clean: batch.column(name) for clean, name in place.items()}
             yield Batch(columns, lines, min(raw.tell() / max(raw.size(), 1), 1.0))
         report()
+        bad.quoted_lines += max(text.lines - first - start - len(skipped), 0)
 
 
 def _lines(start: int, count: int, first: int, skipped: array[int]) -> NDArray[np.int64]:

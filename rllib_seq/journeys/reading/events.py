@@ -29,7 +29,7 @@ from rllib_seq.journeys.reading.schema import (
 )
 from rllib_seq.journeys.reading.times import NO_TIME, time_hint, to_micros
 
-__all__ = ["NO_NAME", "EventReader", "Vocabulary"]
+__all__ = ["NO_NAME", "EventReader", "Vocabulary", "decimal_hint"]
 
 NO_NAME = "(none)"
 _UNKNOWN, _IGNORED = -1, -2
@@ -142,6 +142,12 @@ class EventReader:
             which = next(i for i, fault in enumerate(faults) if fault[row])
             reasons.setdefault(int(rows.index[row]), rows.reason(which, row, rule))
         self._hint(rows, rule, bad & faults[0])
+        unknown = np.flatnonzero(bad & faults[2] & ~faults[0] & (words.index >= 0))
+        if len(unknown):
+            word = words.words[int(words.index[unknown[0]])].as_py()
+            if len(word) <= 40:
+                hint = f"name its kind: --event '{word}=KIND'"
+                self.bad.hints[hint] += len(unknown)
         self._count(kind, words, good)
         part: dict[str, NDArray[Any]] = {"time": time[good]}
         part["user"] = self.vocabularies["user_id"].encode(user, good)
@@ -210,7 +216,7 @@ class EventReader:
         if lost.any():
             value = values[int(np.flatnonzero(lost)[0])].as_py()
             example = f"{name} {_shown(value)} is not a number of at least 0"
-            example += _decimal_hint(value)
+            example += decimal_hint(value)
             self.bad.lose(name, rows.lines[lost].tolist(), example)
         return numbers[good].astype(np.float32)
 
@@ -313,7 +319,7 @@ def _shown(value: Any) -> str:
     return words if len(words) <= 60 else words[:57] + "..."
 
 
-def _decimal_hint(value: Any) -> str:
+def decimal_hint(value: Any) -> str:
     """The option for a number with a comma."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")

@@ -95,6 +95,11 @@ def find_format(source: Source, schema: LogSchema) -> Format:
     container = source.kind()
     if container != "text":
         names = parquet_names(source) if container == "parquet" else json_names(source)
+        if container == "json" and not names:
+            raise UserError(
+                f"cannot read {str(source.path)!r}: it begins with a brace, and no line is a JSON "
+                "object; give one object per line (jq -c . FILE)"
+            )
         return _named(source, schema, Format("events", schema, tuple(names), container), [])
     lines = source.lines()
     if not schema.layouts and not schema.columns and not schema.delimiter:

@@ -50,7 +50,7 @@ def json_batches(source: Source, bad: BadRows, wanted: set[str]) -> Iterator[Bat
         wanted: clean names of the columns, `key.field` for what is within an object.
     """
     texts = _text_fields(source)
-    with source.open() as (stream, raw), reading_errors(source.path):
+    with source.open() as (stream, raw, _), reading_errors(source.path):
         rest, line = b"", 1
         while True:
             block = stream.read(_BLOCK_BYTES)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rllib_seq.journeys.reading.bad_rows import BadRows
 from rllib_seq.journeys.reading.batches import Batch
 from rllib_seq.journeys.reading.columns import find_column, text, to_numbers
-from rllib_seq.journeys.reading.events import NO_NAME, EventReader
+from rllib_seq.journeys.reading.events import NO_NAME, EventReader, decimal_hint
 from rllib_seq.journeys.reading.formats import path_sources
 from rllib_seq.journeys.reading.schema import EVENTS, NUMBERS, LogSchema
 
@@ -97,6 +97,12 @@ class PathReader:
         wrong = np.flatnonzero(~good)
         paths = _words(self._column(batch, "path"), len(good))
         shown = [paths[int(i)].as_py() for i in wrong[:5]]
+        for row in wrong[:5].tolist():
+            for name in ("conversions", "value", "nulls"):
+                values = self._column(batch, name)
+                hint = decimal_hint(values[row].as_py()) if values is not None else ""
+                if hint:
+                    self.bad.hints[hint.removeprefix("; ")] += 1
         self.bad.add(
             batch.lines[wrong].tolist(),
             [f"path {path!r} needs a path, counts and a value of at least 0" for path in shown],

@@ -20,7 +20,7 @@ import pyarrow as pa
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.reading.columns import clean_name
 
-__all__ = ["Source", "find_sources", "reading_errors"]
+__all__ = ["Source", "Text", "find_sources", "reading_errors"]
 
 _HEAD = 1 << 16  # bytes of a file that are looked at first
 _PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
@@ -90,8 +90,8 @@ class Source:
         return "json" if first == "{" else "text"
 
     @contextmanager
-    def open(self) -> Iterator[tuple[Any, Any]]:
-        """The file's text as UTF-8 bytes, unpacked, and the raw file to tell how far it is."""
+    def open(self) -> Iterator[tuple[Any, Any, Text]]:
+        """The file's text as a stream, the raw file to tell how far it is, and its lines."""
         with reading_errors(self.path), pa.OSFile(str(self.path)) as raw:
             begin = raw.read(4)
             raw.seek(0)
@@ -102,7 +102,8 @@ class Source:
                 with pa.OSFile(str(self.path)) as again:
                     mark = pa.CompressedInputStream(again, packed).read(4)
             wide = mark[:2] in (b"\xff\xfe", b"\xfe\xff")
-            yield pa.PythonFile(_Utf8(stream, "utf-16" if wide else "utf-8"), "r"), raw
+            text = Text(stream, "utf-16" if wide else "utf-8")
+            yield pa.PythonFile(text, "r"), raw, text
 
     def head(self) -> str:
         """The beginning of the text, without a byte order mark.
@@ -110,7 +111,7 @@ class Source:
         Raises:
             UserError: it is no text, or its packing is broken.
         """
-        with self.open() as (stream, _):
+        with self.open() as (stream, *_):
             content = b""
             while len(content) < _HEAD:
                 block = stream.read(_HEAD - len(content))
@@ -132,7 +133,7 @@ class Source:
         return lines[:-1] if len(words.encode()) >= _HEAD and len(lines) > 1 else lines
 
 
-class _Utf8:
+class Text:
     r"""Bytes of a stream as valid UTF-8; bytes that are not are written as \\xNN.
 
     A single byte out of place must not end the reading of a file.
@@ -146,6 +147,8 @@ class _Utf8:
         errors = "backslashreplace" if self._ascii else "strict"
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._waiting = b""
+        self.lines = 0
+        """Line ends that were read."""
 
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes; none at the end."""
@@ -153,6 +156,7 @@ class _Utf8:
             block: bytes = self._stream.read(size if size > 0 else None)
             plain = self._ascii and block.isascii() and not self._decoder.getstate()[0]
             words = block if plain else self._decoder.decode(block, not block).encode()
+            self.lines += words.count(b"\n")
             if size < 0 or not block:
                 return words
             self._waiting = words

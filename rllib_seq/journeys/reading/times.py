@@ -252,6 +252,8 @@ def time_hint(word: Any) -> str:
             if EARLIEST <= number / ticks * 1e6 < LATEST:
                 names = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
                 return f"looks like {names[unit]}: --time-unit {unit}"
+        if 30_000 < number < 60_000:
+            return "looks like a day number of Excel: save the column as a date"
         if number < EARLIEST / 1e6:
             return "looks like seconds from 0: --time-origin 2024-01-01, say"
     dated = re.match(r"(\d\d?)([/.-])(\d\d?)\2(\d{4}|\d\d)\b[ T,]*(.*)", word)
@@ -264,6 +266,8 @@ def time_hint(word: Any) -> str:
         if int(first) <= 12 and int(second) <= 12:
             where += ", or %d before %m if days come first"
         return f"looks like {where}: --time-format '{date}{gap}{_clock(clock)}'"
+    if re.search(r"\d.*[A-Za-z]|[A-Za-z].*\d", word) and re.search(r"\d{4}|:", word):
+        return "if that is a time, give its --time-format in codes of strptime"
     return ""
 
 

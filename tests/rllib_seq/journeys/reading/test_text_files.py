@@ -77,7 +77,10 @@ def test_one_event_however_it_is_written(text, tmp_path):
         (b"[{}]", "one JSON array; give one object per line"),
         (gzip.compress(b"timestamp,user_id,event\n" * 99)[:-20], "it is cut off"),
         (bytes(range(256)) * 9, "cannot read"),
-        (b"{broken\n{}\n", "has no column 'timestamp'"),
+        (b"{broken\n{}\n", "no line is a JSON object; give one object per line"),
+        (b'{\n"timestamp": 1}\n', "no line is a JSON object; give one object per line"),
+        ("timestamp,user_id,event\n45413.08,u1,visit\n", "a day number of Excel"),
+        (f"timestamp,user_id,event\n{T},u1,order\n", "name its kind: --event 'order=KIND'"),
     ],
 )
 def test_one_line_that_says_what_to_do(text, reported, tmp_path):
@@ -171,6 +174,12 @@ def test_bytes_that_are_not_utf8_stay_with_their_value(tmp_path):
 def test_quotes_may_hold_delimiters_and_lines(tmp_path):
     text = f'timestamp,user_id,event,channel\n{T},u1,visit,"a,\nb"\n{T},u2,visit,"say ""hi"""\n'
     assert load(tmp_path, text).names["channel"] == ["a,\nb", 'say "hi"']
+
+
+def test_a_quote_that_is_never_closed_is_a_warning(tmp_path):
+    rows = "".join(f"{T},u{i},visit,b\n" for i in range(5))
+    log = load(tmp_path, f'timestamp,user_id,event,channel\n{T},u,visit,"a\n{rows}')
+    assert len(log) == 1 and "5 lines end within quoted values" in log.bad.warnings()[0]
 
 
 def test_ids_that_are_missing_are_no_user(tmp_path):

@@ -6,7 +6,7 @@ import decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_seq.errors import UserError
@@ -87,6 +87,7 @@ def test_a_day_ends_at_24():
     assert micros("2026-01-04T24:00:00Z", "2024-02-29") == micros("2026-01-05", "29.02.2024")
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2099, 12, 30)),
     st.integers(-14 * 4, 14 * 4),
