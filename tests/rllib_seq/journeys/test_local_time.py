@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_seq.errors import UserError
@@ -14,6 +14,7 @@ from rllib_seq.journeys.local_time import check_timezone, to_local
 ZONES = ["Europe/Berlin", "America/Los_Angeles", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(631_152_000, 2_000_000_000), min_size=1, max_size=5),
     st.sampled_from(ZONES),

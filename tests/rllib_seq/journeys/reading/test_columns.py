@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_seq.errors import UserError
@@ -101,6 +101,7 @@ def test_decimal_marks():
     assert numbers(["1,234.5", "1,234", "12,34"], grouped=True)[0] == [1234.5, 1234.0, None]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.floats(0, 1e30, allow_subnormal=False), st.none()), min_size=1, max_size=6
