@@ -63,7 +63,7 @@ def test_a_bid_and_its_notices(client, server):
     assert service.money.totals["spend"] - before == 0.0125
     loser = bid_on(client, "alice")
     assert client("GET", path_of(loser["lurl"])) == (200, {"status": "counted"})
-    assert client("GET", "/notice/win?bid=no one&price=1") == (200, {"status": "unknown"})
+    assert client("GET", "/notice/win?bid=unheard-of&price=1") == (200, {"status": "unknown"})
 
 
 def test_several_impressions_are_steps_of_one_user(client, server):

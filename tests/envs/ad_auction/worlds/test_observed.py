@@ -75,7 +75,7 @@ def test_every_preset_takes_it(preset):
     [
         ({"hours": [1.0] * 23}, "give 24 numbers"),
         ({"channels": {"a": 0}}, "shares above 0"),
-        ({"return_probability": [0.5]}, "the last is 0"),
+        ({"return_probability": [0.5]}, "the last of them 0"),
         ({"delay": [[0.0, 2.0], [1.0, 1.0]]}, "both rising"),
         ({"chanels": {}}, "did you mean 'channels'"),
     ],

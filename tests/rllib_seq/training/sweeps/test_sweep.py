@@ -27,10 +27,10 @@ TUNE = f"""
 import sys
 from rllib_seq.cli import main
 from rllib_seq.training.sweeps import sweep, trial
-from rllib_seq.training.evaluation.comparison import Protocol
+from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 
 trial.CHECKPOINT_SECONDS = 0
-sweep.Protocol = lambda: Protocol(episodes=1, num_users=64)
+sweep.EvaluationProtocol = lambda: EvaluationProtocol(episodes=1, num_users=64)
 sys.argv = ["rllib-seq", "tune", {MODULE!r}, *sys.argv[1:]]
 main()
 """
