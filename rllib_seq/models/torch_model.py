@@ -152,6 +152,11 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
+        if torch.onnx.is_in_onnx_export():
+            raise UserError(
+                "policy.export_model(onnx=...) cannot trace a policy with memory; "
+                "`rllib-seq export RUN DIR` writes its step as ONNX"
+            )
         observation = input_dict["obs_flat"]
         rows, device = len(observation), observation.device
         if not state:

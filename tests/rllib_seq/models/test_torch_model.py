@@ -266,3 +266,12 @@ def test_ppo_recomputes_what_it_recorded(window_length: int) -> None:
         assert np.isfinite(learned["total_loss"])
     finally:
         algo.stop()
+
+
+def test_rllibs_onnx_export_names_the_command_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model()
+    batch = {**_batch(3), "obs_flat": torch.zeros(3, 3)}
+    model.forward(batch, _start(model, 3), torch.ones(3))
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    with pytest.raises(UserError, match="rllib-seq export RUN DIR"):
+        model.forward(batch, _start(model, 3), torch.ones(3))
