@@ -47,7 +47,7 @@ def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tm
 TRAIN = """
 import sys
 from pathlib import Path
-from rllib_seq.training.train import trainer
+from rllib_seq.training.run import trainer
 
 trainer._CHECKPOINT_SECONDS = 0
 sys.argv = ["rllib-seq", "train", "{config}", "--storage", "{storage}", "--seed", "5",
