@@ -5,7 +5,7 @@ import subprocess
 import psutil
 import pytest
 
-from rllib_seq.training.train import ray_session
+from rllib_seq.training.run import ray_session
 
 
 @pytest.fixture
