@@ -186,7 +186,7 @@ def test_a_full_disk_is_one_line_a_second_and_loses_nothing(journey, tmp_path):
             status = client("GET", path_of(bids[1]["nurl"], 10.0))[0]
             assert status == 503
         assert refused == 300
-        assert client("GET", "/healthz")[0] == 503
+        wait_for(lambda: client("GET", "/healthz")[0] == 503)  # it looks once a second
         seconds = time.monotonic() - began
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, UNLIMITED)
         wait_for(lambda: client("GET", "/healthz")[0] == 200)
