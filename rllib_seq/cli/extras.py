@@ -18,5 +18,9 @@ def extra_with(module: str | None) -> str | None:
     except PackageNotFoundError:  # in a cluster job, which brings the code alone
         return None
     found = map(_REQUIREMENT.match, lines)
-    extras = {each["name"]: each["extra"] for each in found if each and each["extra"] != "dev"}
-    return extras.get(top)
+    extras = {
+        each["name"].replace("-", "_"): each["extra"]
+        for each in found
+        if each and each["extra"] != "dev"
+    }
+    return extras.get(top.replace("-", "_"))
