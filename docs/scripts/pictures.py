@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
-from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.spec import SHIPPED
+from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.exported.spec import SHIPPED
 from rllib_seq.training.evaluation.exports import ExportedActor
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.showcase import record

@@ -1,7 +1,7 @@
 """Trains, exports and judges the policy that comes with the package: `make shipped`.
 
 It learns from outcomes alone (`tune_configs.lift`), five minutes on two cores, in preset journey,
-and is judged as a server runs it. What is written goes into rllib_seq/serving/shipped.
+and is judged as a server runs it. What is written goes into rllib_seq/serving/exported/shipped.
 """
 
 import json

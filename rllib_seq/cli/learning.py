@@ -288,7 +288,7 @@ def evaluate(
 
     Example: `rllib-seq evaluate runs/ppo-journey-20260102-030405 --episodes 4 --seed 2000`
     """
-    from rllib_seq.serving.spec import SHIPPED, SPEC
+    from rllib_seq.serving.exported.spec import SHIPPED, SPEC
     from rllib_seq.training.evaluation.comparison import EvaluationProtocol, evaluate_checkpoint
     from rllib_seq.training.run.console import make_console
     from rllib_seq.training.storage.files import write_json

@@ -13,7 +13,7 @@ from rllib_seq.cli.options import Json, write
 from rllib_seq.errors import UserError
 
 if TYPE_CHECKING:
-    from rllib_seq.serving.prices import PriceKeys
+    from rllib_seq.serving.openrtb.prices import PriceKeys
 
 
 def export(
@@ -125,8 +125,8 @@ def serve(
     import tempfile
 
     from rllib_seq.serving.credentials import read_secret
+    from rllib_seq.serving.exported.spec import SHIPPED, SPEC
     from rllib_seq.serving.settings import Settings
-    from rllib_seq.serving.spec import SHIPPED, SPEC
 
     if engine not in ("local", "ray"):
         raise UserError(f"--engine is {engine!r}; choose one of: local, ray")
@@ -181,7 +181,7 @@ def serve(
 def _price_keys() -> PriceKeys | None:
     """Of encrypted prices, from the environment."""
     from rllib_seq.serving.credentials import read_secret
-    from rllib_seq.serving.prices import PriceKeys
+    from rllib_seq.serving.openrtb.prices import PriceKeys
 
     names = "RLLIB_SEQ_PRICE_ENCRYPTION_KEY", "RLLIB_SEQ_PRICE_INTEGRITY_KEY"
     encryption, integrity = map(read_secret, names)
@@ -242,8 +242,8 @@ def score(
 
     Example: `rllib-seq score policy records --output scored`
     """
-    from rllib_seq.serving.policy import load_policy
-    from rllib_seq.serving.scoring import score as score_records
+    from rllib_seq.serving.exported.policy import load_policy
+    from rllib_seq.serving.exported.scoring import score as score_records
     from rllib_seq.training.run.console import make_console
     from rllib_seq.training.run.ray_session import ray_session
 

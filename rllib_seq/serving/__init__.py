@@ -1,10 +1,10 @@
 """A bid server that remembers every user.
 
-- `spec`, `policy`: an exported policy; `rllib-seq export` writes it.
-- `sessions`, `service`, `notices`: from bid requests to bids and from notices to books, no HTTP.
-- `openrtb`: what OpenRTB 2.6 says, and the ids of bids.
-- `state`: what must survive, in a file or in Redis.
+- `exported`: what `rllib-seq export` wrote, and what runs it.
+- `openrtb`: what OpenRTB 2.6 says: requests, what may be shown, who the user is, prices.
+- `sessions`, `state`: what is remembered, in memory and in a file or in Redis.
+- `service`, `notices`: from bid requests to bids and from notices to books, no HTTP.
 - `http`: the application and `engine_local`, one process; `engine_ray` is a Ray Serve fleet.
 
-`engine_ray` and `scoring` alone import Ray.
+`engine_ray` and `exported.scoring` alone import Ray.
 """

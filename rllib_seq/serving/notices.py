@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rllib_seq.serving.openrtb.bid_ids import Bid, BidSealer
-from rllib_seq.serving.prices import Booked, PriceReader
+from rllib_seq.serving.openrtb.prices import Booked, PriceReader
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.clock import BookClock
 from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.decisions import BidDecision, BidQuery, buy
+from rllib_seq.serving.exported.policy import Policy, split_parts
 from rllib_seq.serving.masking import CreativeChoice
 from rllib_seq.serving.notices import ATTEMPTS, Notices
 from rllib_seq.serving.openrtb.bid_ids import Bid, BidSealer
@@ -27,7 +28,6 @@ from rllib_seq.serving.openrtb.creatives import load_catalogue
 from rllib_seq.serving.openrtb.eligibility import Eligibility
 from rllib_seq.serving.openrtb.identity import Identities
 from rllib_seq.serving.openrtb.terms import load_terms
-from rllib_seq.serving.policy import Policy, split_parts
 from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.clock import BookClock, SteadyClock

@@ -21,7 +21,7 @@ from rllib_seq.envs.ad_auction.simulator.campaign import Groups
 from rllib_seq.envs.ad_auction.simulator.state import Served
 from rllib_seq.envs.ad_auction.simulator.tracking import Tracker, exposure_at, wear_out
 from rllib_seq.journeys.store import SequenceStore, StoredWindow
-from rllib_seq.serving.spec import Spec
+from rllib_seq.serving.exported.spec import Spec
 
 __all__ = ["Sessions"]
 

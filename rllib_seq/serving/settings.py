@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.prices import UNITS, PriceKeys
+from rllib_seq.serving.openrtb.prices import UNITS, PriceKeys
 
 __all__ = ["PACING", "Settings"]
 

@@ -1,6 +1,6 @@
 """A checkpoint as files that a bid server runs without torch, Ray and pickle.
 
-- `export_checkpoint`: ONNX, `spec.json` and a self-test, see `rllib_seq.serving.spec`.
+- `export_checkpoint`: ONNX, `spec.json` and a self-test, see `rllib_seq.serving.exported.spec`.
 - `export_network`: the same of a network in memory.
 """
 
@@ -30,8 +30,8 @@ from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
 from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
-from rllib_seq.serving.policy import TOLERANCE, load_policy
-from rllib_seq.serving.spec import FORMAT, File, Spec, world_facts
+from rllib_seq.serving.exported.policy import TOLERANCE, load_policy
+from rllib_seq.serving.exported.spec import FORMAT, File, Spec, world_facts
 from rllib_seq.training.config.checks import auction_config, plays_one_stream, training_signal
 from rllib_seq.training.evaluation.policies import load_actor
 from rllib_seq.training.run.trainer import resumed_config

@@ -20,7 +20,7 @@ from rllib_seq.models import use_sequence_module
 from rllib_seq.nn import LENGTH, StreamEncoder, count_steps, register_encoder
 from rllib_seq.rollouts import ArrayEnvRunner, ArrayRolloutWorker
 from rllib_seq.serving.decisions import BidQuery
-from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.opening import open_storage

@@ -27,10 +27,10 @@ from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
 from rllib_seq.nn.step_graph import policy_graph
 from rllib_seq.serving.decisions import BidQuery
-from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.exported.spec import world_facts
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
-from rllib_seq.serving.spec import world_facts
 from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.training.export import export_network
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rllib_seq.serving.spec import SPEC
+from rllib_seq.serving.exported.spec import SPEC
 from rllib_seq.serving.state.ledger import read_ledger
 from rllib_seq.serving.state.opening import opened_books
 

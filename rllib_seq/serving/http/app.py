@@ -24,22 +24,22 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.http.access import authorised, foreign
-from rllib_seq.serving.http.batching import Batcher
-from rllib_seq.serving.http.bid_endpoint import BID_PATH, BidEndpoint, first_problem
+from rllib_seq.serving.http.bids.batching import Batcher
+from rllib_seq.serving.http.bids.endpoint import BID_PATH, BidEndpoint
 from rllib_seq.serving.http.connections import Connections
 from rllib_seq.serving.http.docs_page import docs_page
 from rllib_seq.serving.http.health import Health, Healthy
 from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
-from rllib_seq.serving.http.notice_routes import add_notice_routes
-from rllib_seq.serving.http.problems import PROBLEMS, refusal
+from rllib_seq.serving.http.problems import PROBLEMS, first_problem, refusal
 from rllib_seq.serving.http.reload import watch_export
-from rllib_seq.serving.http.served import served_routes
-from rllib_seq.serving.http.user_routes import add_user_routes
+from rllib_seq.serving.http.routes.notices import add_notice_routes
+from rllib_seq.serving.http.routes.shown_ads import served_routes
+from rllib_seq.serving.http.routes.users import add_user_routes
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.openrtb.response import BidResponse
-from rllib_seq.serving.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.opening import open_storage

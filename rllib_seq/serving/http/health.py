@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rllib_seq.serving.http.batching import Batcher
+from rllib_seq.serving.http.bids.batching import Batcher
 from rllib_seq.serving.service import BidService
 
 __all__ = ["Health", "Healthy"]

@@ -1,19 +1,18 @@
 """Refusals of the HTTP application.
 
 - `PROBLEMS`: which there are, for its documentation.
-- `refusal`: one of them.
+- `refusal`: one of them; `problem`: its status and body.
+- `first_problem`: what is wrong with a request, for people.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi.responses import Response
 from pydantic import BaseModel
-
-from rllib_seq.serving.http.bid_endpoint import problem
-
-__all__ = ["PROBLEMS", "Problem", "refusal"]
 
 
 class Problem(BaseModel):
@@ -40,3 +39,15 @@ def refusal(code: int, detail: str) -> Response:
     """A refusal that says what is wrong."""
     status, content = problem(code, detail)
     return Response(content, status, media_type="application/json")
+
+
+def problem(status: int, detail: str) -> tuple[int, bytes]:
+    """A refusal and its body."""
+    return status, json.dumps({"detail": detail}).encode()
+
+
+def first_problem(errors: Sequence[Any]) -> str:
+    """Where the first error is and what it is; not the value, which may be personal."""
+    where = ".".join(str(part) for part in errors[0]["loc"])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{where}: {errors[0]['msg']}{more}" if where else f"{errors[0]['msg']}{more}"

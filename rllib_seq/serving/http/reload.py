@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.policy import Policy, load_policy
+from rllib_seq.serving.exported.policy import Policy, load_policy
+from rllib_seq.serving.exported.spec import SPEC
 from rllib_seq.serving.service import BidService
-from rllib_seq.serving.spec import SPEC
 
 __all__ = ["watch_export"]
 
@@ -58,7 +58,7 @@ async def _tried(folder: Path) -> Policy:
         UserError: it could not.
     """
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "rllib_seq.serving.trial", str(folder)),
+        *(sys.executable, "-m", "rllib_seq.serving.exported.trial", str(folder)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -20,7 +20,7 @@ from rllib_seq.config import AuxiliaryHead
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import SequenceStore
-from rllib_seq.serving.policy import Policy, load_policy
+from rllib_seq.serving.exported.policy import Policy, load_policy
 from rllib_seq.training.evaluation.comparison import (
     Contender,
     EvaluationProtocol,

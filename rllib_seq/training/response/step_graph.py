@@ -3,7 +3,7 @@
 - `ResponseStep`: fields of a step, news since the last one, and a state, to a probability.
 - `export_response`: writes `response.onnx` and `response.json`, and checks them with ONNX Runtime.
 
-`rllib_seq.serving.response` runs the two files without PyTorch.
+`rllib_seq.serving.exported.response` runs the two files without PyTorch.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from rllib_seq.models import LSTMTransformerModel, SequenceRLModule
 from rllib_seq.models.rl_module.episode_windows import windows_of
 from rllib_seq.nn import SequentialPolicyNetwork, encoder_names
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
-from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.spec import world_facts
+from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.exported.spec import world_facts
 from rllib_seq.training.export import export_network
 
 OBS, ACTIONS = Box(-np.inf, np.inf, (3,), np.float32), Discrete(4)

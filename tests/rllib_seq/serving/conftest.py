@@ -1,5 +1,8 @@
 """Small policies, exported once for all tests of serving."""
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +13,7 @@ import torch
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.models import SequenceRLModule
 from rllib_seq.nn.step_graph import policy_graph
-from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.opening import open_storage
@@ -102,3 +105,21 @@ def serve(clock):
     yield make
     for service in made:
         service.close()
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory):
+    """A Redis of its own for every file of tests."""
+    from serving_helpers import free_port, listening, wait_for
+
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is missing; apt-get install redis-server")
+        pytest.skip("needs redis-server")
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    command = ["redis-server", "--port", str(port), "--dir", str(folder), "--save", ""]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_for(lambda: listening(port))
+    yield f"redis://127.0.0.1:{port}"
+    child.terminate()
+    child.wait()

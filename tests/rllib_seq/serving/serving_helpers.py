@@ -20,6 +20,7 @@ from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.http.connections import Connections, bounded_protocol
 
 HOUR = 3600.0
+TOKEN = "a token of sufficient length"
 LEAN = Path(__file__).with_name("serving_lean.py")
 
 
@@ -57,10 +58,24 @@ class Client:
         self._connection.close()
 
 
-def path_of_bid(answer, name, price=None):
-    """What an exchange calls for the first bid of an answer: macros filled in."""
-    parts = urllib.parse.urlsplit(answer["seatbid"][0]["bid"][0][name])
+def bid_on(client, user, **changes):
+    """The first bid that a user gets."""
+    for _ in range(50):
+        status, answer = client.bid(user, **changes)
+        if status == 200 and "seatbid" in answer:
+            return answer["seatbid"][0]["bid"][0]
+    raise AssertionError("the policy never bids")
+
+
+def path_of(url, price=None):
+    """What an exchange calls: macros filled in."""
+    parts = urllib.parse.urlsplit(url)
     return f"{parts.path}?{parts.query}".replace("${AUCTION_PRICE}", str(price))
+
+
+def path_of_bid(answer, name, price=None):
+    """What an exchange calls for the first bid of an answer."""
+    return path_of(answer["seatbid"][0]["bid"][0][name], price)
 
 
 def request_of(name, channel="display", floor=0.0, **changes):

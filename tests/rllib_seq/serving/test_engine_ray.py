@@ -7,9 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import ray
-from serving_helpers import Client, free_port, wait_for
-from test_app import path_of
-from test_redis import redis_url  # noqa: F401, a fixture
+from serving_helpers import Client, free_port, path_of, wait_for
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.engine_ray import bid_deployment

@@ -9,10 +9,10 @@ from serving_helpers import ask, request_of
 
 from rllib_seq.envs.ad_auction import AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.serving.http.queries import queries_of
+from rllib_seq.serving.exported.policy import blocks_of, split_parts
+from rllib_seq.serving.http.bids.queries import queries_of
 from rllib_seq.serving.masking import CreativeChoice
 from rllib_seq.serving.openrtb.request import BidRequest
-from rllib_seq.serving.policy import blocks_of, split_parts
 
 NAMES = ("brand", "offer", "service")
 

@@ -14,8 +14,17 @@ import time
 from pathlib import Path
 
 import pytest
-from serving_helpers import Client, free_port, process, request_of, running, wait_for
-from test_app import TOKEN, bid_on, path_of
+from serving_helpers import (
+    TOKEN,
+    Client,
+    bid_on,
+    free_port,
+    path_of,
+    process,
+    request_of,
+    running,
+    wait_for,
+)
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.http.connections import bound_socket

@@ -10,7 +10,7 @@ import pytest
 from serving_helpers import HOUR, always, ask, past_of
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.http.batching import FAILED, LATE, Batcher
+from rllib_seq.serving.http.bids.batching import FAILED, LATE, Batcher
 from rllib_seq.serving.openrtb.bid_ids import Bid
 from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from test_parity import CAMPAIGN, Served
+from served_campaign import CAMPAIGN, Served
 
 from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.errors import UserError
-from rllib_seq.serving.scoring import score
+from rllib_seq.serving.exported.scoring import score
 from rllib_seq.training.run.offline import read_trajectories
 
 

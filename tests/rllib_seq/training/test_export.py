@@ -14,8 +14,8 @@ from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.nn import SequentialQNetwork
-from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.spec import Spec, file_sha256, world_facts
+from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.exported.spec import Spec, file_sha256, world_facts
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
 from rllib_seq.training.evaluation.policies import load_actor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from serving_helpers import HOUR, Client, always, ask, path_of_bid, request_of, running
 
-from rllib_seq.serving.http.queries import queries_of
+from rllib_seq.serving.http.bids.queries import queries_of
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.settings import Settings
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.reading import reading_options
-from rllib_seq.serving.response import ResponseScorer
+from rllib_seq.serving.exported.response import ResponseScorer
 from rllib_seq.training.response.command import read_responses, run_response
 from rllib_seq.training.response.comparison import COUNTS, MEMORY, STATIC, auc, compare
 from rllib_seq.training.response.model import fit_response
@@ -136,7 +136,7 @@ def test_steps_of_the_export_are_the_model(third, trained, tmp_path):
         scorer.score(int(some.user[0]), 0.0, {})
     code = (
         "import sys; from pathlib import Path;"
-        "from rllib_seq.serving.response import ResponseScorer;"
+        "from rllib_seq.serving.exported.response import ResponseScorer;"
         f"s = ResponseScorer(Path({str(folder)!r}));"
         "print(s.score('ann', 1e9, {'channel': 'x'}));"
         "assert not {'torch', 'ray'} & sys.modules.keys()"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.credentials import has_password, read_secret, without_password
-from rllib_seq.serving.prices import FLAGS, PriceKeys, PriceReader, open_price, seal_price
+from rllib_seq.serving.openrtb.prices import FLAGS, PriceKeys, PriceReader, open_price, seal_price
 from rllib_seq.serving.settings import Settings
 
 BID = 0.003  # 3.00 per thousand

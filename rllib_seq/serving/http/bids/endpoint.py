@@ -2,7 +2,6 @@
 
 - `BidEndpoint`: from the bytes of a request to those of its answer, as plain ASGI, because what
   FastAPI does around a route costs as much as a bid.
-- `problem`, `first_problem`: what is wrong with a request, for people.
 """
 
 from __future__ import annotations
@@ -12,22 +11,21 @@ import gzip
 import json
 import time
 import zlib
-from collections.abc import Sequence
-from typing import Any
 from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from rllib_seq.serving.http.batching import Batcher
-from rllib_seq.serving.http.markup import BidWriter
+from rllib_seq.serving.http.bids.batching import Batcher
+from rllib_seq.serving.http.bids.markup import BidWriter
+from rllib_seq.serving.http.bids.queries import queries_of
 from rllib_seq.serving.http.metrics import Metrics
-from rllib_seq.serving.http.queries import queries_of
+from rllib_seq.serving.http.problems import first_problem, problem
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.openrtb.response import NO_BID
 from rllib_seq.serving.service import BidService
 
-__all__ = ["BID_PATH", "BidEndpoint", "first_problem", "problem"]
+__all__ = ["BID_PATH", "BidEndpoint"]
 
 BID_PATH = "/openrtb2/bid"
 _HEADERS = [(b"content-type", b"application/json"), (b"x-openrtb-version", b"2.6")]
@@ -172,15 +170,3 @@ def _no_bid(request_id: str, why: str) -> tuple[int, bytes]:
     if why not in NO_BID:
         return 204, b""
     return 200, json.dumps({"id": request_id, "nbr": NO_BID[why]}).encode()
-
-
-def problem(status: int, detail: str) -> tuple[int, bytes]:
-    """A refusal and its body."""
-    return status, json.dumps({"detail": detail}).encode()
-
-
-def first_problem(errors: Sequence[Any]) -> str:
-    """Where the first error is and what it is; not the value, which may be personal."""
-    where = ".".join(str(part) for part in errors[0]["loc"])
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{where}: {errors[0]['msg']}{more}" if where else f"{errors[0]['msg']}{more}"

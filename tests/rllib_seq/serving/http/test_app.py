@@ -9,11 +9,9 @@ import time
 import urllib.parse
 
 import pytest
-from serving_helpers import Client, process, request_of, running, wait_for
+from serving_helpers import TOKEN, Client, bid_on, path_of, process, request_of, running, wait_for
 
 from rllib_seq.serving.settings import Settings
-
-TOKEN = "a token of sufficient length"
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +29,6 @@ def client(server):
     client = Client(server[0])
     yield client
     client.close()
-
-
-def bid_on(client, user, **changes):
-    """The first bid that a user gets."""
-    for _ in range(50):
-        status, answer = client.bid(user, **changes)
-        if status == 200 and "seatbid" in answer:
-            return answer["seatbid"][0]["bid"][0]
-    raise AssertionError("the policy never bids")
-
-
-def path_of(url, price=None):
-    """What an exchange calls: macros filled in."""
-    parts = urllib.parse.urlsplit(url)
-    return f"{parts.path}?{parts.query}".replace("${AUCTION_PRICE}", str(price))
 
 
 def test_a_bid_and_its_notices(client, server):

@@ -1,4 +1,4 @@
-"""`python -m rllib_seq.serving.trial FOLDER`: loads an export and ends.
+"""`python -m rllib_seq.serving.exported.trial FOLDER`: loads an export and ends.
 
 What a damaged or hostile file does to a process, it does to this one and not to the server. Prints
 the SHA-256 of the model if the export passes its self-test; else one line on stderr, exit code 2.
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.policy import load_policy
+from rllib_seq.serving.exported.policy import load_policy
 
 _CPU_SECONDS = 300
 

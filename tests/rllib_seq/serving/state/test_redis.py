@@ -1,6 +1,5 @@
 """Several servers on one real Redis: one budget, one memory, nothing counted twice."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -14,13 +13,14 @@ from serving_helpers import (
     Client,
     always,
     ask,
+    bid_on,
     free_port,
     listening,
     past_of,
+    path_of,
     running,
     wait_for,
 )
-from test_app import bid_on, path_of
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.settings import Settings
@@ -28,21 +28,6 @@ from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.serving.state.storage import Change, Conflict, Hold, Notice
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory):
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is missing; apt-get install redis-server")
-        pytest.skip("needs redis-server")
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    command = ["redis-server", "--port", str(port), "--dir", str(folder), "--save", ""]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    wait_for(lambda: listening(port))
-    yield f"redis://127.0.0.1:{port}"
-    child.terminate()
-    child.wait()
 
 
 @pytest.fixture

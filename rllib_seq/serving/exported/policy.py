@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import StoredWindow
-from rllib_seq.serving.spec import File, Spec, file_sha256
+from rllib_seq.serving.exported.spec import File, Spec, file_sha256
 
 __all__ = ["TOLERANCE", "Policy", "load_policy", "window_inputs"]
 

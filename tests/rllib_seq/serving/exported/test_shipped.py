@@ -8,14 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from rich.console import Console
-from serving_helpers import Client, process, wait_for
-from test_app import bid_on
-from test_parity import CAMPAIGN
+from served_campaign import CAMPAIGN
+from serving_helpers import Client, bid_on, process, wait_for
 
 from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.errors import UserError
-from rllib_seq.serving.policy import load_policy
-from rllib_seq.serving.spec import SHIPPED, file_sha256
+from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.exported.spec import SHIPPED, file_sha256
 from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.evaluation.exports import ExportedActor, evaluate_export
 from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids

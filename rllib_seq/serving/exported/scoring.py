@@ -23,7 +23,7 @@ from ray.data.context import ShuffleStrategy
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import StoredWindow
-from rllib_seq.serving.policy import Policy, load_policy, split_parts
+from rllib_seq.serving.exported.policy import Policy, load_policy, split_parts
 
 __all__ = ["score", "score_stream"]
 

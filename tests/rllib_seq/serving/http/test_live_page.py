@@ -2,8 +2,7 @@
 
 import pytest
 from selenium.webdriver.common.by import By
-from serving_helpers import Client, running, wait_for
-from test_app import bid_on, path_of
+from serving_helpers import Client, bid_on, path_of, running, wait_for
 
 from rllib_seq.serving.settings import Settings
 

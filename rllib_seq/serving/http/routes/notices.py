@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
-from rllib_seq.serving.http.user_routes import IdKind, Where
+from rllib_seq.serving.http.routes.users import IdKind, Where
 from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.service import BidService
 

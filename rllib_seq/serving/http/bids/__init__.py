@@ -1,0 +1,1 @@
+"""The path of a bid request: bytes, queries, batches, markup, bytes."""
