@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from functools import lru_cache
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import Scope
@@ -64,8 +65,7 @@ def foreign(scope: Scope, public_url: str, told_by_pages: bool) -> str | None:
     """
     shown = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _SHOWN}
     host = shown.get(b"host", "")
-    name = urlsplit(f"//{host}").hostname or ""
-    if host and not _is_loopback(name) and name != urlsplit(public_url).hostname:
+    if host and not _is_ours(host, public_url):
         return f"Host {host!r} is not this server; set --public-url, or a token"
     if told_by_pages:
         return None
@@ -78,6 +78,13 @@ def foreign(scope: Scope, public_url: str, told_by_pages: bool) -> str | None:
 
 
 _SHOWN = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode")
+
+
+@lru_cache(maxsize=256)
+def _is_ours(host: str, public_url: str) -> bool:
+    """Whether a `Host` is this machine's own, or that of the public address."""
+    name = urlsplit(f"//{host}").hostname or ""
+    return _is_loopback(name) or name == urlsplit(public_url).hostname
 
 
 def _is_loopback(host: str) -> bool:

@@ -24,6 +24,7 @@ __all__ = ["Bid", "BidSealer"]
 
 _LAYOUT = struct.Struct("<qqiHBBdd")
 _NONCE_BYTES = 12
+_NONCES = 512
 _BID, _CLICK = b"bid", b"click"
 
 
@@ -62,6 +63,7 @@ class BidSealer:
 
     def __init__(self, secret: bytes) -> None:
         self._cipher = AESGCM(hashlib.blake2b(secret, digest_size=32, person=b"bid ids").digest())
+        self._nonces: list[bytes] = []
 
     def seal(self, bid: Bid) -> str:
         """The id, letters of URLs."""
@@ -94,9 +96,21 @@ class BidSealer:
         return bid_id, landing
 
     def _sealed(self, content: bytes, purpose: bytes) -> str:
-        nonce = urandom(_NONCE_BYTES)
+        nonce = self._nonce()
         sealed = nonce + self._cipher.encrypt(nonce, content, purpose)
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def _nonce(self) -> bytes:
+        """The next of many that are drawn together.
+
+        Every draw lets go of the interpreter, and waits until the thread of the model does so, too.
+        """
+        if not self._nonces:
+            drawn = urandom(_NONCES * _NONCE_BYTES)
+            self._nonces = [
+                drawn[start : start + _NONCE_BYTES] for start in range(0, len(drawn), _NONCE_BYTES)
+            ]
+        return self._nonces.pop()
 
     def _opened(self, text: str, purpose: bytes) -> bytes | None:
         try:
