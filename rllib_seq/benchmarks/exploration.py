@@ -20,9 +20,11 @@ from rich.table import Table
 from rllib_seq.envs.ad_auction.references.baselines import SignalBids
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_memoryless
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
+from rllib_seq.training.acting.actor import PolicyActor
+from rllib_seq.training.acting.loading import acting_policy
 from rllib_seq.training.config.checks import auction_config
 from rllib_seq.training.evaluation.campaigns import evaluate
-from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
+from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.run.ray_session import ray_session
 from rllib_seq.tune_configs.dqn import SEQUENCE, rainbow
 
@@ -50,7 +52,7 @@ def train(
             steps = sum(result["env_runners"]["num_agent_steps_sampled_lifetime"].values())
         module = algorithm.learner_group._learner.module["bidder"]
         module.eval()
-        return TrainedBids(NewStackActor(module)), steps
+        return TrainedBids(PolicyActor(acting_policy(module))), steps
     finally:
         algorithm.stop()
 

@@ -32,8 +32,8 @@ from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
 from rllib_seq.serving.exported.policy import TOLERANCE, load_policy
 from rllib_seq.serving.exported.spec import FORMAT, File, Spec, world_facts
+from rllib_seq.training.acting.loading import load_policy as load_trained
 from rllib_seq.training.config.checks import auction_config, plays_one_stream, training_signal
-from rllib_seq.training.evaluation.policies import load_actor
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
@@ -67,7 +67,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
             f"observation_filter={config.observation_filter!r} changes with every observation and "
             "is not exported; train without it (observations are normalised already)"
         )
-    network, settings = _network(load_actor(checkpoint).model, checkpoint)
+    network, settings = _network(load_trained(checkpoint).network.model, checkpoint)
     source = {
         "checkpoint": checkpoint.name,
         "algorithm": config.algo_class.__name__,

@@ -24,7 +24,7 @@ from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.opening import open_storage
-from rllib_seq.training.evaluation.policies import load_actor
+from rllib_seq.training.acting.loading import load_policy as load_trained
 from rllib_seq.training.export import export_checkpoint
 
 
@@ -134,7 +134,7 @@ def test_it_trains_is_exported_and_serves(
     spec = export_checkpoint(checkpoint, tmp_path / "export")
     assert (spec["encoder"], spec["memory_size"]) == ("gru_of_test", 12 + 1)
     policy = load_policy(tmp_path / "export")
-    network = load_actor(checkpoint).model.policy.eval()
+    network = load_trained(checkpoint).network.model.policy.eval()
     inputs = np.random.default_rng(0).normal(size=(3, 9, policy.spec.input_width))
     inputs = inputs.astype(np.float32)
     with torch.no_grad():

@@ -32,10 +32,12 @@ from scipy import stats
 from rllib_seq.benchmarks.probes.record import TYPES, watch
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.training.acting.actor import Actor, PolicyActor
+from rllib_seq.training.acting.loading import load_policy
 from rllib_seq.training.config.checks import auction_config, plays_one_stream
 from rllib_seq.training.evaluation.campaigns import evaluate
 from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
-from rllib_seq.training.evaluation.policies import Actor, TrainedBids, load_actor
+from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.reports.calibration_view import calibration_table
 from rllib_seq.training.run.console import make_console, progress_bar
 from rllib_seq.training.run.ray_session import ray_session
@@ -69,7 +71,7 @@ def run(only: Sequence[str] = ()) -> dict[str, Any]:
     torch.set_num_threads(1)
     console = make_console()
     with ray_session(1, console):
-        actor = load_actor(checkpoint)
+        actor = PolicyActor(load_policy(checkpoint))
         console.print(f"watching {len(SEEDS)} campaigns of {USERS} users ...")
         world = world.with_users(USERS)
         columns = watch(actor, world, SEEDS)

@@ -19,7 +19,8 @@ from rllib_seq.envs.ad_auction.references.oracles import BayesBids
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.training.evaluation.policies import Actor, TrainedBids
+from rllib_seq.training.acting.actor import PolicyActor
+from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.seeds import evaluation_seed
 
 Array = NDArray[Any]
@@ -105,7 +106,7 @@ class Minds:
         return features, shares
 
 
-def watch(actor: Actor, world: AuctionConfig, seeds: Sequence[int]) -> dict[str, Array]:
+def watch(actor: PolicyActor, world: AuctionConfig, seeds: Sequence[int]) -> dict[str, Array]:
     """Plays a campaign of each seed.
 
     Args:
@@ -118,7 +119,7 @@ def watch(actor: Actor, world: AuctionConfig, seeds: Sequence[int]) -> dict[str,
         features `[N, d_model]`, attention `[N, L]` and kinds `[N, L]` (numbers in `TYPES` of what
         the token of that age tells; -1 where there is none).
     """
-    minds = Minds(actor.model)
+    minds = Minds(actor.policy.network.model)
     simulator = AuctionSimulator(world.for_evaluation())
     steps = []
     for number, seed in enumerate(seeds):

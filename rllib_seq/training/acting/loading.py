@@ -1,6 +1,7 @@
 """From a run folder or a checkpoint to a policy that acts.
 
 - `load_policy`
+- `acting_policy`: the same of what is in memory
 """
 
 from __future__ import annotations
@@ -53,6 +54,17 @@ def load_policy(checkpoint: Path | str, policy_id: str | None = None) -> Trained
             raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
 
 
+def acting_policy(model: Policy | RLModule) -> TrainedPolicy:
+    """Act with a policy of the old API stack, or a module of the new one, that is in memory.
+
+    A module has no connectors with it: it acts on observations of its own space.
+    """
+    if isinstance(model, RLModule):
+        around = preprocessing.Preprocessing(model.observation_space, model.action_space)
+        return TrainedPolicy(NewStackNetwork(model), around)
+    return TrainedPolicy(OldStackNetwork(model), preprocessing.old_stack(model))
+
+
 def _load(checkpoint: Path, policy_id: str | None) -> TrainedPolicy:
     rllib_seq.register()  # Ray forgets it when it is shut down
     modules = modules_folder(checkpoint)
@@ -66,8 +78,7 @@ def _load(checkpoint: Path, policy_id: str | None) -> TrainedPolicy:
             "one: load_policy(checkpoint, policy_id=...)"
         )
     if modules.name == "policies":
-        policy = Policy.from_checkpoint(str(modules / policy_id))
-        return TrainedPolicy(OldStackNetwork(policy), preprocessing.old_stack(policy))
+        return acting_policy(Policy.from_checkpoint(str(modules / policy_id)))
     module = _load_module(modules / policy_id)
     around = preprocessing.new_stack(module, checkpoint / "env_runner")
     return TrainedPolicy(NewStackNetwork(module), around)

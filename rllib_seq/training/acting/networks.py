@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import SampleBatch
 
+from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.configure import module_windows
 from rllib_seq.models.rl_module.stream_windows import next_windows, no_windows
@@ -37,13 +38,18 @@ class Outputs(NamedTuple):
     memory: Memory
     outputs: np.ndarray | None
     """Inputs of the action distribution `[N, K]`, or Q values `[N, actions]`."""
-    forecasts: dict[str, np.ndarray]
-    """Probabilities of the auxiliary heads' events, `[N]` by name."""
+    forecasts: Callable[[], dict[str, np.ndarray]]
+    """Returns the probabilities of the auxiliary heads' events, `[N]` by name; to be called before
+    the network acts again."""
 
 
 class Network(Protocol):
     """Acts for N streams; keeps nothing of them."""
 
+    model: Any
+    """What RLlib calls a model (old API stack) or a module (new)."""
+    heads: Mapping[str, AuxiliaryHead]
+    """The auxiliary heads, by name of the event."""
     reads_action: bool
     """Whether previous actions are an input."""
     reads_reward: bool
@@ -76,26 +82,27 @@ class OldStackNetwork:
     """A policy of the old API stack, see `Network`."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        self.policy, self.model = policy, policy.model
+        self.heads = getattr(getattr(policy.model, "auxiliary", None), "heads", {})
         views = policy.model.view_requirements
         self.reads_action = SampleBatch.PREV_ACTIONS in views
         self.reads_reward = SampleBatch.PREV_REWARDS in views
         for name in ("attention_use_n_prev_actions", "attention_use_n_prev_rewards"):
             if policy.config["model"].get("use_attention") and policy.config["model"].get(name):
                 raise UserError(f"predict cannot act with {name}; train without it")
-        # Attention reads the states of some steps, not that of the last one alone.
-        self._slots = {
+        self.slots = {
             name: len(view.shift_arr)
             for name, view in views.items()
             if name.startswith("state_in_") and len(view.shift_arr) > 1
         }
+        """By part of the memory: attention reads what was said of so many steps, not of one."""
 
     def no_memory(self, streams: int) -> Memory:
         """See `Network.no_memory`."""
         memory = {}
-        for number, part in enumerate(self._policy.get_initial_state()):
+        for number, part in enumerate(self.policy.get_initial_state()):
             name, part = f"state_in_{number}", np.asarray(part)
-            slots = [self._slots[name]] if name in self._slots else []
+            slots = [self.slots[name]] if name in self.slots else []
             memory[name] = np.broadcast_to(part, (streams, *slots, *part.shape)).copy()
         return memory
 
@@ -109,25 +116,28 @@ class OldStackNetwork:
         deterministic: bool,
     ) -> Outputs:
         """See `Network.act`."""
-        taken, after, extra = self._policy.compute_actions(
+        taken, after, extra = self.policy.compute_actions(
             observations,
             state_batches=list(memory.values()),
             prev_action_batch=actions if self.reads_action else None,
             prev_reward_batch=rewards if self.reads_reward else None,
             explore=not deterministic,
         )
-        said = {}
-        if getattr(getattr(self._policy.model, "auxiliary", None), "heads", None):
-            with torch.no_grad():
-                said = self._policy.model.auxiliary_probabilities(torch.as_tensor(taken))
+
+        @torch.no_grad()
+        def forecasts() -> dict[str, np.ndarray]:
+            if not self.heads:
+                return {}
+            return _numbers(self.model.auxiliary_probabilities(torch.as_tensor(taken)))
+
         memory = {
             name: self._rolled(name, memory[name], np.asarray(new))
             for name, new in zip(memory, after, strict=True)
         }
-        return Outputs(taken, memory, extra.get(SampleBatch.ACTION_DIST_INPUTS), _numbers(said))
+        return Outputs(taken, memory, extra.get(SampleBatch.ACTION_DIST_INPUTS), forecasts)
 
     def _rolled(self, name: str, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-        if name not in self._slots:
+        if name not in self.slots:
             return new
         return np.concatenate([old[:, 1:], new.reshape(len(old), 1, *old.shape[2:])], axis=1)
 
@@ -136,14 +146,15 @@ class NewStackNetwork:
     """A module of the new API stack, see `Network`."""
 
     def __init__(self, module: RLModule) -> None:
-        self._module = module
+        self.model = module
+        self.heads = getattr(getattr(module, "auxiliary", None), "heads", {})
         self._windows = module_windows(module)
         self.reads_action = self._windows is not None and self._windows.prev_action
         self.reads_reward = self._windows is not None and self._windows.prev_reward
 
     def no_memory(self, streams: int) -> Memory:
         """See `Network.no_memory`."""
-        module, memory = self._module, Memory()
+        module, memory = self.model, Memory()
         if self._windows is not None:
             spaces = module.observation_space, module.action_space
             memory.update(no_windows(streams, *spaces, self._windows))
@@ -163,7 +174,7 @@ class NewStackNetwork:
         deterministic: bool,
     ) -> Outputs:
         """See `Network.act`."""
-        module, after = self._module, Memory()
+        module, after = self.model, Memory()
         batch = {Columns.OBS: observations}
         if self._windows is not None:
             past = {name: rows for name, rows in memory.items() if not _is_state(name)}
@@ -181,9 +192,11 @@ class NewStackNetwork:
             else:
                 said = module.forward_exploration(batch, t=_AT_THE_END)
             taken, outputs = self._taken(batch, said, deterministic)
-            forecasts = {}
-            if getattr(getattr(module, "auxiliary", None), "heads", None):
-                forecasts = _numbers(module.auxiliary_probabilities(batch, taken))
+
+        @torch.no_grad()
+        def forecasts() -> dict[str, np.ndarray]:
+            return _numbers(module.auxiliary_probabilities(batch, taken)) if self.heads else {}
+
         if module.is_stateful():
             new = said[Columns.STATE_OUT]
             after |= {_state(name): np.asarray(part) for name, part in new.items()}
@@ -193,7 +206,7 @@ class NewStackNetwork:
         self, batch: dict[str, Any], said: Mapping[str, Any], deterministic: bool
     ) -> tuple[torch.Tensor, np.ndarray | None]:
         """Actions `[N, ...]`, and what they were taken from, `[N, K]`."""
-        module = self._module
+        module = self.model
         if Columns.ACTIONS in said:
             outputs = None
             if isinstance(module, QNetAPI):

@@ -12,7 +12,7 @@ import numpy as np
 import tree
 
 from rllib_seq.errors import UserError
-from rllib_seq.training.acting.networks import Network
+from rllib_seq.training.acting.networks import Network, Outputs
 from rllib_seq.training.acting.preprocessing import Preprocessing
 from rllib_seq.training.acting.spaces import batched, for_environment
 
@@ -49,30 +49,32 @@ class TrainedPolicy:
     """
 
     def __init__(self, network: Network, preprocessing: Preprocessing) -> None:
-        self._network = network
-        self._preprocessing = preprocessing
+        self.network = network
+        """What acts, of either API stack."""
+        self.preprocessing = preprocessing
+        """Between an environment and the network."""
 
     @property
     def observation_space(self) -> gym.Space[Any]:
         """Of the environment that it was trained in."""
-        return self._preprocessing.observation_space
+        return self.preprocessing.observation_space
 
     @property
     def action_space(self) -> gym.Space[Any]:
         """The same."""
-        return self._preprocessing.action_space
+        return self.preprocessing.action_space
 
     @property
     def reads_reward(self) -> bool:
         """Whether `predict` needs `reward` after the first step of a stream."""
-        return self._network.reads_reward
+        return self.network.reads_reward
 
     def initial_state(self, streams: int) -> State:
         """Return the state of streams that have no steps."""
         return {
             _STEPS: np.zeros(streams, np.int64),
             _ACTIONS: self._no_actions(streams),
-            _MEMORY: self._network.no_memory(streams),
+            _MEMORY: self.network.no_memory(streams),
         }
 
     def predict(
@@ -101,8 +103,8 @@ class TrainedPolicy:
         Raises:
             UserError: observations or state do not fit, or the reward is missing.
         """
-        prediction = self.step(observations, state, episode_start, deterministic, reward)
-        return prediction.actions, prediction.state
+        actions, new, _ = self.advance(observations, state, episode_start, deterministic, reward)
+        return actions, new
 
     def step(
         self,
@@ -113,13 +115,25 @@ class TrainedPolicy:
         reward: Any = None,
     ) -> Prediction:
         """Act as `predict` does, and return all that the policy says."""
+        actions, new, said = self.advance(observations, state, episode_start, deterministic, reward)
+        return Prediction(actions, new, said.outputs, said.forecasts())
+
+    def advance(
+        self,
+        observations: Any,
+        state: State | None,
+        episode_start: Any,
+        deterministic: bool,
+        reward: Any,
+    ) -> tuple[Any, State, Outputs]:
+        """Act as `predict` does, and return what the network said, too."""
         batch, streams, one = batched(self.observation_space, observations)
         state = self._started(state, episode_start, streams)
         steps, previous, memory = state[_STEPS], state[_ACTIONS], state[_MEMORY]
         rewards = self._rewards(reward, steps)
-        seen = self._preprocessing.observations(batch, streams)
-        said = self._network.act(memory, steps, seen, previous, rewards, deterministic)
-        bounds = self._preprocessing
+        seen = self.preprocessing.observations(batch, streams)
+        said = self.network.act(memory, steps, seen, previous, rewards, deterministic)
+        bounds = self.preprocessing
         actions = for_environment(
             said.actions, self.action_space, bounds.normalize_actions, bounds.clip_actions, one
         )
@@ -128,19 +142,18 @@ class TrainedPolicy:
             _ACTIONS: said.actions if previous is not None else None,
             _MEMORY: said.memory,
         }
-        return Prediction(actions, new, said.outputs, said.forecasts)
+        return actions, new, said
 
     def _no_actions(self, streams: int) -> np.ndarray | None:
         space = self.action_space
-        if not self._network.reads_action or space.shape is None:
+        if not self.network.reads_action or space.shape is None:
             return None
         return np.zeros((streams, *space.shape), space.dtype)
 
     def _started(self, state: State | None, episode_start: Any, streams: int) -> State:
         """The state, with zeros where streams begin."""
-        fresh = self.initial_state(streams)
         if state is None:
-            return fresh
+            return self.initial_state(streams)
         if len(state[_STEPS]) != streams:
             raise UserError(
                 f"state is of {len(state[_STEPS])} streams and observations are of {streams}; give "
@@ -149,12 +162,16 @@ class TrainedPolicy:
         if episode_start is None:
             return state
         starts = _per_stream("episode_start", episode_start, streams, bool)
+        if not starts.any():
+            return state
 
         def restarted(old: np.ndarray, new: np.ndarray) -> np.ndarray:
             return np.where(starts.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
         return tree.map_structure(
-            lambda old, new: None if old is None else restarted(old, new), state, fresh
+            lambda old, new: None if old is None else restarted(old, new),
+            state,
+            self.initial_state(streams),
         )
 
     def _rewards(self, reward: Any, steps: np.ndarray) -> np.ndarray:
@@ -167,7 +184,7 @@ class TrainedPolicy:
                 )
             return np.zeros(len(steps), np.float32)
         rewards = _per_stream("reward", reward, len(steps), np.float32)
-        return np.where(begin, np.float32(0), self._preprocessing.rewards(rewards))
+        return np.where(begin, np.float32(0), self.preprocessing.rewards(rewards))
 
 
 def _per_stream(name: str, value: Any, streams: int, dtype: Any) -> np.ndarray:

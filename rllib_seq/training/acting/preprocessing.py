@@ -28,6 +28,13 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.connectors.module_to_env import NormalizeAndClipActions
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.models.catalog import ModelCatalog
+from ray.rllib.models.preprocessors import (
+    DictFlatteningPreprocessor,
+    NoPreprocessor,
+    OneHotPreprocessor,
+    Preprocessor,
+    TupleFlatteningPreprocessor,
+)
 from ray.rllib.policy.policy import Policy
 from ray.rllib.utils.filter import MeanStdFilter as RunningFilter
 from ray.rllib.utils.filter import RunningStat
@@ -57,15 +64,25 @@ class Preprocessing:
     observation_space: gym.Space[Any]
     """Of the environment."""
     action_space: gym.Space[Any]
-    steps: Sequence[Step] = ()
+    flatten: bool = False
+    """Parts become one vector `[N, D]`, numbers of Discrete ones one-hot."""
+    pixels: Step | None = None
+    """What RLlib's preprocessor of Atari's observations does instead."""
+    filters: Sequence[RunningFilter] = ()
+    """RLlib's running means and deviations, as they stood."""
     normalize_actions: bool = False
     clip_actions: bool = False
     clip_rewards: bool | float = False
 
     def observations(self, batch: Any, rows: int) -> Any:
         """Return what the network sees of observations `[N, ...]`."""
-        for step in self.steps:
-            batch = step(batch, rows)
+        if self.pixels is not None:
+            batch = self.pixels(batch, rows)
+        elif self.flatten:
+            struct = get_base_struct_from_space(self.observation_space)
+            batch = flatten_inputs_to_1d_tensor(batch, struct, batch_axis=True)
+        for running in self.filters:
+            batch = np.asarray(running(batch, update=False), np.float32)
         return batch
 
     def rewards(self, rewards: np.ndarray) -> np.ndarray:
@@ -81,22 +98,34 @@ def old_stack(policy: Policy) -> Preprocessing:
     """Return what workers of the old API stack do around a policy."""
     config = policy.config
     original = getattr(policy.observation_space, "original_space", policy.observation_space)
-    steps: list[Step] = []
-    if not config.get("_disable_preprocessor_api"):
-        preprocessor = ModelCatalog.get_preprocessor_for_space(original, config["model"])
-        transform = preprocessor.transform
-        steps.append(lambda batch, n: np.stack([transform(row) for row in rows_of(batch, n)]))
-    for connector in policy.agent_connectors.connectors if policy.agent_connectors else ():
-        if isinstance(connector, MeanStdObservationFilterAgentConnector):
-            steps.append(_filtered_by(connector.filter))
-    return Preprocessing(
+    around = Preprocessing(
         original,
         policy.action_space,
-        steps,
-        config["normalize_actions"],
-        config["clip_actions"],
-        config.get("clip_rewards") or False,
+        normalize_actions=config["normalize_actions"],
+        clip_actions=config["clip_actions"],
+        clip_rewards=config.get("clip_rewards") or False,
     )
+    if not config.get("_disable_preprocessor_api"):
+        preprocessor = ModelCatalog.get_preprocessor_for_space(original, config["model"])
+        around.flatten = not isinstance(preprocessor, NoPreprocessor)
+        if not _flattens(preprocessor):
+            around.pixels = lambda batch, n: np.stack(
+                [preprocessor.transform(row) for row in rows_of(batch, n)]
+            )
+    connectors = policy.agent_connectors.connectors if policy.agent_connectors else ()
+    around.filters = [
+        each.filter
+        for each in connectors
+        if isinstance(each, MeanStdObservationFilterAgentConnector)
+    ]
+    return around
+
+
+def _flattens(preprocessor: Preprocessor) -> bool:
+    """Whether a preprocessor of the old stack flattens and encodes numbers, and does no more."""
+    if isinstance(preprocessor, DictFlatteningPreprocessor | TupleFlatteningPreprocessor):
+        return all(map(_flattens, preprocessor.preprocessors))
+    return isinstance(preprocessor, NoPreprocessor | OneHotPreprocessor)
 
 
 def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
@@ -112,7 +141,7 @@ def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
     if not (connectors / "env_to_module_connector").is_dir():
         return Preprocessing(module.observation_space, module.action_space)
     (spaces, actions), before = _pipeline(connectors / "env_to_module_connector")
-    steps: list[Step] = []
+    flatten, filters = False, []
     space, agent = spaces, None
     by_agent = _is_by_agent(module, spaces, actions)
     if by_agent:
@@ -120,11 +149,11 @@ def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
         space, actions = spaces[agent], actions[agent]
     for kind, options in before:
         if kind is FlattenObservations and not options.get("keys_to_remove"):
-            steps.append(_flattened(space))
+            flatten = True
         elif kind is MeanStdFilter:
             folder = connectors / "env_to_module_connector" / kind.__name__
             states = pickle.loads((folder / "state.pkl").read_bytes())
-            steps.append(_filtered_by(_running_filter(states[agent if by_agent else None])))
+            filters.append(_running_filter(states[agent if by_agent else None]))
         elif kind not in _FILL_BATCHES and not kind.__module__.startswith("rllib_seq."):
             raise UserError(
                 f"the policy was trained with connector {kind.__name__}, which predict cannot "
@@ -135,9 +164,10 @@ def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
     return Preprocessing(
         space,
         actions,
-        steps,
-        bounds.get("normalize_actions", False),
-        bounds.get("clip_actions", False),
+        flatten,
+        filters=filters,
+        normalize_actions=bounds.get("normalize_actions", False),
+        clip_actions=bounds.get("clip_actions", False),
     )
 
 
@@ -164,15 +194,6 @@ def _agent_of(module: RLModule, spaces: Any, actions: Any) -> Any:
         if actions[agent] == module.action_space and gym.spaces.flatdim(space) == width:
             return agent
     raise UserError(f"no agent of the environment has the spaces of {module.observation_space}")
-
-
-def _flattened(space: gym.Space[Any]) -> Step:
-    struct = get_base_struct_from_space(space)
-    return lambda batch, _: flatten_inputs_to_1d_tensor(batch, struct, batch_axis=True)
-
-
-def _filtered_by(running: RunningFilter) -> Step:
-    return lambda batch, _: np.asarray(running(batch, update=False), np.float32)
 
 
 def _running_filter(state: dict[str, Any]) -> RunningFilter:

@@ -1,6 +1,6 @@
 """Exported policies as bidders in the simulator, run by ONNX Runtime as a server runs them.
 
-- `ExportedActor`: an `Actor`, see `policies`.
+- `ExportedActor`: an `Actor`, see `acting.actor`.
 - `evaluate_export`: what `rllib-seq evaluate EXPORT` does.
 """
 
@@ -36,7 +36,7 @@ Ints = NDArray[np.int64]
 
 
 class ExportedActor:
-    """An exported policy, see `policies.Actor`.
+    """An exported policy, see `acting.actor.Actor`.
 
     Args:
         policy: with one block of actions.
@@ -46,11 +46,11 @@ class ExportedActor:
         simulator = AuctionSimulator(policy.spec.config)
         self.observation_space: gym.Space[Any] = simulator.observation_space
         self.action_space: gym.Space[Any] = policy.spec.config.build_actions(simulator.preset).space
-        self.model: Any = policy
+        self._policy = policy
 
     def start(self, streams: int) -> None:
         """See `Actor.start`."""
-        spec = self.model.spec
+        spec = self._policy.spec
         self._steps = SequenceStore(streams, spec.steps_kept, len(spec.facts["observation"]))
         self._steps.claim(np.arange(streams), 0.0)
         self._memory = np.zeros((streams, spec.memory_size), np.float32)
@@ -61,7 +61,7 @@ class ExportedActor:
         self._steps.credit(rows, rewards)
         observations = observations.astype(np.float32)
         past = self._steps.fetch_claimed(rows)
-        actions, self._memory[streams] = self.model.act(observations, past, self._memory[streams])
+        actions, self._memory[streams] = self._policy.act(observations, past, self._memory[streams])
         nothing = np.zeros(len(rows))
         self._steps.append_claimed(rows, observations, actions, nothing, nothing)
         return actions

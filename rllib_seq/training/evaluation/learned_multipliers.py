@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ray.rllib.policy.policy import Policy
 
 from rllib_seq.envs.ad_auction.tick.simulator import Requests, TickOutcome, TickSimulator
 from rllib_seq.envs.ad_auction.tick.steering import Steering
 from rllib_seq.errors import UserError
-from rllib_seq.training.storage.files import check_seal
-from rllib_seq.training.storage.run_folder import find_checkpoint, modules_folder
+from rllib_seq.training.acting.loading import load_policy
+from rllib_seq.training.acting.policy import State, TrainedPolicy
 
 __all__ = ["LearnedMultipliers"]
 
@@ -24,12 +23,12 @@ class LearnedMultipliers:
     """Bids as a trained policy steers, greedily; see `TickPolicy`.
 
     Args:
-        policy: of the old API stack, for the observations of `Steering`.
+        policy: for the observations of `Steering`.
     """
 
     name = "learned"
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: TrainedPolicy) -> None:
         self._policy = policy
 
     @classmethod
@@ -39,12 +38,7 @@ class LearnedMultipliers:
         Raises:
             UserError: there is none.
         """
-        checkpoint = find_checkpoint(place)
-        check_seal(checkpoint)
-        (folder,) = [path for path in modules_folder(checkpoint).iterdir() if path.is_dir()]
-        policy = Policy.from_checkpoint(str(folder))
-        assert isinstance(policy, Policy)
-        return cls(policy)
+        return cls(load_policy(place))
 
     def start(self, simulator: TickSimulator) -> None:
         """See `TickPolicy.start`.
@@ -59,13 +53,11 @@ class LearnedMultipliers:
                 f"the policy was trained on observations {trained_on}, and this campaign has "
                 f"{seen}; give the actions and the world that it was trained with"
             )
-        self._state = self._policy.get_initial_state()
+        self._state: State | None = None
 
     def bids(self, requests: Requests) -> NDArray[np.float64]:
         """See `TickPolicy.bids`."""
-        action, self._state, _ = self._policy.compute_single_action(
-            self._steering.observe(), self._state, explore=False
-        )
+        action, self._state = self._policy.predict(self._steering.observe(), self._state)
         self._requests, self._action = requests, np.clip(action, -1.0, 1.0)
         return self._steering.bids(self._action)
 

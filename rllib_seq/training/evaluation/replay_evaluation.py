@@ -25,7 +25,8 @@ from rllib_seq.envs.ad_auction.log_replay.baselines import (
 )
 from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observation_space
 from rllib_seq.errors import UserError
-from rllib_seq.training.evaluation.policies import Actor, load_actor
+from rllib_seq.training.acting.actor import Actor, PolicyActor
+from rllib_seq.training.acting.loading import load_policy
 from rllib_seq.training.reports.replay_view import replay_table
 from rllib_seq.training.run.console import progress_bar
 
@@ -91,7 +92,7 @@ def evaluate_replay(
     players: list[tuple[ReplayPolicy, ReplayWorld]] = [
         (LinearBids(), fields),
         (PacedBids(), fields),
-        (TrainedReplayBids(load_actor(checkpoint)), world),
+        (TrainedReplayBids(PolicyActor(load_policy(checkpoint))), world),
         (HindsightBids(), world),
         (HindsightBids(knows_clicks=True), world),
     ]

@@ -16,9 +16,9 @@ from rllib_seq.models import use_sequence_module
 from rllib_seq.nn import SequentialQNetwork
 from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.exported.spec import Spec, file_sha256, world_facts
+from rllib_seq.training.acting.loading import load_policy as load_trained
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
-from rllib_seq.training.evaluation.policies import load_actor
 from rllib_seq.training.export import export_checkpoint, export_network
 
 TINY = Path(__file__).with_name("tiny.py")
@@ -71,7 +71,7 @@ def checkpoint(request, tmp_path_factory):
 def test_onnx_runtime_equals_torch_in_any_batch(checkpoint, tmp_path):
     folder = tmp_path / "export"
     spec = export_checkpoint(checkpoint, folder)
-    model = load_actor(checkpoint).model
+    model = load_trained(checkpoint).network.model
     network = (model.policy if hasattr(model, "policy") else model.q).eval()
     policy = load_policy(folder)
     random = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_pat
     """Streams longer than what attention reaches, of several beginnings, in batches of one, too."""
     spec = export_checkpoint(checkpoint, tmp_path / "export")
     assert spec["encoder"] == "causal"
-    network = load_actor(checkpoint).model.policy.eval()
+    network = load_trained(checkpoint).network.model.policy.eval()
     policy = load_policy(tmp_path / "export")
     steps, streams = 3 * spec["window_length"], 5
     random = np.random.default_rng(0)

@@ -6,7 +6,9 @@ import pytest
 from served_campaign import CAMPAIGN, Served
 
 from rllib_seq.envs.ad_auction import AuctionSimulator, play
-from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
+from rllib_seq.training.acting.actor import PolicyActor
+from rllib_seq.training.acting.loading import acting_policy
+from rllib_seq.training.evaluation.policies import TrainedBids
 
 
 class Evaluated(TrainedBids):
@@ -24,7 +26,7 @@ class Evaluated(TrainedBids):
 
 
 def both(exported, service, clock, one_stream=False):
-    evaluated = Evaluated(NewStackActor(exported.module), one_stream)
+    evaluated = Evaluated(PolicyActor(acting_policy(exported.module)), one_stream)
     ledger = play(AuctionSimulator(exported.world), evaluated, CAMPAIGN)
     served = Served(service, clock, one_stream)
     served_ledger = play(AuctionSimulator(exported.world), served, CAMPAIGN)

@@ -15,9 +15,11 @@ from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.exported.spec import SHIPPED, file_sha256
+from rllib_seq.training.acting.actor import PolicyActor
+from rllib_seq.training.acting.loading import acting_policy
 from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.evaluation.exports import ExportedActor, evaluate_export
-from rllib_seq.training.evaluation.policies import NewStackActor, TrainedBids
+from rllib_seq.training.evaluation.policies import TrainedBids
 
 
 def test_it_is_small_and_says_what_it_is_worth():
@@ -77,7 +79,10 @@ def test_the_tolerance_of_the_self_test_goes_with_the_scale_of_the_outputs(
 @pytest.mark.parametrize("which", ["journey", "causal"])
 def test_an_export_is_judged_as_its_checkpoint_is(which, request):
     exported = request.getfixturevalue(which)
-    actors = NewStackActor(exported.module), ExportedActor(load_policy(exported.folder))
+    actors = (
+        PolicyActor(acting_policy(exported.module)),
+        ExportedActor(load_policy(exported.folder)),
+    )
     one, other = (
         play(AuctionSimulator(exported.world), TrainedBids(actor), CAMPAIGN) for actor in actors
     )

@@ -6,6 +6,7 @@ from rllib_seq.envs.ad_auction.tick.baselines import PacedMultipliers
 from rllib_seq.envs.ad_auction.tick.simulator import TickSimulator, play_ticks
 from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
 from rllib_seq.errors import UserError
+from rllib_seq.training.acting.loading import acting_policy
 from rllib_seq.training.config.checks import training_signal
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
@@ -33,7 +34,7 @@ def test_it_trains_on_outcomes_and_starts_as_the_pacing_rule(algorithm):
     assert algorithm.config.env_config["world"] == "mixed"
     assert training_signal(algorithm.config) == "outcomes"
     sim = simulator(actions="around_pacing")
-    play_ticks(sim, LearnedMultipliers(algorithm.get_policy()), seed=5)
+    play_ticks(sim, LearnedMultipliers(acting_policy(algorithm.get_policy())), seed=5)
     learned = sim.score
     play_ticks(sim, PacedMultipliers("pacing", sim.world.pacing), seed=5)
     assert learned == pytest.approx(sim.score, rel=0.02)
@@ -43,7 +44,8 @@ def test_it_trains_on_outcomes_and_starts_as_the_pacing_rule(algorithm):
 
 
 def test_it_remembers_within_a_flight_alone(algorithm):
-    bidder, sim = LearnedMultipliers(algorithm.get_policy()), simulator(actions="around_pacing")
+    bidder = LearnedMultipliers(acting_policy(algorithm.get_policy()))
+    sim = simulator(actions="around_pacing")
     scores = []
     for _ in range(2):
         play_ticks(sim, bidder, seed=6)
@@ -52,7 +54,7 @@ def test_it_remembers_within_a_flight_alone(algorithm):
 
 
 def test_other_observations_are_refused(algorithm):
-    bidder = LearnedMultipliers(algorithm.get_policy())
+    bidder = LearnedMultipliers(acting_policy(algorithm.get_policy()))
     with pytest.raises(UserError, match=r"trained on observations \(25,\).*this campaign has \(24"):
         play_ticks(simulator(), bidder, seed=1)
 

@@ -19,9 +19,11 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.models import SequenceRLModule, use_sequence_module
+from rllib_seq.training.acting.actor import PolicyActor
+from rllib_seq.training.acting.loading import acting_policy, load_policy
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
-from rllib_seq.training.evaluation.policies import NewStackActor, OldStackActor, TrainedBids
+from rllib_seq.training.evaluation.policies import TrainedBids
 
 CAMPAIGN = 123
 WORLD = AuctionConfig(num_users=24)
@@ -51,6 +53,10 @@ def played(actor, one_stream=False):
     play(AuctionSimulator(WORLD), bidder, seed=CAMPAIGN)
     assert len({action for steps in bidder.seen.values() for _, action in steps}) > 1
     return sorted(bidder.seen.values())
+
+
+def actor(model):
+    return PolicyActor(acting_policy(model))
 
 
 def spread(module):
@@ -90,7 +96,7 @@ def test_old_stack(prev_reward, encoder):
             strict=True,
         ):
             sampled[int(agent)].append((row.tobytes(), int(action)))
-        assert sorted(sampled.values()) == played(OldStackActor(policy))
+        assert sorted(sampled.values()) == played(actor(policy))
     finally:
         algorithm.stop()
 
@@ -140,7 +146,7 @@ def test_new_stack(model, one_stream):
         observations, actions = stream.get_observations()[:-1], stream.get_actions()
         pairs = zip(observations, actions, strict=True)
         sampled.append([(row.tobytes(), int(action)) for row, action in pairs])
-    assert sorted(sampled) == played(NewStackActor(module), one_stream)
+    assert sorted(sampled) == played(actor(module), one_stream)
 
 
 def q_network(observation_dim):
@@ -157,8 +163,8 @@ def test_a_module_that_returns_actions_bids_them():
     torch.manual_seed(0)
     module = q_network(8)
     spread(module)
-    once = played(NewStackActor(module))
-    assert once == played(NewStackActor(module))  # greedy: nothing is drawn
+    once = played(actor(module))
+    assert once == played(actor(module))  # greedy: nothing is drawn
 
 
 def test_forks_go_on_alike_and_apart():
@@ -176,7 +182,7 @@ def test_forks_go_on_alike_and_apart():
         },
     )
     spread(module)
-    bidder = TrainedBids(NewStackActor(module))
+    bidder = TrainedBids(actor(module))
     simulator.reset(CAMPAIGN)
     bidder.start(simulator)
     for _ in range(20):
@@ -204,13 +210,13 @@ def test_forks_go_on_alike_and_apart():
 
 
 def test_a_policy_without_heads_has_none():
-    assert TrainedBids(NewStackActor(q_network(8))).heads == {}
+    assert TrainedBids(actor(q_network(8))).heads == {}
 
 
 def test_other_spaces_are_refused():
     wrong = r"trained on observations \(5,\) .* this preset has \(8,\)"
     with pytest.raises(UserError, match=wrong):
-        TrainedBids(NewStackActor(q_network(5))).start(AuctionSimulator(WORLD))
+        TrainedBids(actor(q_network(5))).start(AuctionSimulator(WORLD))
 
 
 class TestOnDisk:
@@ -223,11 +229,11 @@ class TestOnDisk:
         return tmp_path
 
     def test_a_module_comes_back(self, tmp_path):
-        bidder = TrainedBids.from_checkpoint(self.save(tmp_path, "bidder"))
-        assert type(bidder._actor._module) is DefaultDQNTorchRLModule
+        policy = load_policy(self.save(tmp_path, "bidder"))
+        assert type(policy.network.model) is DefaultDQNTorchRLModule
 
     def test_several_are_named(self, tmp_path):
-        with pytest.raises(UserError, match=r"policies \['a', 'b'\]; need exactly one"):
+        with pytest.raises(UserError, match="policies a, b; name one"):
             TrainedBids.from_checkpoint(self.save(tmp_path, "a", "b"))
 
     def test_a_class_that_is_gone_is_named(self, tmp_path):
