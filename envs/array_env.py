@@ -34,6 +34,9 @@ class ArrayEnv(Protocol):
     """E."""
     slots: int
     """Streams of an episode."""
+    rewards_at_once: bool
+    """Whether a step's reward is known as soon as it is served, and only rows that act can end;
+    otherwise it is known with the stream's next step or its end."""
 
     @property
     def pending(self) -> Ints:
@@ -69,7 +72,7 @@ class ArrayEnv(Protocol):
         """
 
     def begin(self, episodes: Ints) -> None:
-        """Start the next episode of each of these."""
+        """Start the next episode of each of these: of some that are over, or of all."""
 
 
 class GymArrays:
@@ -94,6 +97,7 @@ class GymArrays:
     """
 
     slots = 1
+    rewards_at_once = True
 
     def __init__(self, envs: VectorEnv, seed: int | None = None) -> None:
         if isinstance(envs.single_action_space, gym.spaces.Tuple | gym.spaces.Dict):
@@ -107,6 +111,7 @@ class GymArrays:
         self.ended = np.ones(envs.num_envs, np.bool_)
         self.truncated = np.zeros(envs.num_envs, np.bool_)
         self._waiting = np.zeros(envs.num_envs, np.bool_)  # for its reset by the next step
+        self._just_ended = np.zeros(envs.num_envs, np.bool_)  # in the last step
         self._rewards = np.zeros(envs.num_envs)
         self._current: Any = None  # what `step` or `reset` returned
         self._last: dict[int, Any] = {}  # last observations of streams that were reset at once
@@ -142,23 +147,33 @@ class GymArrays:
     def serve(self, rows: Ints, actions: Array) -> dict[str, Array]:
         """See `ArrayEnv`; numbers in the infos are events."""
         self._actions[rows] = actions
-        infos = self._step()
-        events = {
+        return self.events(self._step(), rows)
+
+    def events(self, infos: dict[str, Any], rows: Ints) -> dict[str, Array]:
+        """Return what `serve` returns, made of the infos of a step."""
+        numbers = {
             name: column[rows].astype(np.float64)
             for name, column in infos.items()
             if not name.startswith("_") and _is_number(column)
         }
         one = np.ones(len(rows))
-        return {"present": one, "survival": one, **events}
+        return {"present": one, "survival": one, **numbers}
 
     def begin(self, episodes: Ints) -> None:
-        """See `ArrayEnv`."""
-        if self._current is None:
-            self._current, _ = self.envs.reset(seed=self._seed)
+        """See `ArrayEnv`.
+
+        Raises:
+            ValueError: some episodes are to begin, and not all of them have just ended.
+        """
+        if self._current is None or not self._just_ended[episodes].all():
+            if len(episodes) < self.num_episodes:
+                raise ValueError("begin all episodes at once, or those that ended in the last step")
+            self._reset(seed=self._seed if self._current is None else None)
+            self._waiting[:] = False
         elif self._mode is AutoresetMode.DISABLED:
             chosen = np.zeros(self.num_episodes, np.bool_)
             chosen[episodes] = True
-            self._current, _ = self.envs.reset(options={"reset_mask": chosen})
+            self._reset(options={"reset_mask": chosen})
         elif self._mode is AutoresetMode.NEXT_STEP:
             self._waiting[episodes] = True
         self.ended[episodes] = self.truncated[episodes] = False
@@ -168,6 +183,10 @@ class GymArrays:
         if self._waiting.all():
             self._step()
 
+    def _reset(self, **options: Any) -> dict[str, Any]:
+        self._current, infos = self.envs.reset(**options)
+        return infos
+
     def _step(self) -> dict[str, Any]:
         waited = self._waiting.copy()
         current, rewards, terminated, truncated, infos = self.envs.step(self._actions)
@@ -175,6 +194,7 @@ class GymArrays:
         acted = ~waited & ~self.ended
         self._rewards += np.where(acted, rewards, 0.0)
         ended = acted & (np.asarray(terminated) | np.asarray(truncated))
+        self._just_ended = ended
         self.ended |= ended
         self.truncated |= ended & ~np.asarray(terminated)
         if self._mode is AutoresetMode.SAME_STEP:
@@ -212,8 +232,8 @@ def _flat(space: gym.Space, batch: Any, count: int) -> Array:
 
 def _parts(space: gym.Space, batch: Any, count: int) -> Any:
     if isinstance(space, gym.spaces.Dict):
-        for name, part in space.items():
-            yield from _parts(part, batch[name], count)
+        for name in sorted(space):  # RLlib's order
+            yield from _parts(space[name], batch[name], count)
     elif isinstance(space, gym.spaces.Tuple):
         for part, rows in zip(space, batch, strict=True):
             yield from _parts(part, rows, count)

@@ -32,6 +32,8 @@ class AuctionArrays:
         ValueError: users share rows (`slots`).
     """
 
+    rewards_at_once = False
+
     def __init__(self, config: AuctionConfig, num_episodes: int, seed: int | None) -> None:
         if config.slots is not None:
             raise ValueError(

@@ -45,7 +45,6 @@ from rllib_seq.benchmarks.speed import (
 )
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.errors import UserError
-from rllib_seq.rollouts import FaultReportingMultiAgentEnvRunner
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
 
@@ -149,7 +148,7 @@ def _parts() -> dict[str, Any]:
         built = algorithm(ours(), campaigns=campaigns)
         worker = built.env_runner
         reader = worker.input_reader
-        model, memory = reader._policy.model, reader._bidder.memory
+        model, memory = reader.policy.model, reader._bidder.memory
         places = {
             "environment": (AuctionSimulator, "step"),
             "observations": (AuctionSimulator, "observe"),
@@ -223,13 +222,10 @@ def _workers() -> dict[str, Any]:
 def _cost(algorithms: dict[str, Any], rounds: int = ROUNDS) -> dict[str, float]:
     """Microseconds per step of each; ends the algorithms."""
 
-    def job(name: str) -> Any:
-        worker = algorithms[name].env_runner
-        if isinstance(worker, FaultReportingMultiAgentEnvRunner):  # of the new stack
-            return lambda: sampled(worker.sample(num_episodes=worker.num_envs))
+    def job(worker: Any) -> Any:
         return lambda: sampled(worker.sample())
 
-    costs = in_turn({name: job(name) for name in algorithms}, rounds)
+    costs = in_turn({name: job(built.env_runner) for name, built in algorithms.items()}, rounds)
     for built in algorithms.values():
         built.stop()
     return {name: cost["us"] for name, cost in costs.items()}

@@ -1,8 +1,8 @@
 """Rollout workers.
 
-- `array_worker`, `array_env_runner`: play the ad auction as arrays, many times faster than RLlib's
+- `array_worker`, `array_env_runner`: step environments as arrays, many times faster than RLlib's
   own, on the old and on the new API stack
-- `journeys`: how it plays, without RLlib
+- `sampler`: how they play, without RLlib
 - `worker`: RLlib's workers, which tell the driver why they died
 - `faults`: how they tell it
 - `watch`: finds those that hang

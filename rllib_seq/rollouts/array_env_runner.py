@@ -1,21 +1,28 @@
-"""Environment runners that step the ad auction as arrays, for RLlib's new API stack.
+"""Environment runners that step environments as arrays, for RLlib's new API stack.
 
 - `ArrayEnvRunner`: plugged in by `config.env_runners(env_runner_cls=ArrayEnvRunner)`
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
-from gymnasium.spaces import Discrete
-from numpy.typing import NDArray
 from ray.rllib.callbacks.utils import make_callback
-from ray.rllib.core.columns import Columns
+from ray.rllib.connectors.common import (
+    AddObservationsFromEpisodesToBatch,
+    AddStatesFromEpisodesToBatch,
+    AddTimeDimToBatchAndZeroPad,
+    AgentToModuleMapping,
+    BatchIndividualItems,
+    NumpyToTensor,
+)
+from ray.rllib.connectors.common.flatten_observations import FlattenObservations
+from ray.rllib.connectors.env_to_module import MeanStdFilter
+from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
-from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import (
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_SAMPLED_LIFETIME,
@@ -27,71 +34,160 @@ from ray.rllib.utils.metrics import (
     NUM_MODULE_STEPS_SAMPLED_LIFETIME,
 )
 
-from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
+from rllib_seq.envs.array_env import ArrayEnv
 from rllib_seq.errors import UserError
-from rllib_seq.models import SequenceRLModule
-from rllib_seq.models.rl_module.configure import module_windows, sequence_settings
-from rllib_seq.models.rl_module.episode_states import keep_states
+from rllib_seq.models.rl_module.configure import OurConnectors, sequence_settings
+from rllib_seq.models.rl_module.episode_states import StatesIn
+from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
-from rllib_seq.models.rl_module.stream_windows import StreamWindows
 from rllib_seq.rollouts.callbacks import refuse_callbacks
-from rllib_seq.rollouts.memories import COPY, CarriedStates
-from rllib_seq.rollouts.sampler import ActionBatch, Campaign, RolloutBatch, VectorSampler
-from rllib_seq.rollouts.worker import FaultReportingMultiAgentEnvRunner
+from rllib_seq.rollouts.episodes import EpisodeChunks, campaign_episodes
+from rllib_seq.rollouts.filters import FilteredArrays
+from rllib_seq.rollouts.gym_arrays import InfoArrays, arrays_of_agents, one_line
+from rllib_seq.rollouts.module_actor import ModuleActor
+from rllib_seq.rollouts.sampler import VectorSampler
+from rllib_seq.rollouts.worker import FaultReportingSingleAgentEnvRunner, name_environments
 
 __all__ = ["ArrayEnvRunner"]
 
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+# What connectors before the module do, done here for all streams at once.
+_DONE_HERE = (
+    AddObservationsFromEpisodesToBatch,
+    AddStatesFromEpisodesToBatch,
+    AddTimeDimToBatchAndZeroPad,
+    AgentToModuleMapping,
+    BatchIndividualItems,
+    EpisodeWindows,
+    FlattenObservations,
+    MeanStdFilter,
+    NumpyToTensor,
+    StatesIn,
+    StreamColumns,
+)
 
 
-class ArrayEnvRunner(FaultReportingMultiAgentEnvRunner):
-    """RLlib's multi-agent runner with another way to play, for `multi_user_ad_auction`.
+def _either(name: str) -> Callable[..., Any]:
+    """A method that RLlib has twice: for one agent, and for several."""
+    single, several = getattr(SingleAgentEnvRunner, name), getattr(MultiAgentEnvRunner, name)
 
-    It plays `num_envs_per_env_runner` campaigns side by side, to their ends, and returns each as a
-    MultiAgentEpisode like those of RLlib's runner; any algorithm can learn from them.
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return (several if self.config.is_multi_agent else single)(self, *args, **kwargs)
+
+    method.__doc__ = f"See RLlib's runners: `{name}`."
+    return method
+
+
+class ArrayEnvRunner(FaultReportingSingleAgentEnvRunner):
+    """RLlib's environment runner with another way to play.
+
+    For any Gymnasium environment (its vector form is chosen by `gym_env_vectorize_mode`), whose
+    episodes it cuts as RLlib's runner does, and for multi-agent environments with a method
+    `array_env`, such as `multi_user_ad_auction` and `shared_market_auction`, which it plays to
+    their ends. One forward pass acts for all streams that have to act. Episodes are those that
+    RLlib's runner would return, so any algorithm can learn from them.
 
     Raises:
-        UserError: the environment is another, there are several modules, or one with a state that
-            is not ours.
+        UserError: the environment cannot be stepped as arrays, a connector of the config cannot be
+            applied to arrays, or there are several modules.
     """
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         if self.env is None:  # a runner without an environment only holds the weights
             return
-        env = self.env.envs[0].unwrapped
-        if not isinstance(env, MultiUserAdAuctionEnv):
+        self._refuse()
+        refuse_callbacks(self.config, "ArrayEnvRunner")
+        self._prepare()
+
+    make_module = _either("make_module")
+    get_spaces = _either("get_spaces")
+    get_metrics = _either("get_metrics")
+    set_state = _either("set_state")
+    assert_healthy = _either("assert_healthy")
+    _log_episode_metrics = _either("_log_episode_metrics")
+
+    def make_env(self) -> None:
+        """Build the environments; see RLlib."""
+        _either("make_env")(self)
+        name_environments(self)
+        if getattr(self, "module", None) is not None:  # built again
+            self._prepare()
+
+    def _refuse(self) -> None:
+        """Refuse what cannot be played as arrays."""
+        for piece in self._env_to_module:
+            if not isinstance(piece, _DONE_HERE):
+                raise UserError(
+                    f"ArrayEnvRunner cannot apply connector {type(piece).__name__}, which reads "
+                    "single episodes; change observations in the environment (a gymnasium "
+                    "wrapper), or remove env_runner_cls from the config"
+                )
+        after = self.config._module_to_env_connector
+        if after is not None and not isinstance(after, OurConnectors):
             raise UserError(
-                f"ArrayEnvRunner plays multi_user_ad_auction, not {type(env).__name__}; remove "
+                "ArrayEnvRunner cannot apply a module_to_env_connector, which reads single "
+                "episodes; remove it, or env_runner_cls, from the config"
+            )
+        if self.config.is_multi_agent and self.config.batch_mode != "complete_episodes":
+            raise UserError(
+                "ArrayEnvRunner plays episodes of several agents to their ends; set "
+                "batch_mode='complete_episodes' (use_sequence_module does), or remove "
                 "env_runner_cls from the config"
             )
+
+    @property
+    def module_to_act(self) -> Any:
+        """The module that acts for all streams.
+
+        Raises:
+            UserError: there are several.
+        """
+        if not self.config.is_multi_agent:
+            return self.module
         names = list(self.module.keys())
-        foreign = [
-            name
-            for name in names
-            if self.module[name].is_stateful()
-            and not isinstance(self.module[name], SequenceRLModule)
-        ]
-        if len(names) != 1 or foreign:
+        if len(names) != 1:
             raise UserError(
-                f"ArrayEnvRunner plays one module, and no recurrent one but ours; this config has "
-                f"{names}; remove env_runner_cls from it"
+                f"ArrayEnvRunner plays one module for all agents, and this config has {names}; "
+                "remove env_runner_cls from it"
             )
-        if self.config.batch_mode != "complete_episodes":
-            raise UserError(
-                "ArrayEnvRunner plays campaigns to their ends; set batch_mode='complete_episodes' "
-                "(use_sequence_module does), or remove env_runner_cls from the config"
-            )
-        self._name, self._env = names[0], env
-        refuse_callbacks(self.config, "ArrayEnvRunner")
-        seed = None if self.config.seed is None else self.config.seed + (self.worker_index or 0)
-        self._sampler = VectorSampler(env.array_env(self.num_envs, seed))
-        settings = sequence_settings(self.module[names[0]])
-        self._sampler.with_infos = settings is not None and bool(settings.auxiliary)
-        rows = self.num_envs * self._sampler.env.slots
+        return self.module[names[0]]
+
+    def _prepare(self) -> None:
+        """Set up how the environments that there are now are played."""
+        module, config = self.module_to_act, self.config
+        settings = sequence_settings(module)
+        if config.is_multi_agent:
+            self._env = self.env.envs[0].unwrapped
+            arrays = arrays_of_agents(self._env, self.num_envs, self._seed, "ArrayEnvRunner")
+            agents, (name,) = self._env.possible_agents, self.module.keys()
+        else:
+            # Past RLlib's wrapper, which turns infos into lists.
+            flat = any(isinstance(piece, FlattenObservations) for piece in self._env_to_module)
+            arrays = one_line(lambda: InfoArrays(self.env.env, self._seed, flat))
+            agents, name = [None], None
+            horizon = config.episode_lookback_horizon
+            self._chunks = EpisodeChunks(horizon, module.observation_space, module.action_space)
+        self._sampler = VectorSampler(self._filtered(arrays, agents))
+        labelled = settings is not None and bool(settings.auxiliary)
+        self._sampler.with_infos = labelled or not config.is_multi_agent
         drawn = [piece for piece in self._env_to_module if isinstance(piece, StreamColumns)]
-        self._bidder = _ModuleBidder(self.module[self._name], rows, drawn)
+        self._actor = ModuleActor(
+            name,
+            module,
+            self._sampler.rows,
+            drawn,
+            config.normalize_actions,
+            config.clip_actions,
+        )
+        self._needs_initial_reset = False
+
+    def _filtered(self, arrays: ArrayEnv, agents: list[Any]) -> ArrayEnv:
+        """The same through the running filter that the config may ask for."""
+        found = [piece for piece in self._env_to_module if isinstance(piece, MeanStdFilter)]
+        if not found:
+            return arrays
+        found[0].get_state()  # makes the filters, which RLlib does at the first observation
+        return FilteredArrays(arrays, lambda: [found[0]._filters[agent] for agent in agents])
 
     def _sample(
         self,
@@ -101,91 +197,92 @@ class ArrayEnvRunner(FaultReportingMultiAgentEnvRunner):
         explore: bool,
         random_actions: bool = False,
         force_reset: bool = False,
+    ) -> list[Any]:
+        self._actor.module = self.module_to_act
+        self._actor.explore = None if random_actions else explore
+        if self.config.is_multi_agent:
+            return self._sample_campaigns(num_timesteps, num_episodes)
+        return self._sample_chunks(num_timesteps, num_episodes, force_reset)
+
+    def _begin(self) -> None:
+        self._actor.step = self.num_env_steps_sampled_lifetime
+        self._actor.begin()
+
+    def _sample_chunks(
+        self, num_timesteps: int | None, num_episodes: int | None, force_reset: bool
+    ) -> list[SingleAgentEpisode]:
+        sampler = self._sampler
+        self._begin()
+        sampler.campaigns.clear()
+        if force_reset or num_timesteps is None or self._needs_initial_reset:
+            sampler.restart()
+            self._ongoing_episodes_for_metrics.clear()
+        if num_timesteps == 0:
+            return []
+        if num_timesteps is None:
+            batch = sampler.sample_episodes(num_episodes or self.num_envs, self._actor)
+        else:
+            batch = sampler.sample(num_timesteps, self._actor)
+        self._needs_initial_reset = num_timesteps is None
+        chunks = self._chunks.chunks(batch, self._actor, self._weights_seq_no)
+        ended = [chunk for chunk in chunks if chunk.is_done]
+        rows = batch.rows[batch.terminated | batch.truncated]
+        for row, chunk in zip(rows.tolist(), ended, strict=True):
+            self._on_episode_end(chunk, row, self._ongoing_episodes_for_metrics[chunk.id_])
+        self._done_episodes_for_metrics.extend(ended)
+        self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=batch.ticks)
+        self._increase_sampled_metrics(batch.ticks, len(ended))
+        if num_timesteps is None:  # as RLlib does, what has not ended is left out
+            return ended
+        for chunk in chunks[len(ended) :]:
+            self._ongoing_episodes_for_metrics[chunk.id_].append(chunk)
+        return chunks
+
+    def _sample_campaigns(
+        self, num_timesteps: int | None, num_episodes: int | None
     ) -> list[MultiAgentEpisode]:
         episodes: list[MultiAgentEpisode] = []
         ticks = 0
-        self._bidder.module = self.module[self._name]
-        self._bidder.explore = None if random_actions else explore
         while (num_timesteps is not None and ticks < num_timesteps) or (
             num_timesteps is None and len(episodes) < (num_episodes or self.num_envs)
         ):
-            self._bidder.step = self.num_env_steps_sampled_lifetime * max(
-                1, self.config.num_env_runners
-            )
-            self._bidder.begin()
-            journeys = self._sampler.sample_campaigns(self._bidder)
+            self._begin()
+            batch = self._sampler.sample_campaigns(self._actor)
             campaigns, self._sampler.campaigns = self._sampler.campaigns, []
-            played = self._episodes(journeys, campaigns)
-            self._count(journeys.ticks, int(journeys.lengths.sum()), len(campaigns))
-            ticks += journeys.ticks
-            episodes += played
+            module = self._actor.module
+            episodes += campaign_episodes(
+                batch,
+                campaigns,
+                self._env,
+                self._actor,
+                (module.observation_space, module.action_space),
+                self.config.policy_mapping_fn,
+            )
+            self._count(batch.ticks, int(batch.lengths.sum()), len(campaigns))
+            ticks += batch.ticks
         self._done_episodes_for_metrics.extend(episodes)
         for index, episode in enumerate(episodes):
-            make_callback(
-                "on_episode_end",
-                callbacks_objects=self._callbacks,
-                callbacks_functions=self.config.callbacks_on_episode_end,
-                kwargs={
-                    "episode": episode,
-                    "env_runner": self,
-                    "metrics_logger": self.metrics,
-                    "env": self.env,
-                    "rl_module": self.module,
-                    "env_index": index % self.num_envs,
-                },
-            )
+            self._on_episode_end(episode, index % self.num_envs, [])
         return episodes
 
-    def _episodes(
-        self, journeys: RolloutBatch, campaigns: list[Campaign]
-    ) -> list[MultiAgentEpisode]:
-        """One episode for every campaign, made of arrays."""
-        slots = self._sampler.env.slots
-        ends = np.cumsum(journeys.lengths)
-        columns = dict(journeys.columns)
-        observations, actions = columns.pop("obs"), columns.pop("actions")
-        rewards = columns.pop("rewards")
-        copies = columns.pop(COPY, None)
-        episodes = []
-        for campaign in campaigns:
-            episode = MultiAgentEpisode(
-                observation_space=self._env.observation_spaces,
-                action_space=self._env.action_spaces,
-                agent_to_module_mapping_fn=self.config.policy_mapping_fn,
-            )
-            for piece in np.flatnonzero(journeys.rows // slots == campaign.number):
-                agent = self._env.possible_agents[journeys.rows[piece] % slots]
-                steps = slice(ends[piece] - journeys.lengths[piece], ends[piece])
-                seen = np.concatenate(
-                    [observations[steps], journeys.next_observations[piece : piece + 1]]
-                )
-                episode.agent_episodes[agent] = SingleAgentEpisode(
-                    agent_id=agent,
-                    module_id=self._name,
-                    multi_agent_episode_id=episode.id_,
-                    observations=_buffer(seen, self._env.observation_spaces[agent]),
-                    actions=_buffer(actions[steps], self._env.action_spaces[agent]),
-                    rewards=_buffer(rewards[steps]),
-                    infos=_infos(journeys, steps),
-                    extra_model_outputs={
-                        name: _buffer(column[steps]) for name, column in columns.items()
-                    },
-                    observation_space=self._env.observation_spaces[agent],
-                    action_space=self._env.action_spaces[agent],
-                    terminated=True,
-                    len_lookback_buffer=0,
-                )
-                if copies is not None:
-                    states = self._bidder.states(copies[steps])
-                    # What comes after the last step is not valued: the journey is over.
-                    keep_states(episode.agent_episodes[agent], states, states[-1])
-                episode._agent_to_module_mapping[agent] = self._name
-            episode.env_t, episode.is_terminated = campaign.ticks, True
-            episodes.append(episode)
-        return episodes
+    def _on_episode_end(self, episode: Any, index: int, before: list[Any]) -> None:
+        make_callback(
+            "on_episode_end",
+            callbacks_objects=self._callbacks,
+            callbacks_functions=self.config.callbacks_on_episode_end,
+            kwargs={
+                "episode": episode,
+                "prev_episode_chunks": before,
+                "env_runner": self,
+                "metrics_logger": self.metrics,
+                "env": self.env.unwrapped,
+                "rl_module": self.module,
+                "env_index": index,
+            },
+        )
 
     def _count(self, ticks: int, steps: int, campaigns: int) -> None:
-        """What RLlib's runner counts step by step; all agents in one."""
+        """What RLlib's runner of several agents counts step by step; all agents in one."""
         counts = {
             (NUM_ENV_STEPS_SAMPLED, NUM_ENV_STEPS_SAMPLED_LIFETIME): ticks,
             (NUM_EPISODES, NUM_EPISODES_LIFETIME): campaigns,
@@ -199,113 +296,8 @@ class ArrayEnvRunner(FaultReportingMultiAgentEnvRunner):
                 with_throughput=lifetime == NUM_ENV_STEPS_SAMPLED_LIFETIME,
             )
         for (now, lifetime), who in {
-            (NUM_MODULE_STEPS_SAMPLED, NUM_MODULE_STEPS_SAMPLED_LIFETIME): self._name,
+            (NUM_MODULE_STEPS_SAMPLED, NUM_MODULE_STEPS_SAMPLED_LIFETIME): self._actor.name,
             (NUM_AGENT_STEPS_SAMPLED, NUM_AGENT_STEPS_SAMPLED_LIFETIME): "users",
         }.items():
             self.metrics.log_value((now, who), steps, reduce="sum")
             self.metrics.log_value((lifetime, who), steps, reduce="lifetime_sum")
-
-
-def _infos(journeys: RolloutBatch, steps: slice) -> list[dict[str, Any]]:
-    """Those of an episode: none with the first observation, then what each step brought."""
-    infos = journeys.infos
-    brought = [infos[name][steps].tolist() for name in infos]
-    if not brought:
-        return [{}] * (steps.stop - steps.start + 1)
-    return [{}, *(dict(zip(infos, row, strict=True)) for row in zip(*brought, strict=True))]
-
-
-def _buffer(rows: Array, space: Any = None) -> InfiniteLookbackBuffer:
-    return InfiniteLookbackBuffer(data=rows, lookback=0, space=space)
-
-
-class _ModuleBidder:
-    """Acts for many users at once with a module, and keeps the window or the state of each."""
-
-    def __init__(self, module: Any, rows: int, drawn: list[StreamColumns]) -> None:
-        self.module = module
-        self.explore: bool | None = True
-        """None acts at random."""
-        self.step = 0
-        self._drawn = drawn
-        self._kept: dict[str, Array] = {}
-        settings = module_windows(module)
-        self._carried: CarriedStates | None = None
-        if module.is_stateful():
-            longest = module.model_config["max_seq_len"]
-            self._carried = CarriedStates(module.get_initial_state(), rows, longest)
-        self._windows = None
-        if settings is not None:
-            self._windows = StreamWindows(
-                rows, module.observation_space, module.action_space, settings
-            )
-        assert isinstance(module.action_space, Discrete)
-        self._actions = np.zeros(rows, np.int64)
-
-    def begin(self) -> None:
-        """Let new campaigns begin."""
-        if self._carried is not None:
-            self._carried.restart()
-
-    def states(self, copies: Ints) -> list[dict[str, Array]]:
-        """Return the states in which the sequences of a journey begin.
-
-        Args:
-            copies: column `COPY` of its steps, `[n]`.
-        """
-        assert self._carried is not None
-        numbers = copies[copies >= 0]
-        parts = self._carried.copies(numbers)
-        return [{name: part[row] for name, part in parts.items()} for row in range(len(numbers))]
-
-    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> ActionBatch:
-        fresh = rows[new]
-        if self._windows is None:
-            batch: dict[str, Array] = {Columns.OBS: observations}
-        else:
-            self._windows.restart(fresh)
-            batch = self._windows.push(rows, observations, self._actions[rows], rewards)
-        for piece in self._drawn:
-            for name, column in piece.draw(len(fresh)).items():
-                kept = self._kept.setdefault(name, np.zeros(len(self._actions), column.dtype))
-                kept[fresh] = column
-                batch[name] = kept[rows]
-        if self.explore is None:
-            return ActionBatch(np.random.randint(self.module.action_space.n, size=len(rows)), {})
-        tensors = {name: torch.as_tensor(column) for name, column in batch.items()}
-        with torch.no_grad():
-            if self._carried is None:
-                actions, columns = self._act(self._forward(tensors))
-            else:
-                who, first = torch.from_numpy(rows), torch.from_numpy(new)
-                tensors = {name: column[:, None] for name, column in tensors.items()}  # (n, 1, ..)
-                before, copies = self._carried.before(who, first)
-                outputs = self._forward({**tensors, Columns.STATE_IN: before})
-                self._carried.set(who, outputs.pop(Columns.STATE_OUT))
-                actions, columns = self._act({k: v.squeeze(1) for k, v in outputs.items()})
-                columns[COPY] = copies
-        self._actions[rows] = actions
-        return ActionBatch(actions, columns)
-
-    def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
-        """See `sampler.StreamActor`; on this stack the learner values what it gets."""
-        return np.zeros(len(rows))
-
-    def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if self.explore:
-            return self.module.forward_exploration(batch, t=self.step)
-        return self.module.forward_inference(batch)
-
-    def _act(self, outputs: dict[str, Any]) -> tuple[Ints, dict[str, Array]]:
-        module = self.module
-        if Columns.ACTIONS in outputs:
-            return outputs[Columns.ACTIONS].numpy(), {}
-        logits = outputs[Columns.ACTION_DIST_INPUTS]
-        distribution = module.get_exploration_action_dist_cls().from_logits(logits)
-        if not self.explore:
-            distribution = distribution.to_deterministic()
-        actions = distribution.sample()
-        columns = {Columns.ACTION_DIST_INPUTS: logits.numpy()}
-        if self.explore:
-            columns[Columns.ACTION_LOGP] = distribution.logp(actions).numpy()
-        return actions.numpy(), columns

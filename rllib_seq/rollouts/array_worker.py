@@ -27,6 +27,7 @@ from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
+from rllib_seq.rollouts.filters import FilteredArrays
 from rllib_seq.rollouts.gym_arrays import make_arrays
 from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
 from rllib_seq.rollouts.sampler import (
@@ -102,6 +103,8 @@ class ArrayRolloutWorker(FaultReportingWorker):
             seed,
             "ArrayRolloutWorker",
         )
+        if not isinstance(self.filters[name], NoFilter):
+            arrays = FilteredArrays(arrays, lambda: [self.filters[name]] * arrays.slots)
         return _SequenceReader(name, self.policy_map[name], VectorSampler(arrays), self)
 
     def _make_env(self, number: int) -> gym.Env:
@@ -171,7 +174,7 @@ class _SequenceReader(JourneyReader):
         sampler.with_infos = bool(policy.model.config.auxiliary)
         self._steps = worker.total_rollout_fragment_length
         longest = policy.config["model"]["max_seq_len"]
-        self._bidder = _Bidder(policy, sampler.rows, longest, worker.filters[name])
+        self._bidder = _Bidder(policy, sampler.rows, longest)
         self._unroll = 0
 
     def next(self) -> MultiAgentBatch:
@@ -257,9 +260,8 @@ class _SequenceReader(JourneyReader):
 class _Bidder:
     """Acts for many users at once, and remembers what each has seen."""
 
-    def __init__(self, policy: Policy, rows: int, longest: int, observed: Any) -> None:
+    def __init__(self, policy: Policy, rows: int, longest: int) -> None:
         self.policy, self.model = policy, policy.model
-        self._observed = observed  # RLlib's observation filter
         self.memory = memory_of(self.model, rows, longest)
         space = self.model.action_space
         self._actions = torch.from_numpy(np.zeros((rows, *(space.shape or ())), space.dtype))
@@ -269,7 +271,6 @@ class _Bidder:
         previous = self._actions[who]
         previous[first] = 0
         rewards = np.where(new, 0.0, rewards).astype(np.float32)
-        observations = self._filtered(observations)
         inputs = self._inputs(observations, previous, rewards, first)
         with torch.inference_mode():
             outputs, columns = self.memory.read(who, first, inputs)
@@ -278,7 +279,6 @@ class _Bidder:
             logp = distribution.logp(actions)
         self._actions[who] = actions.to(self._actions.dtype)
         columns |= {
-            SampleBatch.OBS: observations,
             SampleBatch.ACTION_DIST_INPUTS: outputs.numpy(),
             SampleBatch.ACTION_LOGP: logp.numpy(),
         }
@@ -292,16 +292,9 @@ class _Bidder:
         """See `sampler.StreamActor`."""
         who = torch.from_numpy(rows)
         first = torch.zeros(len(rows), dtype=torch.bool)
-        observations = self._filtered(observations, update=False)
         inputs = self._inputs(observations, self._actions[who], rewards.astype(np.float32), first)
         with torch.inference_mode():
             return self.memory.value_after(who, inputs)
-
-    def _filtered(self, observations: Array, update: bool = True) -> Array:
-        if isinstance(self._observed, NoFilter):
-            return observations
-        # One by one: RLlib's filters take batches in their signature, and fail on them.
-        return np.stack([self._observed(row, update=update) for row in observations])
 
     def _inputs(
         self, observations: Array, previous: torch.Tensor, rewards: Array, first: torch.Tensor

@@ -141,11 +141,12 @@ class WindowMemory:
             filled = torch.from_numpy(before[:, 0]).long() + 1
             values[some] = self._value(torch.from_numpy(windows), filled.clamp(max=slots))
         next_values = journeys.next_values.astype(np.float32)
-        # A stream that goes on has acted once more: that step is in its window already.
-        goes_on = ~(journeys.terminated | journeys.truncated)
-        on = torch.from_numpy(journeys.rows[goes_on])
-        if len(on):
-            next_values[goes_on] = self._value(self._windows[on], self._filled[on])
+        if not journeys.valued:
+            # A stream that goes on has acted once more: that step is in its window already.
+            goes_on = ~(journeys.terminated | journeys.truncated)
+            on = torch.from_numpy(journeys.rows[goes_on])
+            if len(on):
+                next_values[goes_on] = self._value(self._windows[on], self._filled[on])
         return values, next_values
 
     def value_after(self, rows: Tensor, inputs: Tensor) -> Array:
@@ -192,6 +193,7 @@ class CarriedStates:
     """
 
     def __init__(self, initial: Mapping[str, Tensor], rows: int, longest: int) -> None:
+        self._initial = initial
         self._parts = {name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()}
         self._in_sequence = np.zeros(rows, np.int64)  # steps since it began
         self._longest = longest
@@ -209,8 +211,8 @@ class CarriedStates:
             the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1.
         """
         parts = {name: part[rows] for name, part in self._parts.items()}
-        for part in parts.values():
-            part[first] = 0.0
+        for name, part in parts.items():
+            part[first] = self._initial[name]
         who = rows.numpy()
         self._in_sequence[who[first.numpy()]] = 0
         begins = self._in_sequence[who] % self._longest == 0

@@ -48,7 +48,10 @@ class StreamActor(Protocol):
         """
 
     def value_after(self, rows: Ints, observations: Array, rewards: Floats) -> Floats:
-        """Value, `[n]`, the last observations of streams that a time limit cut off."""
+        """Value, `[n]`, the last observations of streams that are cut after a step.
+
+        A time limit cut them off, or, if rewards come at once, the end of a batch.
+        """
 
 
 class RolloutBatch(NamedTuple):
@@ -68,6 +71,8 @@ class RolloutBatch(NamedTuple):
     """`[P]`: a time limit cut the journey off after the piece."""
     next_values: Floats
     """`[P]`: value of the step after the piece; 0 if the journey ended or nothing is valued."""
+    valued: bool
+    """Whether `next_values` holds those of pieces that go on, whatever the bidder stored."""
     next_observations: Array
     """`[P, D]`: what is seen after the piece."""
     ticks: int
@@ -91,10 +96,11 @@ class Campaign(NamedTuple):
 
 
 class _Ended(NamedTuple):
-    """Streams that ended in a step: the piece, the last observation, whether cut off, its value."""
+    """Pieces that end, what is seen after them, how their streams ended, and its value."""
 
     pieces: Ints
     observations: Array
+    terminated: Bools
     truncated: Bools
     values: Floats
 
@@ -102,8 +108,8 @@ class _Ended(NamedTuple):
 class VectorSampler:
     """Plays E campaigns side by side and cuts what happens into batches.
 
-    A step is complete when its reward is known: with the stream's next step, or with its end. What
-    is not complete at the end of a batch opens the next one.
+    A step is complete when its reward is known: at once, or with the stream's next step or its end
+    (`ArrayEnv.rewards_at_once`). What is not complete at the end of a batch opens the next one.
 
     Args:
         env: what is played.
@@ -119,6 +125,7 @@ class VectorSampler:
         """Streams of all episodes."""
         self._open = np.zeros(rows, np.bool_)  # acted, and its reward is not yet known
         self._steps = np.zeros(rows, np.int64)  # complete steps of the journey
+        self._reward = np.zeros(rows)  # of the last step, if it came at once
         self._return = np.zeros(rows)
         self._piece = np.full(rows, -1)  # number of the piece in this batch
         self._ticks = np.zeros(env.num_episodes, np.int64)
@@ -149,6 +156,17 @@ class VectorSampler:
         self._begin(np.arange(self.env.num_episodes))
         return journeys
 
+    def sample_episodes(self, count: int, bidder: StreamActor) -> RolloutBatch:
+        """Play until `count` episodes have ended, and return those that go on, too."""
+        return self._play(bidder, lambda complete: len(self.campaigns) >= count, go_on=True)
+
+    def restart(self) -> None:
+        """Begin all episodes, whatever is going on."""
+        self._open[:] = False
+        for column in (self._steps, self._reward, self._return, self._ticks):
+            column[:] = 0
+        self._begin(np.arange(self.env.num_episodes))
+
     def _play(
         self, bidder: StreamActor, enough: Callable[[int], bool], go_on: bool
     ) -> RolloutBatch:
@@ -163,45 +181,65 @@ class VectorSampler:
             for who, columns in self._tick(bidder, ended, go_on):
                 log.append((who, columns))
                 complete += len(who)
+        going = np.flatnonzero(self._piece >= 0)
+        if self.env.rewards_at_once and len(going):
+            ended.append(self._cut(bidder, going))
         return self._pack(log, ended, self._all_ticks - ticks_before)
 
     def _tick(
         self, bidder: StreamActor, ended: list[_Ended], go_on: bool
     ) -> list[tuple[Ints, dict[str, Array]]]:
         """One request of every user who has one; returns the steps that this completes."""
-        env = self.env
+        env, completed = self.env, []
         rows = env.pending
-        rewards = env.take_rewards(rows)
-        completed = [self._complete(rows, rewards)]
+        if env.rewards_at_once:
+            rewards = self._reward[rows]
+        else:
+            rewards = env.take_rewards(rows)
+            completed.append(self._complete(rows, rewards))
         observations = env.observe(rows)
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
         columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
         self.store(rows, columns | acts.columns)
         self._open[rows] = True
-        acting = np.unique(rows // env.slots)
+        acting = rows if env.slots == 1 else np.unique(rows // env.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
         infos = env.serve(rows, acts.actions if acts.served is None else acts.served)
         if self.with_infos:
             self.store(rows, {_INFO + name: info for name, info in infos.items()})
 
-        over = np.flatnonzero(env.ended & self._open)
-        rewards = env.take_rewards(over)
-        completed.append(self._complete(over, rewards))
-        observations, cut = env.observe(over), env.truncated[over]
-        values = np.zeros(len(over))
-        if cut.any():
-            values[cut] = bidder.value_after(over[cut], observations[cut], rewards[cut])
-        ended.append(_Ended(self._piece[over], observations, cut, values))
-        self._piece[over] = -1
-        self._steps[over] = 0
+        if env.rewards_at_once:
+            self._reward[rows] = rewards = env.take_rewards(rows)
+            completed.append(self._complete(rows, rewards))
+            over = rows[env.ended[rows]]
+        else:
+            over = np.flatnonzero(env.ended & self._open)
+            self._reward[over] = rewards = env.take_rewards(over)
+            completed.append(self._complete(over, rewards))
+        if len(over):
+            ended.append(self._cut(bidder, over))
+            self._piece[over] = -1
+            self._steps[over] = 0
         done = np.flatnonzero(env.over)
         if len(done):
             self._finish(done[self._ticks[done] > 0])
             if go_on:
                 self._begin(done)
         return completed
+
+    def _cut(self, bidder: StreamActor, rows: Ints) -> _Ended:
+        """What follows the pieces of rows that end or are cut here."""
+        env = self.env
+        over, cut = env.ended[rows], env.truncated[rows]
+        observations, values = env.observe(rows), np.zeros(len(rows))
+        follows = cut | ~over
+        if follows.any():
+            values[follows] = bidder.value_after(
+                rows[follows], observations[follows], self._reward[rows[follows]]
+            )
+        return _Ended(self._piece[rows], observations, over & ~cut, cut, values)
 
     def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
         """The open steps of these rows, with their rewards; the piece of each and the columns."""
@@ -233,14 +271,14 @@ class VectorSampler:
         rows = np.concatenate(self._pieces)
         # A journey that goes on has acted again, or its last step would not be complete.
         observations = self._last["obs"][rows]
-        over = _Ended(*(np.concatenate(parts) for parts in zip(*ended, strict=True)))
-        observations[over.pieces] = over.observations
         terminated, truncated = np.zeros((2, len(rows)), np.bool_)
-        terminated[over.pieces], truncated[over.pieces] = ~over.truncated, over.truncated
         values = np.zeros(len(rows))
         if "values" in self._last:
             values[:] = self._last["values"][rows]
-        values[over.pieces] = over.values
+        for over in ended:
+            pieces = over.pieces
+            observations[pieces], values[pieces] = over.observations, over.values
+            terminated[pieces], truncated[pieces] = over.terminated, over.truncated
         return RolloutBatch(
             columns,
             lengths=np.bincount(piece, minlength=self._num_pieces),
@@ -249,6 +287,7 @@ class VectorSampler:
             terminated=terminated,
             truncated=truncated,
             next_values=values,
+            valued=self.env.rewards_at_once,
             next_observations=observations,
             ticks=ticks,
             infos=infos,

@@ -107,7 +107,7 @@ class FaultReportingSingleAgentEnvRunner(_FaultReporting, SingleAgentEnvRunner):
     def make_env(self) -> None:
         """Builds the environments; see RLlib."""
         super().make_env()
-        _name_all(self)
+        name_environments(self)
 
 
 class FaultReportingMultiAgentEnvRunner(_FaultReporting, MultiAgentEnvRunner):
@@ -116,7 +116,7 @@ class FaultReportingMultiAgentEnvRunner(_FaultReporting, MultiAgentEnvRunner):
     def make_env(self) -> None:
         """Builds the environments; see RLlib."""
         super().make_env()
-        _name_all(self)
+        name_environments(self)
 
 
 def fault_reporting_worker(config: AlgorithmConfig) -> type:
@@ -153,7 +153,8 @@ def raise_worker_errors(call: Callable[[], Result]) -> Result:
     return result
 
 
-def _name_all(runner: Any) -> None:
+def name_environments(runner: Any) -> None:
+    """Let exceptions of a new-stack runner's environments say where they happened."""
     # Those of other processes (vectorized asynchronously) cannot be reached.
     envs = [] if runner.env is None else getattr(runner.env.unwrapped, "envs", [])
     for index, env in enumerate(envs):

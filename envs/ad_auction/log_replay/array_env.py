@@ -31,6 +31,8 @@ class LogArrays:
         seed: of where episodes begin.
     """
 
+    rewards_at_once = False
+
     def __init__(self, world: ReplayWorld, num_episodes: int, seed: int | None) -> None:
         self.replay = Replay(world, world.train, num_episodes)
         self.num_episodes, self.slots = num_episodes, self.replay.slots

@@ -18,7 +18,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
@@ -34,6 +34,7 @@ from rllib_seq.models.rl_module.windowed_module import (
 from rllib_seq.models.spaces import refuse_masks, refuse_repeated, refuse_shifted
 
 MAX_SEQ_LEN = "max_seq_len"
+NO_FILTER, MEAN_STD = "NoFilter", "MeanStdFilter"
 _WHOLE_EPISODE = 1_000_000  # steps of the environment
 
 
@@ -71,7 +72,9 @@ def configure_windows(
     if check_setup not in others:
         config.callbacks(on_algorithm_init=[*others, check_setup])
     config.env_runners(
-        env_to_module_connector=ActingConnectors(layout, multi_agent, tuple(connectors), set_up)
+        env_to_module_connector=ActingConnectors(
+            layout, multi_agent, tuple(connectors), set_up, config.observation_filter
+        )
     )
     if multi_agent:
         # RLlib keeps the lookback of a cut multi-agent episode in steps of the environment: an
@@ -166,6 +169,13 @@ def check_config(config: AlgorithmConfig) -> None:
                 f"{name} replaced a connector of {caller}, without which its module sees nothing; "
                 "change observations in the environment (a gymnasium wrapper)"
             )
+    if isinstance(acting, ActingConnectors) and (
+        acting.observation_filter != config.observation_filter
+    ):
+        raise UserError(
+            f"observation_filter={config.observation_filter!r} came after {caller}; call "
+            "env_runners(observation_filter=...) before it"
+        )
     longest = found.get(MAX_SEQ_LEN)
     asked = (
         config._model_config.get(MAX_SEQ_LEN) if isinstance(config._model_config, dict) else None
@@ -237,6 +247,8 @@ class ActingConnectors(OurConnectors):
     """What comes after the windows."""
     set_up: Callable[..., AlgorithmConfig]
     """Sets the config up again, see `configure_windows`."""
+    observation_filter: str = NO_FILTER
+    """As RLlib's setting of the old stack: `MEAN_STD` normalises observations as they are seen."""
 
     def __call__(self, env: Any, spaces: Any, device: Any) -> list[ConnectorV2]:
         """Return the connectors.
@@ -249,10 +261,18 @@ class ActingConnectors(OurConnectors):
             refuse_repeated(part)
             refuse_masks(part)
         refuse_shifted(space, "observations", "TransformObservation")
-        flat = all(map(is_flat, space.values() if self.multi_agent else [space]))
+        several = list(space.values()) if self.multi_agent else [space]
+        normalised = self.observation_filter == MEAN_STD
+        flat = all(map(is_flat, several))
+        if normalised:  # the filter keeps the type of what it gets
+            flat = flat and all(part.dtype.kind == "f" for part in several)
         # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
-        flatten = [] if flat else [FlattenObservations(multi_agent=self.multi_agent)]
-        return [*flatten, EpisodeWindows(config=self.layout), *copy.deepcopy(self.more)]
+        pieces: list[ConnectorV2] = []
+        if not flat:
+            pieces.append(FlattenObservations(multi_agent=self.multi_agent))
+        if normalised:
+            pieces.append(MeanStdFilter(multi_agent=self.multi_agent))
+        return [*pieces, EpisodeWindows(config=self.layout), *copy.deepcopy(self.more)]
 
 
 def refuse_what_windows_exclude(config: AlgorithmConfig, caller: str) -> None:
@@ -276,8 +296,14 @@ def refuse_what_windows_exclude(config: AlgorithmConfig, caller: str) -> None:
                 f"{wrapper}=True would ask for a second memory beside the sequence module, which "
                 f"has its own; remove {wrapper} from the config"
             )
+    if config.observation_filter not in (NO_FILTER, MEAN_STD):
+        raise UserError(
+            f"observation_filter={config.observation_filter!r} is not known to {caller}; set it to "
+            f"{MEAN_STD!r} or {NO_FILTER!r}"
+        )
     if has_own_connectors(config):
         raise UserError(
             "this config has connectors of its own, and the windows read the episodes, not what "
-            "connectors make of them; change observations in the environment (a gymnasium wrapper)"
+            "connectors make of them; change observations in the environment (a gymnasium "
+            f"wrapper), or normalise them by env_runners(observation_filter={MEAN_STD!r})"
         )

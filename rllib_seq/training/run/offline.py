@@ -144,7 +144,7 @@ class RecordedEnvRunner(ArrayEnvRunner):
         self._streams = read_trajectories([Path(p) for p in self.config.input_config[_KEY]])
         agent = self._env.possible_agents[0]
         width = self._env.observation_spaces[agent].shape[0]
-        _refuse_others(self._streams, width, int(self._bidder.module.action_space.n))
+        _refuse_others(self._streams, width, int(self._actor.module.action_space.n))
         self._order = np.zeros(0, np.int64)
         self._random = np.random.default_rng(self.config.seed)
 
@@ -165,7 +165,7 @@ class RecordedEnvRunner(ArrayEnvRunner):
             steps = len(stream.actions)
             episode.agent_episodes[agent] = SingleAgentEpisode(
                 agent_id=agent,
-                module_id=self._name,
+                module_id=self._actor.name,
                 multi_agent_episode_id=episode.id_,
                 observations=list(stream.observations),
                 actions=list(stream.actions),
@@ -177,7 +177,7 @@ class RecordedEnvRunner(ArrayEnvRunner):
                 truncated=not stream.ended,
                 len_lookback_buffer=0,
             )
-            episode._agent_to_module_mapping[agent] = self._name
+            episode._agent_to_module_mapping[agent] = self._actor.name
         lengths = [len(stream.actions) for stream in streams]
         episode.env_t, episode.is_terminated = max(lengths), True
         self._count(max(lengths), sum(lengths), 1)

@@ -223,5 +223,5 @@ def test_callbacks_and_their_metrics_are_reported() -> None:
 def test_other_environments_are_refused() -> None:
     config = _config(PPOConfig).environment(MultiAgentCartPole)
     config.env_config = {"num_agents": 2}
-    with pytest.raises(UserError, match="plays multi_user_ad_auction, not .*env_runner_cls"):
+    with pytest.raises(UserError, match="a method array_env, and .* has none .*env_runner_cls"):
         config.build_algo()
