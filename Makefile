@@ -23,7 +23,7 @@ shipped: $(READY)
 	$(BIN)/python docs/scripts/ship_policy.py
 
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,26 +9,34 @@ Importing this package registers
 
 It imports neither Ray nor torch. `rllib_seq.nn` works without Ray.
 
-- `load_policy`, `evaluate_policy`: act with a checkpoint, and evaluate it in any environment
+- `load_policy`: a `TrainedPolicy` from a checkpoint
+- `evaluate_policy`: its mean return in any environment, a `PolicyEvaluation`
 """
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
 from rllib_seq import envs  # noqa: F401, registers with Gymnasium
 from rllib_seq.registration import register
 
+if TYPE_CHECKING:
+    from rllib_seq.training.acting.evaluation import PolicyEvaluation, evaluate_policy
+    from rllib_seq.training.acting.loading import load_policy
+    from rllib_seq.training.acting.policy import TrainedPolicy
+
 # Torch's threads spin while they wait for each other, which costs most of the speed as soon as
 # anything else (a rollout worker, say) wants a core. It is read once, when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__all__ = ["evaluate_policy", "load_policy", "register"]
+__all__ = ["PolicyEvaluation", "TrainedPolicy", "evaluate_policy", "load_policy", "register"]
 __version__ = "0.1.0"
 
 _LAZY = {
+    "PolicyEvaluation": "rllib_seq.training.acting.evaluation",
+    "TrainedPolicy": "rllib_seq.training.acting.policy",
     "evaluate_policy": "rllib_seq.training.acting.evaluation",
     "load_policy": "rllib_seq.training.acting.loading",
 }

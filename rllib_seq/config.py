@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from rllib_seq.errors import UserError
 
+__all__ = ["AuxiliaryHead", "SequenceConfig"]
+
 _POOLINGS = ("attention", "mean")
 _HEADS = ("linear", "auction")
 

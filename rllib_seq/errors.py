@@ -5,6 +5,8 @@
 - `NonFiniteInputError`: NaN or infinity reached a model
 """
 
+__all__ = ["Interrupted", "NonFiniteInputError", "UserError"]
+
 
 class UserError(ValueError):
     """A value given by the user is wrong; the message is one line and says how to fix it."""

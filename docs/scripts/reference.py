@@ -1,99 +1,30 @@
-"""Pages of the reference that are read off the code; mkdocs runs this when it builds the site.
+"""A hook of mkdocs: pages of the reference that are read off the code when the site is built.
 
 - the command line, from typer
 - the settings of the models, the worlds and the server, from their dataclasses
 - the experiments that are shipped, from their docstrings
+- metrics and notices of the server, from its application
+- a page per public room, from its `__all__`; mkdocstrings adds the docstrings
 """
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import importlib
-import inspect
-from typing import Any
-
-import mkdocs_gen_files
-import typer.main
-
-from rllib_seq.cli import app
-from rllib_seq.training.config.modules import shipped_experiments
-
-SETTINGS = {
-    "The sequence model (`custom_model_config`)": "rllib_seq.config:SequenceConfig",
-    "An auxiliary head (`auxiliary`)": "rllib_seq.config:AuxiliaryHead",
-    "The ad auction (`env_config`)": "rllib_seq.envs.ad_auction.worlds.presets:AuctionConfig",
-    "The bid server (`rllib-seq serve`)": "rllib_seq.serving.settings:Settings",
-}
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from reference_api import ROOMS, room_page
+from reference_server import server_page
+from reference_settings import command_page, experiment_page, settings_page
 
 
-def described(cls: type) -> dict[str, str]:
-    """The string below each field of a dataclass, by the field's name."""
-    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
-    assert isinstance(tree, ast.ClassDef)
-    found: dict[str, str] = {}
-    for field, text in zip(tree.body, tree.body[1:], strict=False):
-        is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
-
-
-def default_of(field: dataclasses.Field[Any]) -> str:
-    """The default of a field, as code."""
-    if field.default is not dataclasses.MISSING:
-        return f"`{field.default!r}`"
-    if field.default_factory is not dataclasses.MISSING:
-        return f"`{field.default_factory()!r}`"
-    return "required"
-
-
-def settings_page() -> str:
-    """All settings as tables."""
-    lines = ["# Settings", "", "Read off the dataclasses that check them.", ""]
-    for title, place in SETTINGS.items():
-        module, _, name = place.partition(":")
-        cls = getattr(importlib.import_module(module), name)
-        texts = described(cls)
-        lines += [f"## {title}", "", "| key | default | meaning |", "| --- | --- | --- |"]
-        for field in dataclasses.fields(cls):
-            text = texts.get(field.name, "").replace("|", "\\|")
-            lines.append(f"| `{field.name}` | {default_of(field)} | {text} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def command_page() -> str:
-    """Every command with its options."""
-    root = typer.main.get_command(app)
-    lines = ["# Command line", "", root.help or "", ""]
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
-        lines += [f"## rllib-seq {name}", "", inspect.cleandoc(command.help or ""), ""]
-        lines += ["| option | default | meaning |", "| --- | --- | --- |"]
-        for parameter in command.params:
-            words = " ".join(f"`{word}`" for word in parameter.opts)
-            if parameter.param_type_name == "argument":
-                words = f"`{(parameter.name or '').upper()}`"
-            default = "" if parameter.default in (None, False, ()) else f"`{parameter.default}`"
-            text = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
-            lines.append(f"| {words} | {default} | {text} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def experiment_page() -> str:
-    """Every shipped experiment with its docstring."""
-    lines = ["# Shipped experiments", "", "Train one with `rllib-seq train NAME`.", ""]
-    for name in shipped_experiments():
-        module = importlib.import_module(f"rllib_seq.tune_configs.{name}")
-        lines += [f"## {name}", "", inspect.cleandoc(module.__doc__ or ""), ""]
-    return "\n".join(lines)
-
-
-for path, page in {
-    "reference/command-line.md": command_page(),
-    "reference/settings.md": settings_page(),
-    "reference/experiments.md": experiment_page(),
-}.items():
-    with mkdocs_gen_files.open(path, "w") as file:
-        file.write(page)
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages; see mkdocs."""
+    pages = {
+        "reference/command-line.md": command_page(),
+        "reference/settings.md": settings_page(),
+        "reference/experiments.md": experiment_page(),
+        "reference/server.md": server_page(),
+        **{f"reference/api/{room}.md": room_page(room) for room in ROOMS},
+    }
+    for path, page in pages.items():
+        files.append(File.generated(config, path, content=page))
+    return files

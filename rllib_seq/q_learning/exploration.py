@@ -30,7 +30,7 @@ NOISE_SEED = "noise_seed_of_stream"
 class EpsilonLadder:
     """Rungs `base ** (1 + alpha * i / (rungs - 1))`; every stream draws one and keeps it.
 
-    Example:
+    Examples:
         >>> [round(float(epsilon), 3) for epsilon in EpsilonLadder(rungs=3).epsilons()]
         [0.4, 0.016, 0.001]
     """

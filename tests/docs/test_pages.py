@@ -11,7 +11,12 @@ from rllib_seq.cli import app
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands
-GENERATED = {"command-line.md", "settings.md", "experiments.md"}  # by docs/scripts/reference.py
+GENERATED = {
+    "command-line.md",
+    "settings.md",
+    "experiments.md",
+    "server.md",
+}  # by docs/scripts/reference.py
 
 
 def name_of(page):

@@ -192,3 +192,4 @@ PRESETS: dict[str, Preset] = {
     "display": _DISPLAY_PRESET,
     "uniform": _UNIFORM_PRESET,
 }
+"""The worlds of the ad auction by name; `drawn` is made from its seed."""

@@ -61,6 +61,7 @@ _REST = "*"
 
 _FOLDER = resources.files("rllib_seq.journeys.reading").joinpath("schemas")
 READY = tuple(sorted(p.name[:-5] for p in _FOLDER.iterdir() if p.name.endswith(".toml")))
+"""Names of the ready schemas, for `--schema`."""
 
 Columns = Mapping[str, tuple[str, ...]]
 
