@@ -134,3 +134,21 @@ def test_what_cannot_be_is_refused():
         env.step({"advertiser_0": np.ones(1)})
     with pytest.raises(ValueError, match="from 0 to 1"):
         env.step({"advertiser_0": np.ones(1), "advertiser_1": np.array([1.5])})
+
+
+def test_markets_side_by_side_are_those_of_the_environment():
+    config = {"num_advertisers": 3, "requests": 9, "budget": 0.7}
+    arrays = SharedMarketEnv(config).array_env(2, seed=5)
+    arrays.begin(np.arange(2))
+    earned, seen = [], []
+    for _ in range(9):
+        rows = arrays.pending
+        seen.append(arrays.observe(rows))
+        arrays.serve(rows, 0.3 + 0.6 * seen[-1][:, :1])
+        earned.append(arrays.take_rewards(rows).reshape(2, 3))
+    assert arrays.over.all() and not len(arrays.pending)
+    for market in range(2):
+        env = SharedMarketEnv(config)
+        rewards = play(env, 5 + market, lambda i, row: np.float32(0.3) + np.float32(0.6) * row[0])
+        np.testing.assert_allclose([step[market] for step in earned], rewards, atol=1e-6)
+        np.testing.assert_allclose(arrays.spent[market], env.spent, atol=1e-6)

@@ -225,3 +225,41 @@ def test_other_environments_are_refused() -> None:
     config.env_config = {"num_agents": 2}
     with pytest.raises(UserError, match="a method array_env, and .* has none .*env_runner_cls"):
         config.build_algo()
+
+
+@pytest.mark.parametrize("model", ["lstm", "mlp"])
+@pytest.mark.usefixtures("ray_session")
+def test_advertisers_of_one_market_are_played_as_by_rllibs_runner(model: str) -> None:
+    """Real-numbered bids, rewards at once; our module and one of RLlib's own."""
+    played, weights = [], None
+    for runner in (ArrayEnvRunner, FaultReportingMultiAgentEnvRunner):
+        config = PPOConfig().environment("shared_market_auction", env_config={"requests": 6})
+        config.multi_agent(policies={"one"}, policy_mapping_fn=lambda *args, **kwargs: "one")
+        config.env_runners(
+            batch_mode="complete_episodes", num_env_runners=0, num_envs_per_env_runner=2
+        )
+        config.training(train_batch_size_per_learner=24, minibatch_size=12, num_epochs=1)
+        config.env_runners(env_runner_cls=runner).debugging(seed=4)
+        config.rl_module(model_config={"max_seq_len": 4, "fcnet_hiddens": [8]})
+        if model != "mlp":
+            use_sequence_module(config, **SMALL, encoder=model)
+        made = runner(config=config, worker_index=0)
+        weights = weights or made.module["one"].state_dict()
+        made.module["one"].load_state_dict(weights)
+        played.append(sorted(made.sample(explore=False), key=lambda e: e.get_return()))
+        if runner is ArrayEnvRunner:
+            algo = config.build_algo()
+            try:
+                learned = algo.train()["learners"]["one"]
+            finally:
+                algo.stop()
+            assert np.isfinite(learned["total_loss"])
+    arrays, stock = played
+    assert len(arrays) == len(stock) == 2
+    for one, other in zip(arrays, stock, strict=True):
+        assert one.is_terminated and len(one) == len(other) == 6
+        for agent, part in other.agent_episodes.items():
+            same = one.agent_episodes[agent]
+            for read in ("get_observations", "get_actions", "get_rewards"):
+                left, right = (np.asarray(getattr(e, read)()) for e in (same, part))
+                np.testing.assert_allclose(left, right, atol=1e-5)
