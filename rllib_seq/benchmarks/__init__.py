@@ -12,6 +12,7 @@ _FILES = (
     "env",
     "exploration",
     "learner",
+    "lift",
     "model",
     "pacing",
     "response",

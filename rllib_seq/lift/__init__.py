@@ -2,7 +2,8 @@
 
 - `algorithm`: `Lift`, an algorithm of RLlib, and its settings
 - `policy`, `worker`, `replay`, `exploration`: its parts
-- `learner`: how the critic learns; `targets`, `prices`: the mathematics
+- `learner`: how the critic learns; `informed`: one that sees more, for ablations; `targets`,
+  `prices`: the mathematics
 """
 
 from rllib_seq.lift.algorithm import Lift, LiftConfig

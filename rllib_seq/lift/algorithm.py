@@ -45,7 +45,7 @@ Schedule = Sequence[Sequence[float]]
 _ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv)
 _SAMPLE = "sample"
 _WAIT_SECONDS = 0.5
-_LONGEST = 2**20  # steps of a sequence, for RLlib, which would cut longer journeys
+_UNPRICED = 0.1  # share of the replay that may be newer than the prices
 
 
 class LiftConfig(AlgorithmConfig):
@@ -84,8 +84,10 @@ class LiftConfig(AlgorithmConfig):
         self.replay_journeys = 24_576
         self.exploring_share: Schedule = [[0, 0.5], [60_000, 0.25]]
         self.bid_spread = 0.5
+        self.informed = False
         # Derived from the world, see `validate`.
         self.highest_bid = 1.0
+        self.hidden_stages = 0
 
     def training(
         self,
@@ -98,6 +100,7 @@ class LiftConfig(AlgorithmConfig):
         replay_journeys: int | Any = NotProvided,
         exploring_share: Schedule | Any = NotProvided,
         bid_spread: float | Any = NotProvided,
+        informed: bool | Any = NotProvided,
         store_buffer_in_checkpoints: bool | Any = NotProvided,
         **kwargs: Any,
     ) -> LiftConfig:
@@ -114,6 +117,9 @@ class LiftConfig(AlgorithmConfig):
                 at random, linear between.
             bid_spread: standard deviation of the logarithm of the factor that each of the other
                 journeys' bids are multiplied by.
+            informed: let a second critic see the hidden stage while it trains, for targets. What
+                acts, is exported and served sees what a bidder sees. For ablations: no bidder has
+                it, and results are called privileged.
             store_buffer_in_checkpoints: keep the journeys in checkpoints; without them, a resumed
                 run begins with an empty replay.
             **kwargs: see RLlib.
@@ -129,6 +135,7 @@ class LiftConfig(AlgorithmConfig):
             "replay_journeys",
             "exploring_share",
             "bid_spread",
+            "informed",
             "store_buffer_in_checkpoints",
         ):
             if given[name] is not NotProvided:
@@ -171,6 +178,8 @@ class LiftConfig(AlgorithmConfig):
         for name in ("passes", "minibatch_journeys", "replay_journeys", "tau"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number above 0")
+        if not isinstance(self.informed, bool):
+            raise UserError(f"informed is {self.informed!r}; give True or False")
         for name, most in (("lambda_", 1.0), ("tau", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number from 0 to 1")
@@ -181,6 +190,7 @@ class LiftConfig(AlgorithmConfig):
                 "True: the shadow price stands for the budget, and evaluation keeps it"
             )
         self.highest_bid = float(preset.bid_levels[-1])
+        self.hidden_stages = len(preset.users.stages) if self.informed else 0
         seen = [field.name for field in fields(world.build_layout(preset))]
         channels = [seen.index(f"channel_{channel}") for channel in preset.users.channels]
         settings = {
@@ -223,6 +233,7 @@ class Lift(Algorithm):
         self._cost = 1.0 + self._preset.shadow_price
         self._context = list(self.config.model["custom_model_config"]["price_context"])
         self._owed = 0.0  # updates that the journeys which came in are still to be learned by
+        self._unpriced = 0  # journeys that came in since prices were estimated
 
     def training_step(self) -> dict[str, Any]:
         """Play and learn, at the same time if there are remote workers."""
@@ -241,7 +252,8 @@ class Lift(Algorithm):
             self._keep(policy, batch)
         if not batches:
             return {}
-        self._set_prices(policy)
+        if self._unpriced >= _UNPRICED * len(replay):
+            self._set_prices(policy)
         global_vars = {"timestep": self._counters[NUM_AGENT_STEPS_SAMPLED]}
         with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
             if remote:
@@ -289,6 +301,8 @@ class Lift(Algorithm):
         played = batch.policy_batches["bidder"]
         lengths = np.asarray(played["seq_lens"], np.int64)
         columns = {name: np.asarray(played[name]) for name in ("obs", "actions", "rewards", "won")}
+        if self.config.informed:
+            columns["stage"] = np.asarray(played["stage"], np.int8)
         columns["payment"] = np.asarray(played["paid"], np.float32) * np.float32(self._cost)
         shown = columns["obs"][:, self._context]
         columns["context"] = (
@@ -298,6 +312,7 @@ class Lift(Algorithm):
             policy.critic.scale_inputs(columns)
         self.local_replay_buffer.add(columns, lengths)
         self._owed += self.config.passes * len(lengths) / self.config.minibatch_journeys
+        self._unpriced += len(lengths)
 
     def _set_prices(self, policy: LiftPolicy) -> None:
         """Estimate what bids win and pay from the newest journeys."""
@@ -313,3 +328,4 @@ class Lift(Algorithm):
             max(1, len(self._context)),
         )
         policy.critic.set_prices(prices, self._cost)
+        self._unpriced = 0

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rllib_seq.lift.informed import InformedHead
 from rllib_seq.lift.prices import PriceModel
 from rllib_seq.lift.targets import outcome_targets, win_ratio
 from rllib_seq.models.step_inputs import StepInputs
@@ -25,7 +26,8 @@ Array = NDArray[Any]
 class CriticLearner:
     """Learns the weights of a network; `average` follows them, and is what acts.
 
-    The average is the target network, too: a policy and the values that it bootstraps from.
+    The average is the target network, too: a policy and the values that it bootstraps from. With
+    `hidden_stages`, an `InformedHead` gives the values instead; the policy is as it would be.
 
     Args:
         average: encoder and `AuctionHead`; is changed in place.
@@ -35,6 +37,8 @@ class CriticLearner:
         tau: share of the learned weights that enters the average with each update; early on, all
             updates count the same.
         grad_clip: norm that gradients are cut to.
+        hidden_stages: how many there are, for a critic that sees them while it trains; 0: it sees
+            what a bidder sees.
     """
 
     def __init__(
@@ -46,14 +50,21 @@ class CriticLearner:
         lambda_: float,
         tau: float,
         grad_clip: float,
+        hidden_stages: int = 0,
     ) -> None:
         average.head.unit.fill_(unit)
         self._average = average
         self._learned = copy.deepcopy(average)
+        # Without hidden stages, there are no such heads.
+        self._informed = nn.ModuleList(
+            [InformedHead(average.encoder.output_dim, hidden_stages, unit)] if hidden_stages else []
+        )
+        self._informed_average = copy.deepcopy(self._informed)
         self._step_inputs = step_inputs
         self._unit, self._lambda, self._tau, self._grad_clip = unit, lambda_, tau, grad_clip
         # The learning rate comes with each update.
-        self._optimizer = torch.optim.Adam(self._learned.parameters(), fused=True)
+        weights = [*self._learned.parameters(), *self._informed.parameters()]
+        self._optimizer = torch.optim.Adam(weights, fused=True)
         self._updates = 0
 
     def scale_inputs(self, columns: dict[str, Array]) -> None:
@@ -97,13 +108,20 @@ class CriticLearner:
         inputs = self._inputs(batch)
         won, payment = batch["won"].float(), batch["payment"] * real
         with torch.no_grad():
-            targets = self._targets(batch, inputs, lens, real)
+            features = self._features(self._average, inputs, lens)
+            targets = self._targets(batch, features, real)
+
+        def mean_square(lost: Tensor, lift: Tensor) -> Tensor:
+            error = (lost + won * lift - targets) * real / self._unit
+            return error.square().sum() / real.sum()
+
         lost, lift = self._learned.head.lost_and_lift(self._features(self._learned, inputs, lens))
-        error = (lost + won * lift - targets) * real / self._unit
-        loss = error.square().sum() / real.sum()
+        loss = mean_square(lost, lift)
+        # An informed head learns by itself: no gradient of its loss reaches another weight.
+        aside = [mean_square(*head(features, batch["stage"])) for head in self._informed]
         self._optimizer.zero_grad()
         # Errors are about a third of the unit: Adam's epsilon then makes no difference.
-        (9 * loss).backward()
+        (9 * sum(aside, loss)).backward()
         norm = nn.utils.clip_grad_norm_(self._learned.parameters(), self._grad_clip)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
@@ -123,16 +141,17 @@ class CriticLearner:
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` takes, without the average."""
         return {
-            "learned": {k: v.numpy().copy() for k, v in self._learned.state_dict().items()},
+            "learned": _numbers(self._learned),
+            "informed": [_numbers(heads) for heads in (self._informed, self._informed_average)],
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "updates": self._updates,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where `get_state` was called."""
-        self._learned.load_state_dict(
-            {name: torch.as_tensor(np.array(part)) for name, part in state["learned"].items()}
-        )
+        parts = self._learned, self._informed, self._informed_average
+        for part, numbers in zip(parts, [state["learned"], *state["informed"]], strict=True):
+            part.load_state_dict({k: torch.as_tensor(np.array(v)) for k, v in numbers.items()})
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._updates = state["updates"]
 
@@ -147,24 +166,21 @@ class CriticLearner:
         )
         return joined.view(size, steps, -1)
 
-    def _targets(
-        self, batch: dict[str, Tensor], inputs: Tensor, lens: Tensor, real: Tensor
-    ) -> Tensor:
-        head = self._average.head
-        features = self._features(self._average, inputs, lens)
+    def _targets(self, batch: dict[str, Tensor], features: Tensor, real: Tensor) -> Tensor:
+        """Targets `[B, T]`, from the average's features of the same steps."""
+        head, won = self._average.head, batch["won"].float()
+        best = head(features).argmax(-1)
+        win, payment = (part.expand(*won.shape, -1) for part in head.prices(features))
         lost, lift = head.lost_and_lift(features)
-        value, best = head(features).max(-1)
-        won = batch["won"].float()
-        win = head.prices(features)[0].expand(*won.shape, -1)
-        chances = (
-            win.gather(-1, level[..., None]).squeeze(-1) for level in (best, batch["actions"])
-        )
+        for informed in self._informed_average:
+            lost, lift = informed(features, batch["stage"])
+        chance = _at(win, best)
         return outcome_targets(
             reward=batch["rewards"],
             payment=batch["payment"],
-            value=value,
+            value=lost + chance * lift - _at(payment, best),
             taken=lost + won * lift - batch["payment"],
-            trace=self._lambda * win_ratio(won, *chances),
+            trace=self._lambda * win_ratio(won, chance, _at(win, batch["actions"])),
             real=real,
         )
 
@@ -175,8 +191,19 @@ class CriticLearner:
     def _follow(self, share: float) -> None:
         with torch.no_grad():
             torch._foreach_lerp_(
-                list(self._average.parameters()), list(self._learned.parameters()), share
+                [*self._average.parameters(), *self._informed_average.parameters()],
+                [*self._learned.parameters(), *self._informed.parameters()],
+                share,
             )
+
+
+def _at(levels: Tensor, level: Tensor) -> Tensor:
+    """Of each step the number of its level, `[B, T]`, from `[B, T, A]`."""
+    return levels.gather(-1, level[..., None]).squeeze(-1)
+
+
+def _numbers(module: nn.Module) -> dict[str, Array]:
+    return {name: part.numpy().copy() for name, part in module.state_dict().items()}
 
 
 _HARDLY = 1e-6

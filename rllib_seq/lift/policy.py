@@ -60,6 +60,7 @@ class LiftPolicy(TorchPolicyV2):
             lambda_=config["lambda"],
             tau=config["tau"],
             grad_clip=config["grad_clip"],
+            hidden_stages=config["hidden_stages"],
         )
         self._initialize_loss_from_dummy_batch()
 

@@ -18,7 +18,8 @@ Ints = NDArray[np.int64]
 
 COLUMNS = ("obs", "actions", "rewards", "won", "payment", "context")
 """What is kept of every step: what the bidder saw, bid and got. `payment` is what the reward holds
-of the request's price, `context` the number of the price model that the request belongs to."""
+of the request's price, `context` the number of the price model that the request belongs to. An
+informed critic also has "stage", the hidden one."""
 
 
 class JourneyReplay:
@@ -44,7 +45,8 @@ class JourneyReplay:
         """Add P journeys; the oldest make room.
 
         Args:
-            columns: `COLUMNS`, journeys one after the other, `[N, ...]`.
+            columns: `COLUMNS`, and whatever else is to be kept, the same every time, journeys one
+                after the other, `[N, ...]`.
             lengths: of each, `[P]`; their sum is N.
         """
         if len(lengths) > self._capacity:
@@ -54,15 +56,15 @@ class JourneyReplay:
         journey = np.repeat(np.arange(len(lengths)), lengths)
         step = np.arange(len(journey)) - (np.cumsum(lengths) - lengths)[journey]
         place = self._places(len(lengths), int(lengths.max(initial=1)), columns)
-        for name in COLUMNS:
-            self._columns[name][place[journey], step] = columns[name]
+        for name, column in columns.items():
+            self._columns[name][place[journey], step] = column
         self._lengths[place] = lengths
 
     def sample(self, count: int) -> tuple[dict[str, Array], Ints]:
         """Draw journeys with replacement.
 
         Returns:
-            `COLUMNS`, `[count, T, ...]` with T the longest of them, and lengths `[count]`. What
+            the columns, `[count, T, ...]` with T the longest of them, and lengths `[count]`. What
             stands behind the end of a journey means nothing.
         """
         rows = self._rng.integers(len(self._lengths), size=count)
@@ -96,13 +98,13 @@ class JourneyReplay:
         before = len(self._lengths)
         fresh = min(count, self._capacity - before)
         self._lengths = np.append(self._lengths, np.zeros(fresh, np.int64))
-        for name in COLUMNS:
+        for name, column in columns.items():
             old = self._columns.get(name)
-            shape = (len(self._lengths), longest, *columns[name].shape[1:])
+            shape = (len(self._lengths), longest, *column.shape[1:])
             if old is not None:
                 shape = (shape[0], max(longest, old.shape[1]), *shape[2:])
             if old is None or old.shape != shape:
-                new = np.zeros(shape, columns[name].dtype)
+                new = np.zeros(shape, column.dtype)
                 if old is not None:
                     new[: len(old), : old.shape[1]] = old
                 self._columns[name] = new

@@ -28,13 +28,21 @@ Bools = NDArray[np.bool_]
 
 
 class OutcomeArrays(AuctionArrays):
-    """Campaigns as arrays whose events are those that a bidder receives: won, and what was paid."""
+    """Campaigns as arrays whose events are those that a bidder receives: won, and what was paid.
+
+    Attributes:
+        informed: whether the hidden stage before the request is an event, too; no bidder sees it.
+    """
+
+    informed = False
 
     def serve(self, rows: Ints, actions: Array) -> dict[str, Array]:
         """See `ArrayEnv`."""
+        stage = self.simulator.stage[rows] if self.informed else None
         outcome = self.step(rows, actions)
         # Of an outcome, nothing else is for training: the rest knows the hidden stage.
-        return {"won": outcome.won, "paid": outcome.paid.astype(np.float32)}
+        events = {"won": outcome.won, "paid": outcome.paid.astype(np.float32)}
+        return events if stage is None else events | {"stage": stage.astype(np.int8)}
 
 
 class _CampaignReader(JourneyReader):
@@ -78,6 +86,7 @@ class OutcomeWorker(ArrayRolloutWorker):
         seed = None if self.config.seed is None else self.config.seed + self.worker_index
         count = self.config.num_envs_per_env_runner
         arrays = OutcomeArrays(env.simulator.config, count, seed)
+        arrays.informed = self.config.informed
         return _CampaignReader(name, self.policy_map[name], arrays, self)
 
 

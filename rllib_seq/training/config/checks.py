@@ -72,7 +72,10 @@ def training_signal(config: AlgorithmConfig) -> str:
     """What a config learns from: "outcomes", which every bidder sees, or "privileged".
 
     Records of a bid server and logs hold outcomes alone; what is estimated from a log is, too.
+    Lift's informed critic sees the hidden stage while it trains.
     """
+    if getattr(config, "informed", False):
+        return "privileged"
     world = auction_config(config)
     recorded = bool(config.input_config)
     return "outcomes" if world is None or recorded else world.signal

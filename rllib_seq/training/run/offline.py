@@ -280,6 +280,8 @@ def learn_offline(config: AlgorithmConfig, paths: Sequence[Path]) -> AlgorithmCo
             f"{type(config).__name__.removesuffix('Config')} does not (or its users are not "
             "agents); give lift or dqn"
         )
+    if lift and config.informed:
+        raise UserError("informed is True, and records hold no hidden stage; remove it")
     read_trajectories(paths)
     worker = RecordedOutcomeWorker if lift else RecordedEnvRunner
     config.env_runners(env_runner_cls=worker, num_env_runners=0)

@@ -10,6 +10,7 @@ import torch
 
 from rllib_seq.errors import UserError
 from rllib_seq.lift import LiftConfig
+from rllib_seq.training.config.checks import training_signal
 
 MODEL = {
     "encoder": "lstm",
@@ -73,13 +74,14 @@ def test_plays_and_learns_with_any_encoder(build, encoder):
     )
 
 
-def test_a_checkpoint_holds_all_that_learning_needs(build, tmp_path):
+@pytest.mark.parametrize("informed", [False, True])
+def test_a_checkpoint_holds_all_that_learning_needs(build, tmp_path, informed):
     """Weights, what learns them, the optimizer, the journeys: the next update is the same."""
-    algorithm = build(tiny())
+    algorithm = build(tiny().training(informed=informed))
     for _ in range(3):
         algorithm.train()
     algorithm.save_checkpoint(str(tmp_path))
-    other = build(tiny())
+    other = build(tiny().training(informed=informed))
     other.restore(str(tmp_path))
     weights = []
     for each in (algorithm, other):
@@ -125,6 +127,16 @@ def test_workers_bid_by_the_weights_of_the_driver(build):
         np.testing.assert_array_equal(part, theirs[name], err_msg=name)
 
 
+def test_an_informed_critic_is_privileged_and_leaves_the_policy_as_it_is(build):
+    """What acts has the same weights; what learns them is called by its name."""
+    blind, informed = tiny(), tiny().training(informed=True)
+    assert training_signal(blind) == "outcomes"
+    assert training_signal(informed) == "privileged"
+    weights = [build(config).get_policy("bidder").get_weights() for config in (blind, informed)]
+    assert weights[0].keys() == weights[1].keys()
+    assert "stage" not in "".join(weights[1])
+
+
 def test_its_policy_takes_the_best_level(build):
     """RLlib's own way to act, one step and another: the highest Q of the same history."""
     policy = build(tiny()).get_policy("bidder")
@@ -168,6 +180,7 @@ def test_its_policy_takes_the_best_level(build):
         (lambda config: config.training(gamma=0.9), "gamma"),
         (lambda config: config.training(lambda_=1.5), "lambda_"),
         (lambda config: config.training(passes=0), "passes"),
+        (lambda config: config.training(informed="yes"), "informed"),
     ],
 )
 def test_what_it_cannot_learn_from_is_refused(change, named):

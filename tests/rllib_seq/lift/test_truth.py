@@ -41,10 +41,11 @@ def world(monkeypatch):
 class Training:
     """All but RLlib: plays, keeps, learns."""
 
-    def __init__(self, explore=0.5, seed=0, **changes):
+    def __init__(self, explore=0.5, seed=0, informed=False, **changes):
         torch.manual_seed(seed)
         world = AuctionConfig(preset="two_steps", num_users=500, **changes)
         arrays = OutcomeArrays(world, 2, seed)
+        arrays.informed = informed
         self.sampler = VectorSampler(arrays)
         self.sampler.with_infos = True
         preset = self.preset = arrays.simulator.preset
@@ -58,7 +59,13 @@ class Training:
         self.inputs = inputs
         self.network = SequentialPolicyNetwork(inputs.width, len(levels), **SETTINGS)
         self.learner = CriticLearner(
-            self.network, inputs, unit=levels[-1], lambda_=0.9, tau=0.02, grad_clip=1.0
+            self.network,
+            inputs,
+            unit=levels[-1],
+            lambda_=0.9,
+            tau=0.02,
+            grad_clip=1.0,
+            hidden_stages=2 if informed else 0,
         )
         self.replay = JourneyReplay(20_000, seed)
         self.explores = JourneyExploration(levels, self.sampler.rows, 0.5, seed)
@@ -134,12 +141,17 @@ class Training:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("auction", "shadow_price", "explore"),
-    [("second_price", 0.0, 0.5), ("second_price", 0.5, 0.1), ("first_price", 0.0, 0.5)],
+    ("auction", "shadow_price", "explore", "informed"),
+    [
+        ("second_price", 0.0, 0.5, False),
+        ("second_price", 0.5, 0.1, False),
+        ("first_price", 0.0, 0.5, False),
+        ("second_price", 0.0, 0.5, True),
+    ],
 )
-def test_worth_lift_and_prices_are_the_exact_ones(auction, shadow_price, explore):
+def test_worth_lift_and_prices_are_the_exact_ones(auction, shadow_price, explore, informed):
     """Within .02 of a conversion, of which a lift is up to .35; prices within .02 and .004."""
-    training = Training(explore, auction=auction, shadow_price=shadow_price)
+    training = Training(explore, informed=informed, auction=auction, shadow_price=shadow_price)
     training.run(40)
     lost, lift = training.lost_and_lift()
     expected = exact(auction, shadow_price)
