@@ -128,15 +128,19 @@ class GymArrays:
 
     def observe(self, rows: Ints) -> Array:
         """See `ArrayEnv`; observations that are no Box come flat, as float32."""
-        space = self.envs.single_observation_space
-        observed = _flat(space, self._current, len(self.ended))
+        observed = self.vectors(self._current, len(self.ended))
         if not self._last:
             return observed[rows]
         observed = observed.copy()
         for row, seen in self._last.items():
             if self.ended[row]:
-                observed[row] = _flat(space, _batch_of_one(space, seen), 1)[0]
+                one = _batch_of_one(self.envs.single_observation_space, seen)
+                observed[row] = self.vectors(one, 1)[0]
         return observed[rows]
+
+    def vectors(self, batch: Any, count: int) -> Array:
+        """Return `count` observations as the environments return them as one array."""
+        return _flat(self.envs.single_observation_space, batch, count)
 
     def take_rewards(self, rows: Ints) -> Floats:
         """See `ArrayEnv`."""

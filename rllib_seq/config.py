@@ -128,6 +128,10 @@ class SequenceConfig:
     prev_reward: bool = True
     """Append the previous reward to the observation: it tells what the last action brought."""
 
+    embed_above: int = 64
+    """A number in an observation (a Discrete or a part of a MultiDiscrete) with more values than
+    this is embedded, by a vector for each value; with fewer it is one-hot."""
+
     head: str = "linear"
     """What the policy's features become: "linear" layers give the inputs of an action distribution,
     "auction" gives Q of all bid levels by the auction's structure, for `rllib_seq.lift`."""

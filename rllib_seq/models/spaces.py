@@ -1,8 +1,9 @@
 """Spaces that RLlib takes and cannot serve, refused with one line before anything is learned.
 
 - `refuse_shifted`: numbers that do not start at 0
-- `refuse_repeated`, `refuse_masks`, `refuse_sequence_length`: what would train wrongly
+- `refuse_repeated`, `refuse_unsorted`, `refuse_sequence_length`: what would train wrongly
 - `refuse_actions`: actions that RLlib's new API stack has no distribution for
+- `one_line`: a space in a message
 """
 
 from __future__ import annotations
@@ -62,22 +63,28 @@ def refuse_repeated(space: gym.Space) -> None:
     for part in _parts(space):
         if isinstance(part, Repeated | gym.spaces.Sequence):
             raise UserError(
-                f"observations of {_one_line(part)} have no fixed length, which the sequence model "
+                f"observations of {one_line(part)} have no fixed length, which the sequence model "
                 "cannot read; give a Box of the longest length and a mask beside it"
             )
 
 
-def refuse_masks(space: gym.Space) -> None:
-    """Refuse action masks, which the models do not apply.
+def refuse_unsorted(space: gym.Space) -> None:
+    """Refuse a Dict whose keys are in another order than RLlib's old stack writes them in.
 
     Raises:
-        UserError: a Dict of observations holds one.
+        UserError: naming the keys.
     """
-    if isinstance(space, Dict) and "action_mask" in space.spaces:
-        raise UserError(
-            "observations hold an 'action_mask', which the sequence model does not apply; let the "
-            "environment replace invalid actions, and name the mask otherwise if it is to be seen"
-        )
+    if isinstance(space, Dict):
+        keys = list(space.keys())
+        if keys != sorted(keys):
+            raise UserError(
+                f"observations are a Dict with keys in the order {', '.join(map(str, keys))}, and "
+                "RLlib's old API stack sorts them; build the space from a plain dict: "
+                "gymnasium.spaces.Dict({...})"
+            )
+    if isinstance(space, Dict | Tuple):
+        for child in space.values() if isinstance(space, Dict) else space:
+            refuse_unsorted(child)
 
 
 def refuse_actions(space: gym.Space) -> None:
@@ -92,7 +99,7 @@ def refuse_actions(space: gym.Space) -> None:
     real = isinstance(space, Box) and np.issubdtype(space.dtype, np.floating)
     if not (countable or real) or len(space.shape or ()) != 1:
         raise UserError(
-            f"RLlib's new API stack cannot act in {_one_line(space)}; use Discrete, or "
+            f"RLlib's new API stack cannot act in {one_line(space)}; use Discrete, or "
             "MultiDiscrete or a Box of real numbers with one dimension"
         )
 
@@ -106,5 +113,6 @@ def _parts(space: gym.Space) -> Iterator[gym.Space]:
         yield space
 
 
-def _one_line(space: gym.Space) -> str:
+def one_line(space: gym.Space) -> str:
+    """Return how a space prints, in one line."""
     return " ".join(str(space).split())

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
 from ray.rllib.policy.sample_batch import SampleBatch
@@ -23,13 +24,14 @@ from torch import Tensor, nn
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import auxiliary_heads, auxiliary_losses, label_column
+from rllib_seq.models.observations import refuse_empty_mask
 from rllib_seq.models.spaces import (
-    refuse_masks,
     refuse_repeated,
     refuse_sequence_length,
     refuse_shifted,
+    refuse_unsorted,
 )
-from rllib_seq.models.step_inputs import StepInputs, encode_action
+from rllib_seq.models.step_inputs import StepInputs, encode_action, refuse_bad_step
 from rllib_seq.nn import LENGTH, ActorCritic, Reading, build_actor_critic
 from rllib_seq.nn.heads.auxiliary import event_probability
 
@@ -94,12 +96,14 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 )
         unflattened = getattr(obs_space, "original_space", obs_space)
         refuse_repeated(unflattened)
-        refuse_masks(unflattened)
+        refuse_unsorted(unflattened)
         refuse_shifted(unflattened, "observations", "TransformObservation")
         self.step_inputs = StepInputs(obs_space, action_space, self.config)
         self.input_dim = self.step_inputs.width
         # RLlib counts the outputs for Box actions in numpy's numbers.
-        networks = build_actor_critic(self.input_dim, int(num_outputs), self.config)
+        networks = build_actor_critic(
+            self.input_dim, int(num_outputs), self.config, self.step_inputs.parts
+        )
         self.policy, self.value = networks.policy, networks.value
         self.auxiliary = auxiliary_heads(self.config, action_space)
         # Of the last `forward`: where steps are real [B, T], and what was made of the N real ones.
@@ -147,10 +151,12 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             seq_lens: real steps of each sequence, `[B]`; None means all of them.
 
         Returns:
-            `[B*T, num_outputs]`, zero in rows behind a sequence's end, and the new state.
+            `[B*T, num_outputs]`, zero in rows behind a sequence's end (`FORBIDDEN` where an action
+            mask says so), and the new state.
 
         Raises:
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
+            UserError: a mask allows no action.
         """
         if torch.onnx.is_in_onnx_export():
             raise UserError(
@@ -178,13 +184,47 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             input_dict.get(SampleBatch.PREV_REWARDS),
             first.flatten(),
         ).view(batch, steps, self.input_dim)
-        self.step_inputs.refuse_non_finite(inputs, real)
+        self._refuse_bad_steps(input_dict, observation, inputs, real)
         carry = not self.training  # RLlib reads no state then
         self._reading = self.networks.read(parts, inputs, seq_lens, carry=carry)
         self._real, self._rows = real, real.flatten().nonzero().squeeze(1)
         self._features = self._pack(self._reading.features)
         outputs = self._spread(self.policy.head(self._features))
+        outputs = self.step_inputs.mask_outputs(outputs, observation.flatten(1))
         return outputs, list(self._reading.state.values()) if carry else state
+
+    def _refuse_bad_steps(
+        self, input_dict: Mapping[str, Any], observation: Tensor, inputs: Tensor, real: Tensor
+    ) -> None:
+        """Refuse NaN and infinity, and steps in which no action is allowed, by their streams."""
+        # Read in every call: what RLlib's first call leaves alone, it hands over no more.
+        names = [SampleBatch.EPS_ID, SampleBatch.AGENT_INDEX, SampleBatch.T]
+        episodes, agents, places = (input_dict.get(name) for name in names)
+        # Acting, RLlib numbers the step before; training, the step itself.
+        ahead = 0 if self.training else 1
+
+        def named(row: int, step: int, later: int = 0) -> tuple[str, int]:
+            if episodes is None or agents is None or places is None:
+                return f"row {row}", step + later
+            at = row * real.shape[1] + step
+            stream = f"agent {int(agents[at])} of episode {int(episodes[at])}"
+            return stream, int(places[at]) + ahead + later
+
+        known = episodes is not None and places is not None
+        self.step_inputs.refuse_non_finite(inputs, real, named if known else None)
+        if self.training:
+            # The reward of an episode's last step is no input of any step.
+            rewards = input_dict.get(SampleBatch.REWARDS, torch.zeros(())).expand(real.numel())
+            rewards = rewards.view(real.shape)
+            bad = ~torch.isfinite(rewards) & real
+            if bool(bad.any()):
+                row, step = bad.nonzero()[0].tolist()
+                refuse_bad_step(*named(row, step, 1), np.zeros(1), float(rewards[row, step]))
+        elif self.step_inputs.mask is not None and (episodes is None or bool(episodes.any())):
+            # RLlib's first call, by which it learns what a model reads, is all zeros.
+            nothing = self.step_inputs.allow_nothing(observation.flatten(1)).view(real.shape) & real
+            if bool(nothing.any()):
+                refuse_empty_mask(*named(*nothing.nonzero()[0].tolist()))
 
     def value_function(self) -> Tensor:
         """Return the values `[B*T]` of the steps of the last `forward`, zero in padded rows.

@@ -4,6 +4,7 @@
 - `heads`: policy, value, Q values, auxiliary predictions
 - `networks`: an encoder and a head
 - `actor_critic`: policy and value over the same streams
+- `step_reader`: pixels and large numbers in a step input
 """
 
 from rllib_seq.nn.actor_critic import ActorCritic, Reading, build_actor_critic
@@ -23,6 +24,7 @@ from rllib_seq.nn.networks import (
     SequentialQNetwork,
     SequentialValueNetwork,
 )
+from rllib_seq.nn.step_reader import StepParts
 
 __all__ = [
     "LENGTH",
@@ -32,6 +34,7 @@ __all__ = [
     "SequentialPolicyNetwork",
     "SequentialQNetwork",
     "SequentialValueNetwork",
+    "StepParts",
     "StreamEncoder",
     "build_actor_critic",
     "count_steps",

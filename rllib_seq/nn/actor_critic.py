@@ -15,6 +15,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.nn.encoders import LENGTH, State
 from rllib_seq.nn.heads.value import ValueHead
 from rllib_seq.nn.networks import SequentialPolicyNetwork, SequentialValueNetwork
+from rllib_seq.nn.step_reader import StepParts
 
 _POLICY, _VALUE = "policy_", "value_"
 
@@ -149,7 +150,9 @@ class ActorCritic(NamedTuple):
         return not (same and mine.state_shapes == other.state_shapes)
 
 
-def build_actor_critic(input_dim: int, num_outputs: int, config: SequenceConfig) -> ActorCritic:
+def build_actor_critic(
+    input_dim: int, num_outputs: int, config: SequenceConfig, parts: StepParts | None = None
+) -> ActorCritic:
     """Build both networks.
 
     Args:
@@ -157,17 +160,18 @@ def build_actor_critic(input_dim: int, num_outputs: int, config: SequenceConfig)
         num_outputs: of the action distribution.
         config: settings; `share_encoder` gives the value no encoder of its own, and with
             `head="auction"` there is no value network.
+        parts: frames and large numbers in a step input; None: there are none.
 
     Raises:
         ValueError: a size is not a positive int, or a setting is wrong for the encoder.
     """
     settings = dict(vars(config))
-    policy = SequentialPolicyNetwork(input_dim, num_outputs, **settings)
+    policy = SequentialPolicyNetwork(input_dim, num_outputs, parts=parts, **settings)
     if config.head == "auction":
         return ActorCritic(policy, None)
     if config.share_encoder:
         return ActorCritic(policy, ValueHead(policy.encoder.output_dim, config, linear=True))
-    return ActorCritic(policy, SequentialValueNetwork(input_dim, **settings))
+    return ActorCritic(policy, SequentialValueNetwork(input_dim, parts=parts, **settings))
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> State:

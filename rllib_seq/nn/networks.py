@@ -25,6 +25,7 @@ from rllib_seq.nn.heads.policy import PolicyHead
 from rllib_seq.nn.heads.q_values import QHead
 from rllib_seq.nn.heads.value import ValueHead
 from rllib_seq.nn.layers import check_size
+from rllib_seq.nn.step_reader import StepParts
 
 _WHERE = "the config of the network"
 
@@ -81,6 +82,7 @@ class SequentialQNetwork(nn.Module):
         dueling: bool = False,
         support: tuple[float, float, int] | None = None,
         noise_scale: float = 0.0,
+        parts: StepParts | None = None,
         **config: Any,
     ) -> None:
         """Build the network.
@@ -92,13 +94,15 @@ class SequentialQNetwork(nn.Module):
             support: lowest value, highest value and number of atoms of a learned distribution of
                 returns; None learns their mean.
             noise_scale: sigma of a noisy head, see `NoisyLinear`; 0 for a head without noise.
+            parts: frames and large numbers in a step input; None: there are none.
             **config: fields of `SequenceConfig`.
 
         Raises:
             ValueError: a size is not a positive int, or a setting is unknown or wrong.
         """
         super().__init__()
-        self.encoder = make_encoder(state_dim, SequenceConfig.from_dict(config, _WHERE))
+        settings = SequenceConfig.from_dict(config, _WHERE)
+        self.encoder = make_encoder(state_dim, settings, parts=parts)
         low, high, atoms = support or (0.0, 0.0, 1)
         self.head = QHead(
             self.encoder.output_dim,
@@ -141,12 +145,15 @@ class SequentialPolicyNetwork(nn.Module):
     With `head="auction"` they are Q values of bid levels, see `AuctionHead`.
     """
 
-    def __init__(self, state_dim: int, num_outputs: int, **config: Any) -> None:
+    def __init__(
+        self, state_dim: int, num_outputs: int, *, parts: StepParts | None = None, **config: Any
+    ) -> None:
         """Build the network.
 
         Args:
             state_dim: width of a raw step input.
             num_outputs: of the action distribution, for example one logit per action.
+            parts: frames and large numbers in a step input; None: there are none.
             **config: fields of `SequenceConfig`.
 
         Raises:
@@ -159,10 +166,11 @@ class SequentialPolicyNetwork(nn.Module):
         self.head: PolicyHead | AuctionHead
         if settings.head == "auction":
             context, flagged = settings.price_context, settings.flagged_inputs
-            self.encoder = OutcomeEncoder(make_encoder(state_dim, settings), flagged, context)
+            inner = make_encoder(state_dim, settings, parts=parts)
+            self.encoder = OutcomeEncoder(inner, flagged, context)
             self.head = AuctionHead(self.encoder.output_dim, num_outputs, len(context))
         else:
-            self.encoder = make_encoder(state_dim, settings)
+            self.encoder = make_encoder(state_dim, settings, parts=parts)
             self.head = PolicyHead(self.encoder.output_dim, num_outputs)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
@@ -181,11 +189,12 @@ class SequentialValueNetwork(nn.Module):
     slots), and a temporal head.
     """
 
-    def __init__(self, state_dim: int, **config: Any) -> None:
+    def __init__(self, state_dim: int, *, parts: StepParts | None = None, **config: Any) -> None:
         """Build the network.
 
         Args:
             state_dim: width of a raw step input.
+            parts: frames and large numbers in a step input; None: there are none.
             **config: fields of `SequenceConfig`.
 
         Raises:
@@ -193,7 +202,7 @@ class SequentialValueNetwork(nn.Module):
         """
         super().__init__()
         settings = SequenceConfig.from_dict(config, _WHERE)
-        self.encoder = make_encoder(state_dim, settings, for_values=True)
+        self.encoder = make_encoder(state_dim, settings, for_values=True, parts=parts)
         self.head = ValueHead(self.encoder.output_dim, settings)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from torch import Tensor
 from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.episode_windows import STEPS_BEFORE
 from rllib_seq.models.rl_module.windowed_module import SEQUENCE_CONFIG, WindowedRLModule
+from rllib_seq.models.step_inputs import FORBIDDEN
 from rllib_seq.nn import LENGTH, SequentialQNetwork
 from rllib_seq.q_learning.exploration import EPSILON, NOISE_SEED, noise_of
 from rllib_seq.q_learning.replay import NEXT
@@ -60,6 +61,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
             dueling=options["dueling"],
             support=(options["v_min"], options["v_max"], atoms) if atoms > 1 else None,
             noise_scale=options["std_init"] if options["noisy"] else 0.0,
+            parts=self.step_inputs.parts,
             **options.get(SEQUENCE_CONFIG, {}),
         )
         self.noise_width = sum(self.q.head.noise_widths)
@@ -79,7 +81,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         if STEPS_BEFORE not in batch:
             return self._plain_inference(batch)
         with torch.no_grad():
-            values = self.q(*self.windows(batch))
+            values = self.mask_outputs(self.q(*self.windows(batch)), batch)
         return {Columns.ACTIONS: values.argmax(1)}
 
     def _plain_inference(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -89,13 +91,15 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
             LENGTH: torch.zeros(rows, 1),
         }
         inputs = self.plain_steps(batch, state)  # (B, T, width)
+        observations = batch[Columns.OBS].reshape(*inputs.shape[:2], -1)
         past, length, actions = state["inputs"], state[LENGTH], []
-        for step in inputs.unbind(1):
+        for step, seen in zip(inputs.unbind(1), observations.unbind(1), strict=True):
             past = torch.cat([past[:, 1:], step[:, None]], dim=1)
             length = length + 1
             valid = torch.arange(slots, 0, -1) <= length  # (B, slots)
             with torch.no_grad():
-                actions.append(self.q(past, valid).argmax(1))
+                values = self.step_inputs.mask_outputs(self.q(past, valid), seen)
+            actions.append(values.argmax(1))
         taken = torch.stack(actions, dim=1)
         return {
             Columns.ACTIONS: taken if batch[Columns.OBS].dim() == 3 else taken.squeeze(1),
@@ -114,15 +118,16 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         if NOISE_SEED in batch:
             noise = noise_of(batch[NOISE_SEED], self.noise_width)
         with torch.no_grad():
-            values = self.q(*self.windows(batch), noise)
+            values = self.mask_outputs(self.q(*self.windows(batch), noise), batch)
         if EPSILON in batch:
             epsilon = batch[EPSILON]
         else:
             epsilon = torch.as_tensor(self.epsilon.update(t), device=values.device)
         best = values.argmax(1)
         random = torch.rand(best.shape, device=best.device) < epsilon
-        actions = torch.where(random, torch.randint_like(best, values.shape[1]), best)
-        return {Columns.ACTIONS: actions}
+        allowed = (values > FORBIDDEN).float()
+        any_action = torch.multinomial(allowed, 1).squeeze(1)
+        return {Columns.ACTIONS: torch.where(random, any_action, best)}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Return what RLlib's DQN loss reads; only the values of the steps have gradients."""
@@ -131,11 +136,11 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         with torch.no_grad():
             self._target.eval()
             target_logits = self._target.logits(*later, self._noise(later[0]))
-            target = self._target.expectation(target_logits)
+            target = self.mask_outputs(self._target.expectation(target_logits), batch, NEXT)
             best = target
             if self.double_q:
                 self.q.eval()
-                best = self.q(*later, self._noise(later[0]))
+                best = self.mask_outputs(self.q(*later, self._noise(later[0])), batch, NEXT)
                 self.q.train()
         outputs = {
             QF_PREDS: self.q.expectation(logits),
@@ -157,7 +162,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
 
     def compute_q_values(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return Q values `[N, actions]` of windows, as `qf_preds`."""
-        return {QF_PREDS: self.q(*self.windows(batch))}
+        return {QF_PREDS: self.mask_outputs(self.q(*self.windows(batch)), batch)}
 
     def make_target_networks(self) -> None:
         """Copy the network; the learner calls this."""
@@ -169,7 +174,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
 
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return Q values `[N, actions]` of windows by the copy, as `qf_preds`."""
-        return {QF_PREDS: self._target(*self.windows(batch))}
+        return {QF_PREDS: self.mask_outputs(self._target(*self.windows(batch)), batch)}
 
     def get_non_inference_attributes(self) -> list[str]:
         """Return what acting does not need."""

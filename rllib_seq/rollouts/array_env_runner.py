@@ -39,6 +39,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.configure import OurConnectors, sequence_settings
 from rllib_seq.models.rl_module.episode_states import StatesIn
 from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
+from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.episodes import EpisodeChunks, campaign_episodes
@@ -59,6 +60,7 @@ _DONE_HERE = (
     BatchIndividualItems,
     EpisodeWindows,
     FlattenObservations,
+    FlattenSteps,
     MeanStdFilter,
     NumpyToTensor,
     StatesIn,
@@ -163,7 +165,10 @@ class ArrayEnvRunner(FaultReportingSingleAgentEnvRunner):
         else:
             # Past RLlib's wrapper, which turns infos into lists.
             flat = any(isinstance(piece, FlattenObservations) for piece in self._env_to_module)
-            arrays = one_line(lambda: InfoArrays(self.env.env, self._seed, flat))
+            narrow = next(
+                (p.observation_space for p in self._env_to_module if type(p) is FlattenSteps), None
+            )
+            arrays = one_line(lambda: InfoArrays(self.env.env, self._seed, flat, narrow))
             agents, name = [None], None
             horizon = config.episode_lookback_horizon
             self._chunks = EpisodeChunks(horizon, module.observation_space, module.action_space)

@@ -274,6 +274,7 @@ class _Bidder:
         inputs = self._inputs(observations, previous, rewards, first)
         with torch.inference_mode():
             outputs, columns = self.memory.read(who, first, inputs)
+            outputs = self._masked(outputs, observations)
             distribution = self.policy.dist_class(outputs, self.model)
             actions = distribution.sample()
             logp = distribution.logp(actions)
@@ -306,6 +307,13 @@ class _Bidder:
         )
         step_inputs.refuse_non_finite(inputs[:, None], torch.ones(len(first), 1, dtype=torch.bool))
         return inputs
+
+    def _masked(self, outputs: torch.Tensor, observations: Array) -> torch.Tensor:
+        """Outputs `[n, K]` without the actions that masks forbid."""
+        step_inputs = self.model.step_inputs
+        if step_inputs.mask is None:
+            return outputs
+        return step_inputs.mask_outputs(outputs, torch.from_numpy(observations))
 
     def _served(self, actions: Array) -> Array:
         """Actions as the environment takes them: RLlib learns Box actions in units of its own."""

@@ -21,6 +21,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from rllib_seq.envs.array_env import ArrayEnv, GymArrays
 from rllib_seq.errors import UserError
+from rllib_seq.models.observations import StepSpace
 
 __all__ = ["INFO", "INFO_BEFORE", "InfoArrays", "arrays_of_agents", "make_arrays", "one_line"]
 
@@ -95,12 +96,21 @@ class InfoArrays(GymArrays):
         envs: the environments; they are closed by the caller.
         seed: of the first reset.
         flat: whether observations become vectors, as by RLlib's `FlattenObservations`.
+        narrow: what makes vectors of them instead, as `FlattenSteps` does.
     """
 
-    def __init__(self, envs: VectorEnv, seed: int | None, flat: bool) -> None:
+    def __init__(
+        self, envs: VectorEnv, seed: int | None, flat: bool, narrow: StepSpace | None = None
+    ) -> None:
         super().__init__(envs, seed)
-        self._flat = flat
+        self._flat, self._narrow = flat, narrow
         self._infos = self._before = _no_infos(envs.num_envs)
+
+    def vectors(self, batch: Any, count: int) -> Array:
+        """See `GymArrays.vectors`."""
+        if self._narrow is None:
+            return super().vectors(batch, count)
+        return self._narrow.rows(batch, count)
 
     def observe(self, rows: Ints) -> Array:
         """See `GymArrays.observe`; vectors, if `flat`."""

@@ -18,20 +18,22 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.connectors.env_to_module import FlattenObservations, MeanStdFilter
+from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models.observations import refuse_filter
 from rllib_seq.models.rl_module.episode_windows import EpisodeWindows, WindowLayout
+from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
 from rllib_seq.models.rl_module.windowed_module import (
     SEQUENCE_CONFIG,
     WindowedRLModule,
     is_flat,
 )
-from rllib_seq.models.spaces import refuse_masks, refuse_repeated, refuse_shifted
+from rllib_seq.models.spaces import refuse_repeated, refuse_shifted
 
 MAX_SEQ_LEN = "max_seq_len"
 NO_FILTER, MEAN_STD = "NoFilter", "MeanStdFilter"
@@ -73,7 +75,12 @@ def configure_windows(
         config.callbacks(on_algorithm_init=[*others, check_setup])
     config.env_runners(
         env_to_module_connector=ActingConnectors(
-            layout, multi_agent, tuple(connectors), set_up, config.observation_filter
+            layout,
+            multi_agent,
+            settings.embed_above,
+            tuple(connectors),
+            set_up,
+            config.observation_filter,
         )
     )
     if multi_agent:
@@ -243,6 +250,8 @@ class ActingConnectors(OurConnectors):
 
     layout: WindowLayout
     multi_agent: bool
+    embed_above: int
+    """See `SequenceConfig`."""
     more: tuple[ConnectorV2, ...]
     """What comes after the windows."""
     set_up: Callable[..., AlgorithmConfig]
@@ -259,7 +268,6 @@ class ActingConnectors(OurConnectors):
         space = env.single_observation_space if env else spaces[INPUT_ENV_SINGLE_SPACES][0]
         for part in space.values() if self.multi_agent else [space]:
             refuse_repeated(part)
-            refuse_masks(part)
         refuse_shifted(space, "observations", "TransformObservation")
         several = list(space.values()) if self.multi_agent else [space]
         normalised = self.observation_filter == MEAN_STD
@@ -269,8 +277,10 @@ class ActingConnectors(OurConnectors):
         # Writes flat observations into the episodes; for flat ones it costs as much as the windows.
         pieces: list[ConnectorV2] = []
         if not flat:
-            pieces.append(FlattenObservations(multi_agent=self.multi_agent))
+            pieces.append(FlattenSteps(multi_agent=self.multi_agent, embed_above=self.embed_above))
         if normalised:
+            for part in several:
+                refuse_filter(part, self.embed_above)
             pieces.append(MeanStdFilter(multi_agent=self.multi_agent))
         return [*pieces, EpisodeWindows(config=self.layout), *copy.deepcopy(self.more)]
 

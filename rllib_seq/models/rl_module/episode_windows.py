@@ -4,6 +4,7 @@
   training alike
 - `windows_of`: the same for one episode, as arrays
 - `WindowLayout`: what is in a window
+- `stream_of`: the name of an episode in messages
 
 An episode keeps every observation, action and reward once. A chunk of a cut episode keeps some of
 what came before it (its lookback). With L = 4 and a chunk that starts at step 5:
@@ -92,7 +93,7 @@ class EpisodeWindows(ConnectorV2):
         ):
             if not self.as_learner_connector:  # every step passes here once, the last one too
                 reward = episode.rewards[-1] if len(episode) else 0.0
-                refuse_bad_step(_stream(episode), episode.t, episode.observations[-1], reward)
+                refuse_bad_step(stream_of(episode), episode.t, episode.observations[-1], reward)
             steps = len(episode)
             start, stop = (0, steps) if self.as_learner_connector else (steps, steps + 1)
             if sees_windows(rl_module, episode):
@@ -150,10 +151,10 @@ def windows_of(
     known = episode.observations.lookback + start
     if known < behind:
         raise UserError(
-            f"{_stream(episode)} was cut at step {episode.t_started} and looks back {known} steps, "
-            f"but its windows need {behind}; call use_sequence_module after everything else, or "
-            f"set batch_mode='complete_episodes' (or episode_lookback_horizon={length} if "
-            "single-agent)"
+            f"{stream_of(episode)} was cut at step {episode.t_started} and looks back {known} "
+            f"steps, but its windows need {behind}; call use_sequence_module after everything "
+            f"else, or set batch_mode='complete_episodes' (or episode_lookback_horizon={length} "
+            "if single-agent)"
         )
     step = slice(start - behind, stop)
     # The previous action of step t is action t-1, so these end one earlier.
@@ -175,7 +176,8 @@ def windows_of(
     return columns
 
 
-def _stream(episode: SingleAgentEpisode) -> str:
+def stream_of(episode: SingleAgentEpisode) -> str:
+    """Return the name of a stream for messages."""
     if episode.agent_id is None:
         return f"episode {episode.id_}"
     return f"agent {episode.agent_id!r} of episode {episode.multi_agent_episode_id}"

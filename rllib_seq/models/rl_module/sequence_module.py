@@ -70,7 +70,9 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
             )
         distribution = self.get_train_action_dist_cls()
         num_outputs = distribution.required_input_dim(self.action_space)
-        networks = build_actor_critic(self.step_inputs.width, num_outputs, self.config_of_sequence)
+        networks = build_actor_critic(
+            self.step_inputs.width, num_outputs, self.config_of_sequence, self.step_inputs.parts
+        )
         self.policy, self.value = networks.policy, networks.value
         self.auxiliary = auxiliary_heads(self.config_of_sequence, self.action_space)
         self.eval()
@@ -120,10 +122,11 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         if STEPS_BEFORE not in batch:
             return self._forward_plain(batch)
         if not self.is_stateful():
-            return {Columns.ACTION_DIST_INPUTS: self.policy(*self.windows(batch))}
+            outputs = self.mask_outputs(self.policy(*self.windows(batch)), batch)
+            return {Columns.ACTION_DIST_INPUTS: outputs}
         reading = self.networks.read(*self._steps(batch))
-        outputs = {Columns.ACTION_DIST_INPUTS: self.policy.head(reading.features)}
-        return {**outputs, Columns.STATE_OUT: reading.state}
+        outputs = self.mask_outputs(self.policy.head(reading.features), batch)
+        return {Columns.ACTION_DIST_INPUTS: outputs, Columns.STATE_OUT: reading.state}
 
     def _forward_plain(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The same for steps without connectors; the state is that of `ActorCritic`."""
@@ -133,6 +136,7 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         outputs = self.policy.head(reading.features)
         if batch[Columns.OBS].dim() == 2:
             outputs = outputs.squeeze(1)
+        outputs = self.step_inputs.mask_outputs(outputs, batch[Columns.OBS])
         return {Columns.ACTION_DIST_INPUTS: outputs, Columns.STATE_OUT: reading.state}
 
     def auxiliary_probabilities(self, batch: dict[str, Any], actions: Tensor) -> dict[str, Tensor]:
@@ -168,7 +172,7 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         shared = self.config_of_sequence.share_encoder
         value_features = features if shared else self._value_features(read_from)
         outputs = {
-            Columns.ACTION_DIST_INPUTS: self.policy.head(features),
+            Columns.ACTION_DIST_INPUTS: self.mask_outputs(self.policy.head(features), batch),
             Columns.EMBEDDINGS: self.networks.value_head(value_features).squeeze(-1),
         }
         if self.auxiliary.heads:
@@ -220,7 +224,8 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         """Return the inputs of the action distribution of the copy, `[N, num_outputs]`."""
         self.old_policy.eval()
         features = self._policy_features(self.old_policy, self._read_from(batch))
-        return {TARGET_NETWORK_ACTION_DIST_INPUTS: self.old_policy.head(features)}
+        outputs = self.mask_outputs(self.old_policy.head(features), batch)
+        return {TARGET_NETWORK_ACTION_DIST_INPUTS: outputs}
 
     def get_non_inference_attributes(self) -> list[str]:
         """Return what acting does not need."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
+from rllib_seq.models.observations import refuse_empty_mask
 from rllib_seq.models.rl_module.episode_windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
@@ -105,7 +106,21 @@ class WindowedRLModule(TorchRLModule):
             first.flatten(),
         ).view(rows, steps, -1)
         self.step_inputs.refuse_non_finite(inputs, torch.ones(rows, steps, dtype=torch.bool))
+        nothing = self.step_inputs.allow_nothing(observation).view(rows, steps)
+        if bool(nothing.any()):
+            row, step = nothing.nonzero()[0].tolist()
+            refuse_empty_mask(f"row {row}", step)
         return inputs
+
+    def mask_outputs(self, outputs: Tensor, batch: dict[str, Any], prefix: str = "") -> Tensor:
+        """Return logits or Q values without the actions that a mask forbids.
+
+        Args:
+            outputs: of the newest steps of a batch, `[N, choices]` or `[B, T, choices]`.
+            batch: as for `windows`; of a recurrent module `[B, T, 1, ...]`.
+            prefix: of the columns' names.
+        """
+        return self.step_inputs.mask_outputs(outputs, batch[prefix + Columns.OBS][..., -1, :])
 
     def windows(self, batch: dict[str, Any], prefix: str = "") -> tuple[Tensor, Tensor]:
         """Put the windows of a batch together.

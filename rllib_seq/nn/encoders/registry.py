@@ -13,6 +13,8 @@ from collections.abc import Callable
 from rllib_seq.config import ENCODERS, ENCODERS_ELSEWHERE, SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn.encoders.base import LENGTH, StreamEncoder
+from rllib_seq.nn.encoders.parts import PartsEncoder
+from rllib_seq.nn.step_reader import StepParts
 
 _classes: dict[str, type[StreamEncoder]] = {}
 _listeners: list[Callable[[str, type[StreamEncoder]], None]] = []
@@ -63,7 +65,11 @@ def encoder_names() -> list[str]:
 
 
 def make_encoder(
-    input_dim: int, config: SequenceConfig, *, for_values: bool = False
+    input_dim: int,
+    config: SequenceConfig,
+    *,
+    for_values: bool = False,
+    parts: StepParts | None = None,
 ) -> StreamEncoder:
     """Build the encoder that the settings ask for.
 
@@ -71,12 +77,19 @@ def make_encoder(
         input_dim: width of a raw step input.
         config: settings.
         for_values: build the variant for a value network.
+        parts: frames and large numbers in a step input; None: there are none.
 
     Raises:
         ValueError: the encoder is unknown, a setting is wrong for it, or `input_dim` is not a
             positive int.
         TypeError: the encoder does not say what it has to.
     """
+    if parts is not None:
+
+        def behind(width: int) -> StreamEncoder:
+            return make_encoder(width, config, for_values=for_values)
+
+        return PartsEncoder(input_dim, config, parts, behind)
     cls = encoder_class(config.encoder)
     encoder = (cls.for_values if for_values else cls)(input_dim, config)
     shapes, width = getattr(encoder, "state_shapes", {}), getattr(encoder, "output_dim", None)

@@ -42,6 +42,8 @@ from ray.rllib.utils.numpy import flatten_inputs_to_1d_tensor
 from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
 
 from rllib_seq.errors import UserError
+from rllib_seq.models.observations import StepSpace
+from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
 from rllib_seq.training.acting.spaces import rows_of
 
 Step = Callable[[Any, int], Any]
@@ -66,6 +68,8 @@ class Preprocessing:
     action_space: gym.Space[Any]
     flatten: bool = False
     """Parts become one vector `[N, D]`, numbers of Discrete ones one-hot."""
+    narrow: StepSpace | None = None
+    """The same without one-hot of large numbers, and with bytes of frames as they are."""
     pixels: Step | None = None
     """What RLlib's preprocessor of Atari's observations does instead."""
     filters: Sequence[RunningFilter] = ()
@@ -78,6 +82,8 @@ class Preprocessing:
         """Return what the network sees of observations `[N, ...]`."""
         if self.pixels is not None:
             batch = self.pixels(batch, rows)
+        elif self.narrow is not None:
+            batch = self.narrow.rows(batch, rows)
         elif self.flatten:
             struct = get_base_struct_from_space(self.observation_space)
             batch = flatten_inputs_to_1d_tensor(batch, struct, batch_axis=True)
@@ -141,7 +147,7 @@ def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
     if not (connectors / "env_to_module_connector").is_dir():
         return Preprocessing(module.observation_space, module.action_space)
     (spaces, actions), before = _pipeline(connectors / "env_to_module_connector")
-    flatten, filters = False, []
+    flatten, narrow, filters = False, None, []
     space, agent = spaces, None
     by_agent = _is_by_agent(module, spaces, actions)
     if by_agent:
@@ -150,6 +156,8 @@ def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
     for kind, options in before:
         if kind is FlattenObservations and not options.get("keys_to_remove"):
             flatten = True
+        elif kind is FlattenSteps:
+            flatten, narrow = True, StepSpace(space, options["embed_above"])
         elif kind is MeanStdFilter:
             folder = connectors / "env_to_module_connector" / kind.__name__
             states = pickle.loads((folder / "state.pkl").read_bytes())
@@ -165,6 +173,7 @@ def new_stack(module: RLModule, connectors: Path) -> Preprocessing:
         space,
         actions,
         flatten,
+        narrow,
         filters=filters,
         normalize_actions=bounds.get("normalize_actions", False),
         clip_actions=bounds.get("clip_actions", False),
@@ -189,9 +198,13 @@ def _is_by_agent(module: RLModule, spaces: Any, actions: Any) -> bool:
 
 def _agent_of(module: RLModule, spaces: Any, actions: Any) -> Any:
     """An agent that a module can act for; all of one module have the same spaces."""
-    width = gym.spaces.flatdim(module.observation_space)
+    seen = module.observation_space
     for agent, space in spaces.items():
-        if actions[agent] == module.action_space and gym.spaces.flatdim(space) == width:
+        if isinstance(seen, StepSpace):
+            fits = space == seen.unflattened
+        else:
+            fits = gym.spaces.flatdim(space) == gym.spaces.flatdim(seen)
+        if fits and actions[agent] == module.action_space:
             return agent
     raise UserError(f"no agent of the environment has the spaces of {module.observation_space}")
 

@@ -139,18 +139,6 @@ def test_observations_without_a_fixed_length_are_one_line(space, ray_session):
     refused(use_sequence_module(ppo(OneSpace, space=space), **SMALL), "have no fixed length")
 
 
-def test_action_masks_are_one_line(ray_session):
-    space = gym.spaces.Dict(
-        {"action_mask": Box(0, 1, (2,), np.float32), "observations": Box(-1, 1, (3,), np.float32)}
-    )
-    refused(use_sequence_module(ppo(OneSpace, space=space), **SMALL), "hold an 'action_mask'")
-    old = ppo(OneSpace, space=space).api_stack(
-        enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False
-    )
-    model = {"custom_model": "lstm_transformer", "custom_model_config": SMALL}
-    refused(old.training(model=model, train_batch_size=64), "hold an 'action_mask'")
-
-
 @pytest.mark.parametrize("length", [0, -3, "20", 2.5, True])
 def test_a_wrong_sequence_length_of_the_old_stack_is_one_line(length):
     settings = {"custom_model_config": SMALL, "max_seq_len": length}

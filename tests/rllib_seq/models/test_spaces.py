@@ -44,7 +44,43 @@ SPACES: dict[str, tuple[gym.Space, gym.Space]] = {
     ),
     "multibinary-to-discrete": (MultiBinary(3), Discrete(2)),
     "matrix-to-discrete": (Box(-1, 1, (2, 3)), Discrete(4)),
+    "frame-to-discrete": (Box(0, 255, (8, 9, 1), np.uint8), Discrete(2)),
+    "masked-to-multidiscrete": (
+        Dict({"observations": Box(-1, 1, (2,)), "action_mask": Box(0, 1, (5,), np.float32)}),
+        MultiDiscrete([2, 3]),
+    ),
+    "masked-frame-and-numbers-to-discrete": (
+        Dict(
+            {
+                "action_mask": MultiBinary(4),
+                "observations": Tuple((Box(0, 1, (9, 8, 2)), Discrete(1000))),
+                "others": MultiDiscrete([3, 100]),
+            }
+        ),
+        Discrete(4),
+    ),
 }
+
+
+def _sample(observations: gym.Space, actions: gym.Space) -> Any:
+    """An observation; masks allow something, and are of 0 and 1 alone."""
+    drawn = observations.sample()
+    if isinstance(drawn, dict) and "action_mask" in drawn:
+        cuts = [2] if isinstance(actions, MultiDiscrete) else []
+        mask = np.round(drawn["action_mask"])
+        for part in np.split(mask, cuts):
+            part[np.random.default_rng(int(mask.sum())).integers(len(part))] = 1
+        drawn["action_mask"] = mask.astype(observations["action_mask"].dtype)
+    return drawn
+
+
+def _allowed(observation: Any, action: Any) -> bool:
+    if not isinstance(observation, dict) or "action_mask" not in observation:
+        return True
+    mask = observation["action_mask"]
+    if np.ndim(action):
+        return bool(mask[action[0]] and mask[2 + action[1]])
+    return bool(mask[action])
 
 
 class OneStream(gym.Env):
@@ -56,12 +92,15 @@ class OneStream(gym.Env):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         self.steps = 0
-        return self.observation_space.sample(), {}
+        self.shown = _sample(self.observation_space, self.action_space)
+        return self.shown, {}
 
     def step(self, action: Any) -> Any:
         assert self.action_space.contains(action), action
+        assert _allowed(self.shown, action), (self.shown, action)
         self.steps += 1
-        return self.observation_space.sample(), self.rng.normal(), self.steps == 7, False, {}
+        self.shown = _sample(self.observation_space, self.action_space)
+        return self.shown, self.rng.normal(), self.steps == 7, False, {}
 
 
 class ManyStreams(MultiAgentEnv):
@@ -79,15 +118,21 @@ class ManyStreams(MultiAgentEnv):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         self.steps = 0
-        return {name: self.observation_spaces[name].sample() for name in self._some()}, {}
+        self.shown = self._samples(self._some())
+        return self.shown, {}
+
+    def _samples(self, names: list[str]) -> dict[str, Any]:
+        return {
+            name: _sample(self.observation_spaces[name], self.action_spaces[name]) for name in names
+        }
 
     def step(self, action_dict: dict[str, Any]) -> Any:
+        assert all(_allowed(self.shown[name], action) for name, action in action_dict.items())
         self.steps += 1
         done = self.steps == 15
-        shown = self.agents if done else self._some()
-        observations = {name: self.observation_spaces[name].sample() for name in shown}
-        rewards = {name: self.rng.normal() for name in shown}
-        return observations, rewards, {"__all__": done}, {"__all__": False}, {}
+        self.shown = self._samples(self.agents if done else self._some())
+        rewards = {name: self.rng.normal() for name in self.shown}
+        return self.shown, rewards, {"__all__": done}, {"__all__": False}, {}
 
 
 def _config(
