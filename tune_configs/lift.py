@@ -17,7 +17,7 @@ config = (
             "num_users": 256,
             "reward": "sampled",
             # Where there is a budget, it stops no one while they explore; see ppo_display.
-            "overspend": True,
+            "enforce_budget": False,
         },
     )
     # The driver learns while one worker plays: two cores.

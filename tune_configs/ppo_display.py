@@ -1,7 +1,7 @@
 """`tune_configs.ppo` in the world of `display`: a budget, a flight that ends; `--preset display`.
 
-Policies are judged within the budget. While they explore it stops nothing (`overspend`): bids at
-random would spend it in the first fifth of a flight, and the rest would teach nothing.
+Policies are judged within the budget. While they explore it stops nothing (`enforce_budget`): bids
+at random would spend it in the first fifth of a flight, and the rest would teach nothing.
 """
 
 from rllib_seq.tune_configs.ppo import config
@@ -15,7 +15,7 @@ config.environment(
         "preset": "display",
         # A tick is a quarter of an hour: with fewer users hardly anybody acts in it.
         "num_users": 512,
-        "overspend": True,
+        "enforce_budget": False,
         "reward_scale": 12.0,  # regrets of bids at random are spread by .03 per request
     }
 )

@@ -108,10 +108,8 @@ def run(only: list[str] | None = None, seeds: int = SEEDS) -> dict[str, Any]:
             comparison, model = compare(table, seed)
             console.print(comparison_table(comparison, f"{name}, seed {seed}"))
             console.print(comparison.sentence, highlight=False)
-            part = comparison.rows[0]["part"]
-            auc = {
-                row["model"]: row["auc"]["value"] for row in comparison.rows if row["part"] == part
-            }
+            part = comparison.rows[0].part
+            auc = {row.model: row.auc.value for row in comparison.rows if row.part == part}
             good = auc[MEMORY] >= auc[COUNTS] and auc[MEMORY] >= auc[STATIC] + GAIN
             passed = passed and good
             results.append(
@@ -121,9 +119,7 @@ def run(only: list[str] | None = None, seeds: int = SEEDS) -> dict[str, Any]:
                     "passed": good,
                     "epochs": model.epochs,
                     "width": model.config.d_model,
-                    "rows": comparison.rows,
-                    "gains": comparison.gains,
-                    "sentence": comparison.sentence,
+                    **comparison.to_json(),
                 }
             )
     return {"results": results, "passed": passed}

@@ -200,7 +200,7 @@ def train(
                 "--stop-steps or --evaluate with it"
             )
         result = resume_training(resume, limits, make_console(), protocol)
-    write(json_file, result)
+    write(json_file, result.to_json())
 
 
 def tune(
@@ -259,7 +259,7 @@ def tune(
         ),
     )
     go = resume_sweep if resume else run_sweep
-    write(json_file, go(config, options, storage or "sweeps", make_console()))
+    write(json_file, go(config, options, storage or "sweeps", make_console()).to_json())
 
 
 def evaluate(
@@ -290,6 +290,7 @@ def evaluate(
     """
     from rllib_seq.serving.exported.spec import SHIPPED, SPEC
     from rllib_seq.training.evaluation.comparison import EvaluationProtocol, evaluate_checkpoint
+    from rllib_seq.training.evaluation.results import Evaluation
     from rllib_seq.training.run.console import make_console
     from rllib_seq.training.storage.files import write_json
     from rllib_seq.training.storage.locations import local_copy, send_back
@@ -298,15 +299,17 @@ def evaluate(
     protocol = EvaluationProtocol(seed=seed, episodes=episodes)
     console = make_console()
     checkpoint = checkpoint or str(SHIPPED)
+    found: Evaluation
     with local_copy(checkpoint) as place:
         if (place / SPEC).is_file():
             from rllib_seq.training.evaluation.exports import evaluate_export
 
             folder = place
-            result = evaluate_export(place, preset, protocol, console, world_seed)
+            found = evaluate_export(place, preset, protocol, console, world_seed)
         else:
             folder = find_checkpoint(place)
-            result = evaluate_checkpoint(folder, preset, protocol, console, world_seed=world_seed)
+            found = evaluate_checkpoint(folder, preset, protocol, console, world_seed=world_seed)
+        result = found.to_json()
         path = evaluation_path(folder)
         write_json(path, result)
         written = send_back(path, place, checkpoint)

@@ -98,4 +98,4 @@ def response(
     table = read_responses(
         log, outcome, user, time, known, tuple(ignore or ()), reading_options(options or {})
     )
-    write(json_file, run_response(table, output, seed, make_console()))
+    write(json_file, run_response(table, output, seed, make_console()).to_json())

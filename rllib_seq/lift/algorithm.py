@@ -184,10 +184,10 @@ class LiftConfig(AlgorithmConfig):
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number from 0 to 1")
         preset = world.build_preset()
-        if math.isfinite(preset.budget_per_user) and not world.overspend:
+        if math.isfinite(preset.budget_per_user) and world.enforce_budget:
             raise UserError(
-                "overspend is False, and a spent budget would pass for lost auctions; set it to "
-                "True: the shadow price stands for the budget, and evaluation keeps it"
+                "enforce_budget is True, and a spent budget would pass for lost auctions; set it "
+                "to False: the shadow price stands for the budget, and evaluation keeps it"
             )
         self.highest_bid = float(preset.bid_levels[-1])
         self.hidden_stages = len(preset.users.stages) if self.informed else 0

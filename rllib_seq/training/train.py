@@ -1,6 +1,6 @@
 """Runs: what `rllib-seq train` calls.
 
-- `run_training`, `resume_training`: from options, or from a checkpoint, to the report
+- `run_training`, `resume_training`: from options, or from a checkpoint, to a `TrainingResult`
 - `finish_run`: the evaluation and the report, for the best trial of a sweep too
 - `description`, `short_name`, `validate`: what sweeps share with runs
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rllib_seq.training.config.checks import REPLAY_ENV, auction_config, model_s
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
 from rllib_seq.training.evaluation.comparison import EvaluationProtocol, evaluate_checkpoint
+from rllib_seq.training.evaluation.results import Evaluation
 from rllib_seq.training.reports.run_report import write_report
 from rllib_seq.training.run.console import TrainingDisplay
 from rllib_seq.training.run.offline import learn_offline
@@ -32,6 +34,7 @@ from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint, split_checkpoint
 
 __all__ = [
+    "TrainingResult",
     "description",
     "finish_run",
     "resume_training",
@@ -39,6 +42,25 @@ __all__ = [
     "short_name",
     "validate",
 ]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run; places are paths or URIs."""
+
+    run: str
+    checkpoint: str
+    """The last one."""
+    evaluation: Evaluation | None
+    """None outside the ad auction, and where none was asked for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json FILE` writes."""
+        return {
+            "run": self.run,
+            "checkpoint": self.checkpoint,
+            "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
+        }
 
 
 def run_training(
@@ -49,7 +71,7 @@ def run_training(
     console: Console,
     protocol: EvaluationProtocol | None = EvaluationProtocol(),  # noqa: B008, is frozen
     offline: Sequence[Path] = (),
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Trains a config from the start and evaluates it.
 
     Args:
@@ -60,10 +82,6 @@ def run_training(
         console: where progress and the table go.
         protocol: of the evaluation at the end; None: no evaluation.
         offline: learn from these records (see `offline`) instead of playing.
-
-    Returns:
-        `{"run", "checkpoint", "evaluation"}`; evaluation is None outside the ad auction, and
-        where there is no protocol.
 
     Raises:
         UserError: something that the user can fix.
@@ -115,7 +133,7 @@ def resume_training(
     limits: Limits | None,
     console: Console,
     protocol: EvaluationProtocol | None = EvaluationProtocol(),  # noqa: B008, is frozen
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Goes on with a run from its newest checkpoint, or from the checkpoint that is given.
 
     Optimizer, step count, schedules, and what the algorithm else keeps come from the checkpoint.
@@ -129,8 +147,8 @@ def resume_training(
         console: where progress and the table go.
         protocol: of the evaluation at the end; None: no evaluation.
 
-    Returns:
-        See `run_training`; raises the same.
+    Raises:
+        UserError, Interrupted: see `run_training`.
     """
     place, chosen = split_checkpoint(place)
     run = RunFolder.open(place)
@@ -161,7 +179,7 @@ def _session(
     checkpoint: Path | None,
     console: Console,
     protocol: EvaluationProtocol | None,
-) -> dict[str, Any]:
+) -> TrainingResult:
     console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
     try:
         with ray_session(cpus_of(config), console, logs=run.path / "ray_logs"):
@@ -228,7 +246,7 @@ def finish_run(
     protocol: EvaluationProtocol | None,
     console: Console,
     others: Mapping[str, Path] | None = None,
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Evaluates a run in the ad auction, writes its report and says where all is.
 
     Args:
@@ -238,9 +256,6 @@ def finish_run(
         protocol: of the evaluation; None: no evaluation.
         console: where the table goes.
         others: see `comparison.run_evaluation`.
-
-    Returns:
-        See `run_training`.
     """
     evaluation = None
     in_auction = auction_config(config) is not None or config.env == REPLAY_ENV
@@ -249,17 +264,13 @@ def finish_run(
     elif in_auction:
         assert protocol is not None
         evaluation = evaluate_checkpoint(checkpoint, None, protocol, console, others)
-        write_json(run.path / "evaluation.json", evaluation)
+        write_json(run.path / "evaluation.json", evaluation.to_json())
     report = write_report(run)
     run.publish()
     for what, name in (("checkpoint", checkpoint.name), ("report", report.name)):
         console.print(f"{what}: {run.place_of(name)}", soft_wrap=True, markup=False)
     console.print(f"run folder: {run.place}", soft_wrap=True, markup=False)
-    return {
-        "run": run.place,
-        "checkpoint": run.place_of(checkpoint.name),
-        "evaluation": evaluation,
-    }
+    return TrainingResult(run.place, run.place_of(checkpoint.name), evaluation)
 
 
 def short_name(module: str) -> str:

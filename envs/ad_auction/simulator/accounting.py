@@ -34,7 +34,7 @@ class Accounting:
         num_users: of each campaign.
         reward: see `AuctionConfig.reward`.
         credits: see `AuctionConfig.credits`.
-        overspend: see `AuctionConfig.overspend`.
+        enforce_budget: see `AuctionConfig.enforce_budget`.
         state: `[E * slots]` rows.
         num_campaigns: E.
         count: keep what full observations need.
@@ -53,7 +53,7 @@ class Accounting:
         num_users: int,
         reward: str,
         credits: tuple[float, ...] | None,
-        overspend: bool,
+        enforce_budget: bool,
         state: UserState,
         num_campaigns: int,
         count: bool,
@@ -67,7 +67,7 @@ class Accounting:
         self._credits = None if credits is None else np.array(credits)  # (C,)
         self._regret = Regret(preset) if reward == "regret" else None
         self._wears_out = preset.users.effects_vary or count
-        self.ledgers = Ledgers(num_campaigns, preset.budget_per_user * num_users, overspend)
+        self.ledgers = Ledgers(num_campaigns, preset.budget_per_user * num_users, enforce_budget)
         self.rewards = np.zeros(num_campaigns)
         rows, channels = len(state.number), len(preset.users.channels)
         self.tracker = Tracker(rows, num_campaigns, channels) if count else None

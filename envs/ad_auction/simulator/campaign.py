@@ -103,14 +103,14 @@ class Ledgers:
     Args:
         num_campaigns: E.
         budget: of every campaign, see `Ledger`.
-        overspend: whether a spent budget stops no bid.
+        enforce_budget: whether a spent budget stops bids.
 
     Attributes:
         totals: `[8, E]`, the totals of `Ledger` in its order.
     """
 
-    def __init__(self, num_campaigns: int, budget: float, overspend: bool = False) -> None:
-        self.budget, self._limit = budget, math.inf if overspend else budget
+    def __init__(self, num_campaigns: int, budget: float, enforce_budget: bool = True) -> None:
+        self.budget, self._limit = budget, budget if enforce_budget else math.inf
         self.totals = np.zeros((len(_TOTALS), num_campaigns))
 
     def clear(self, campaigns: Ints) -> None:

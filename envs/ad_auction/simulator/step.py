@@ -101,7 +101,7 @@ class AuctionSimulator:
             self.num_users,
             config.reward,
             config.credits if config.reward == "attributed" else None,
-            config.overspend,
+            config.enforce_budget,
             self.state,
             num_campaigns,
             count=self.layout.kind == "full",

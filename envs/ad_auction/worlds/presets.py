@@ -84,10 +84,10 @@ class AuctionConfig:
     reward_scale: float = 1.0
     """Rewards are paid times this, for learners that want them to be about 1 (regrets per request
     are about .003). What campaigns earn is not changed."""
-    overspend: bool = False
-    """True: a spent budget stops no bid, for training. Exploring spends it within days, and what is
-    bid in the rest of the flight would then make no difference; the shadow price stands for the
-    budget. Anyone who is judged keeps it, see `for_evaluation`."""
+    enforce_budget: bool = True
+    """False: a spent budget stops no bid, for training. Exploring spends it within days, and bids
+    in the rest of the flight would then make no difference; the shadow price stands for the budget.
+    Evaluations enforce it, see `for_evaluation`."""
 
     world_seed: int | None = None
     """Of preset "drawn": the seed that its numbers are drawn from, see `drawn`. It stays the same
@@ -128,8 +128,8 @@ class AuctionConfig:
             )
         if not isinstance(self.reward_scale, int | float) or not 0 < self.reward_scale < math.inf:
             raise ValueError(f"reward_scale is {self.reward_scale!r}; give a number above 0")
-        if not isinstance(self.overspend, bool):
-            raise ValueError(f"overspend is {self.overspend!r}; give true or false")
+        if not isinstance(self.enforce_budget, bool):
+            raise ValueError(f"enforce_budget is {self.enforce_budget!r}; give true or false")
         for name in ("budget", "shadow_price", "arrival_hours"):
             value = getattr(self, name)
             if value is None:
@@ -220,7 +220,7 @@ class AuctionConfig:
 
     def for_evaluation(self) -> AuctionConfig:
         """The same world where policies are judged: paid what happens, within the budget."""
-        return dataclasses.replace(self, reward="sampled", overspend=False)
+        return dataclasses.replace(self, reward="sampled", enforce_budget=True)
 
     def build_preset(self) -> Preset:
         """The preset with this experiment's choices in it."""

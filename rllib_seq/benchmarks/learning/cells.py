@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -217,7 +218,7 @@ class _Judge:
         return {
             "seeds": list(EVALUATION_SEEDS),
             "signal": self._signal,
-            "policies": [row for row in rows(campaigns) if row["policy"] == policy.name],
+            "policies": [asdict(row) for row in rows(campaigns) if row.policy == policy.name],
             "expected_pct_of_bayes": self._share(algorithm, EVALUATION_SEEDS, USERS),
         }
 

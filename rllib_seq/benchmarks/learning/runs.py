@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,4 +231,5 @@ def _references(preset: str, log: tuple[str, ...], console: Console) -> list[dic
     campaigns = CAMPAIGNS[preset]
     total = len(policies) * len(EVALUATION_SEEDS) * campaigns
     with progress_bar(console, f"references of {preset}", total) as count:
-        return rows(evaluate(policies, config, EVALUATION_SEEDS, campaigns, count))
+        found = evaluate(policies, config, EVALUATION_SEEDS, campaigns, count)
+    return [asdict(row) for row in rows(found)]

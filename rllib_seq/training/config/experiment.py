@@ -34,9 +34,6 @@ __all__ = [
     "prepare",
 ]
 
-_REPLAY_OPTIONS = (
-    *("log", "reading", "budget_ratio", "episode_requests", "held_out_days", "stream", "gain"),
-)
 _MOST_ENV_RUNNERS = 1000
 _RLLIBS_PROBE_SECONDS = AlgorithmConfig().env_runner_health_probe_timeout_s
 _PROBE_SECONDS = 1.0
@@ -78,6 +75,36 @@ class Options:
     credits: tuple[float, ...] | None = None
     """Of the channels of the same log, see `AuctionConfig.credits`; taken by the reward that needs
     them."""
+
+
+@dataclass(frozen=True)
+class _World:
+    """A kind of environment that options can change."""
+
+    name: str
+    envs: tuple[Any, ...]
+    settings: dict[str, str]
+    """Key in `env_config` of every option that it has."""
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+_SIMULATION = _World(
+    "simulated presets",
+    AUCTION_ENVS,
+    _same("preset", "world_seed", "budget", "reward", "auction", "observed"),
+)
+_REPLAY = _World(
+    "preset log",
+    (REPLAY_ENV,),
+    _same("log", "reading", "budget_ratio", "episode_requests", "held_out_days", "stream", "gain")
+    | _same("reward", "auction"),
+)
+_FLIGHTS = _World("campaign flights", (CAMPAIGN_ENV,), {"preset": "world"})
+_WORLDS = (_SIMULATION, _REPLAY, _FLIGHTS)
+_WORLD_OPTIONS = tuple(dict.fromkeys(name for world in _WORLDS for name in world.settings))
 
 
 def prepare(config: AlgorithmConfig, options: Options) -> AlgorithmConfig:
@@ -127,53 +154,58 @@ def _apply(config: AlgorithmConfig, options: Options) -> None:
 
 
 def _change_world(config: AlgorithmConfig, options: Options) -> None:
-    both = ("reward", "auction")
-    names = ("preset", "world_seed", "budget", "observed", *both)
-    simulated = {name: getattr(options, name) for name in names}
-    replayed = {name: getattr(options, name) for name in (*both, *_REPLAY_OPTIONS)}
-    in_log = config.env == REPLAY_ENV
-    if config.env == CAMPAIGN_ENV and options.preset is not None:
-        config.environment(env_config={"world": simulated.pop("preset")})
-    if in_log and options.preset == "log":
-        simulated.pop("preset")
-    changes = _given(replayed if in_log else simulated)
-    odd = _given(simulated if in_log else replayed).keys() - changes.keys()
-    if simulated.get("preset") == "log" and not in_log:
+    """Sets what the options say of the world in `env_config`."""
+    world = next((world for world in _WORLDS if config.env in world.envs), None)
+    given = {name: getattr(options, name) for name in _WORLD_OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if world is _REPLAY and given.get("preset") == "log":
+        del given["preset"]  # it is this environment
+    _check_options(given, world, config)
+    if world is not None and given:
+        if world is _SIMULATION:
+            _forget_old_world(config, given)
+        changes = {world.settings[name]: value for name, value in given.items()}
+        config.environment(env_config={**config.env_config, **changes})
+    if config.env_config.get("reward") == "attributed" and options.credits is not None:
+        config.environment(env_config={"credits": options.credits, **config.env_config})
+
+
+def _check_options(given: dict[str, Any], world: _World | None, config: AlgorithmConfig) -> None:
+    """Refuses options that the environment has no setting for."""
+    if given.get("preset") == "log":
         raise UserError(
             f"preset 'log' is another environment, {REPLAY_ENV!r}, and this config's is "
             f"{config.env!r}; leave the config out, or give tune_configs.ppo_log"
         )
-    if odd:
-        place = "simulated presets" if in_log else "preset log"
+    odd = given.keys() - (world.settings.keys() if world is not None else set())
+    if not odd:
+        return
+    if world is None or world is _FLIGHTS:
         raise UserError(
-            f"{_spoken(odd)} can be set for {place} only; leave it out, or give --preset"
+            f"{_spoken(odd)} can be set for the ad auction only; this config's environment is "
+            f"{config.env!r}"
         )
-    if changes:
-        if config.env not in (*AUCTION_ENVS, REPLAY_ENV):
-            raise UserError(
-                f"{_spoken(changes)} can be set for the ad auction only; this config's "
-                f"environment is {config.env!r}"
-            )
-        if "preset" in changes:
-            config.env_config.pop("world_seed", None)  # that of another preset
-        config.environment(env_config={**config.env_config, **changes})
-        if not in_log and changes.get("reward", "regret") != "regret" and config.gamma == 0.0:
+    other = _SIMULATION if world is _REPLAY else _REPLAY
+    raise UserError(
+        f"{_spoken(odd)} can be set for {other.name} only; leave it out, or give --preset"
+    )
+
+
+def _forget_old_world(config: AlgorithmConfig, given: dict[str, Any]) -> None:
+    """Removes settings of a config that fit its own preset and reward alone."""
+    if "preset" in given:
+        config.env_config.pop("world_seed", None)
+    if given.get("reward", "regret") != "regret":
+        if config.gamma == 0.0:
             config.training(gamma=1.0)  # a regret alone prices what comes after the request
-        if not in_log and changes.get("reward", "regret") != "regret":
-            # What makes regrets about 1 makes other rewards, and sums of them, far larger.
-            config.env_config.pop("reward_scale", None)
-    if config.env_config.get("reward") == "attributed" and options.credits is not None:
-        config.environment(env_config={"credits": options.credits, **config.env_config})
+        # What makes regrets about 1 makes other rewards, and sums of them, far larger.
+        config.env_config.pop("reward_scale", None)
 
 
 def _spoken(names: Iterable[str]) -> str:
     """Options as the command line calls them."""
     words = {"observed": "patterns", "reading": "schema, column, event, time-unit, delimiter, ..."}
     return ", ".join(words.get(name, name.replace("_", "-")) for name in sorted(names))
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def change_model(config: AlgorithmConfig, **settings: Any) -> None:

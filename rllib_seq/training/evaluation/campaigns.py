@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,12 @@ from rllib_seq.envs.ad_auction.simulator.campaign import Ledger
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy, play
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig, Preset
 from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
+from rllib_seq.training.evaluation.results import Interval, PolicyRow, PolicySummary
 from rllib_seq.training.seeds import evaluation_seed
 
 __all__ = [
     "SIGNALS",
     "Campaigns",
-    "Interval",
     "evaluate",
     "expected_profit",
     "over",
@@ -161,8 +161,8 @@ def _play(
     return ledger
 
 
-def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
-    """One row per policy and seed, as `evaluation.json` holds them; None where undefined."""
+def rows(campaigns: Campaigns) -> list[PolicyRow]:
+    """One row per policy and seed."""
     bayes, full = _by_seed(campaigns, "bayes"), _by_seed(campaigns, "full_information")
     optimal = _by_seed(campaigns, "optimal")
     table = []
@@ -176,26 +176,26 @@ def rows(campaigns: Campaigns) -> list[dict[str, Any]]:
             requests = sum(ledger.requests for ledger in ledgers)
             conversions = sum(ledger.conversions for ledger in ledgers)
             table.append(
-                {
-                    "policy": policy,
-                    "signal": campaigns.signals.get(policy),
-                    "seed": seed,
-                    "profit": float(profit.sum() * campaigns.num_users),
-                    "profit_per_user": float(profit.mean()),
-                    "spend": spend,
-                    "budget": budget if np.isfinite(budget) else None,
-                    "requests": int(requests),
-                    "wins": int(wins),
-                    "win_rate": _ratio(wins, requests),
-                    "clicks": int(sum(ledger.clicks for ledger in ledgers)),
-                    "conversions": int(conversions),
-                    "censored_conversions": int(sum(ledger.censored for ledger in ledgers)),
-                    "cpa": _ratio(spend, conversions),
-                    "roas": _ratio(sum(ledger.value for ledger in ledgers), spend),
-                    "pct_of_bayes": _ratio(100 * profit.mean(), bayes[s]),
-                    "pct_of_optimum": _ratio(100 * profit.mean(), optimal[s]),
-                    "pct_of_full_information": _ratio(100 * profit.mean(), full[s]),
-                }
+                PolicyRow(
+                    policy=policy,
+                    signal=campaigns.signals.get(policy),
+                    seed=seed,
+                    profit=float(profit.sum() * campaigns.num_users),
+                    profit_per_user=float(profit.mean()),
+                    spend=spend,
+                    budget=budget if np.isfinite(budget) else None,
+                    requests=int(requests),
+                    wins=int(wins),
+                    win_rate=_ratio(wins, requests),
+                    clicks=int(sum(ledger.clicks for ledger in ledgers)),
+                    conversions=int(conversions),
+                    censored_conversions=int(sum(ledger.censored for ledger in ledgers)),
+                    cpa=_ratio(spend, conversions),
+                    roas=_ratio(sum(ledger.value for ledger in ledgers), spend),
+                    pct_of_bayes=_ratio(100 * profit.mean(), bayes[s]),
+                    pct_of_optimum=_ratio(100 * profit.mean(), optimal[s]),
+                    pct_of_full_information=_ratio(100 * profit.mean(), full[s]),
+                )
             )
     return table
 
@@ -211,14 +211,7 @@ def _ratio(part: float, whole: float) -> float | None:
     return float(part / whole) if whole > 0 else None
 
 
-class Interval(NamedTuple):
-    """A mean and its 95 % interval (Student's t over campaigns)."""
-
-    mean: float
-    half_width: float
-
-
-def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
+def summarize(campaigns: Campaigns) -> list[PolicySummary]:
     """Per policy, best last: profit per user, and the paired difference to best memoryless."""
     memoryless = campaigns.profit[campaigns.policies.index("memoryless")]
     bayes, optimal = _by_seed(campaigns, "bayes").mean(), _by_seed(campaigns, "optimal").mean()
@@ -226,17 +219,17 @@ def summarize(campaigns: Campaigns) -> list[dict[str, Any]]:
     for name, profit in zip(campaigns.policies, campaigns.profit, strict=True):
         over = profit - memoryless
         summary.append(
-            {
-                "policy": name,
-                "signal": campaigns.signals.get(name),
-                "profit_per_user": _interval(profit)._asdict(),
-                "over_memoryless": _interval(over)._asdict(),
-                "pct_of_bayes": _ratio(100 * profit.mean(), bayes),
-                "pct_of_optimum": _ratio(100 * profit.mean(), optimal),
-                "beats_memoryless_on_seeds": int((over.mean(axis=1) > 0).sum()),
-            }
+            PolicySummary(
+                policy=name,
+                signal=campaigns.signals.get(name),
+                profit_per_user=_interval(profit),
+                over_memoryless=_interval(over),
+                pct_of_bayes=_ratio(100 * profit.mean(), bayes),
+                pct_of_optimum=_ratio(100 * profit.mean(), optimal),
+                beats_memoryless_on_seeds=int((over.mean(axis=1) > 0).sum()),
+            )
         )
-    return sorted(summary, key=lambda row: row["profit_per_user"]["mean"])
+    return sorted(summary, key=lambda row: row.profit_per_user.mean)
 
 
 def over(campaigns: Campaigns, policy: str, other: str) -> Interval:

@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
@@ -41,9 +41,16 @@ from rllib_seq.training.evaluation.campaigns import (
 from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.replay_evaluation import evaluate_replay
+from rllib_seq.training.evaluation.results import (
+    CampaignEvaluation,
+    EpisodeEvaluation,
+    Evaluation,
+    UpperBound,
+)
 from rllib_seq.training.evaluation.showcase import record
 from rllib_seq.training.reports.calibration_view import calibration_table
-from rllib_seq.training.run.console import comparison_table, progress_bar
+from rllib_seq.training.reports.comparison_view import comparison_table
+from rllib_seq.training.run.console import progress_bar
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
@@ -93,7 +100,7 @@ def evaluate_checkpoint(
     console: Console,
     others: Mapping[str, Path] | None = None,
     world_seed: int | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Plays a checkpoint where it was trained, or in another preset, and prints the table.
 
     Args:
@@ -103,9 +110,6 @@ def evaluate_checkpoint(
         console: where progress and the table go.
         others: see `run_evaluation`.
         world_seed: of preset drawn.
-
-    Returns:
-        The content of `evaluation.json`.
 
     Raises:
         UserError: the preset is unknown or another kind of environment, or the log is gone.
@@ -127,7 +131,7 @@ def evaluate_checkpoint(
 
 def _evaluate_episodes(
     checkpoint: Path, config: AlgorithmConfig, protocol: EvaluationProtocol, console: Console
-) -> dict[str, Any]:
+) -> EpisodeEvaluation:
     """Plays a checkpoint outside the ad auction, where nothing is known to compare with."""
     import_experiment(checkpoint)
     env = environment_of(config)
@@ -137,14 +141,7 @@ def _evaluate_episodes(
     finally:
         env.close()
     console.print(f"{env}: {found}", soft_wrap=True, markup=False, highlight=False)
-    return {
-        "preset": None,
-        "env": str(config.env),
-        "checkpoint": str(checkpoint),
-        "seeds": [protocol.seed],
-        "episodes": episodes,
-        "return": found.to_json(),
-    }
+    return EpisodeEvaluation(str(config.env), str(checkpoint), protocol.seed, episodes, found)
 
 
 def run_evaluation(
@@ -153,7 +150,7 @@ def run_evaluation(
     protocol: EvaluationProtocol,
     console: Console,
     others: Mapping[str, Path] | None = None,
-) -> dict[str, Any]:
+) -> CampaignEvaluation:
     """Plays a checkpoint and the references on fresh campaigns and prints the table.
 
     Args:
@@ -162,9 +159,6 @@ def run_evaluation(
         protocol: seeds and numbers.
         console: where progress and the table go.
         others: more checkpoints of the same environment that play, by the names of their policies.
-
-    Returns:
-        The content of `evaluation.json`.
     """
     checkpoint = find_checkpoint(checkpoint)
     config = resumed_config(checkpoint)
@@ -195,7 +189,7 @@ def compare(
     protocol: EvaluationProtocol,
     console: Console,
     rivals: Mapping[str, Contender] | None = None,
-) -> dict[str, Any]:
+) -> CampaignEvaluation:
     """Plays a policy and the references on fresh campaigns and prints the table.
 
     Args:
@@ -204,9 +198,6 @@ def compare(
         protocol: seeds and numbers.
         console: where progress and the table go.
         rivals: more policies of the same environment, by name.
-
-    Returns:
-        The content of `evaluation.json`.
     """
     bidder, rivals = contender.bidder, rivals or {}
     recorded = RecordedBids(bidder) if bidder.heads else None
@@ -219,32 +210,28 @@ def compare(
     total = len(policies) * len(seeds) * protocol.episodes
     with progress_bar(console, "evaluating", total) as count:
         campaigns = evaluate(policies, world, seeds, protocol.episodes, count, SIGNALS | learned)
-    evaluation: dict[str, Any] = {
-        "preset": world.preset,
-        "world_seed": world.world_seed,
-        "checkpoint": contender.place,
-        "seeds": seeds,
-        "episodes": protocol.episodes,
-        "num_users": world.num_users,
-        "optimum": None
-        if best is None
-        else {"upper_bound_per_user": best.upper_bound, "grid_points": len(best.grid.points)},
-        "policies": rows(campaigns),
-        "summary": summarize(campaigns),
-    }
-    if rivals:
-        trained = recorded or bidder
-        evaluation["over_others"] = {
-            name: over(campaigns, trained.name, name)._asdict() for name in rivals
-        }
-    console.print(comparison_table(evaluation))
     shown = min(world.num_users, _USERS_SHOWN)
-    evaluation["campaign"] = record(bidder, world if bidder.one_stream else world.with_users(shown))
-    if recorded is not None:
-        with progress_bar(console, "calibrating", futures_in_all(recorded, seeds)) as count:
-            evaluation["calibration"] = calibrate(recorded, world, seeds, count)
-        console.print(calibration_table(evaluation["calibration"]))
-    return evaluation
+    evaluation = CampaignEvaluation(
+        preset=world.preset,
+        world_seed=world.world_seed,
+        checkpoint=contender.place,
+        seeds=seeds,
+        episodes=protocol.episodes,
+        num_users=world.num_users,
+        optimum=None if best is None else UpperBound(best.upper_bound, len(best.grid.points)),
+        policies=rows(campaigns),
+        summary=summarize(campaigns),
+        over_others={name: over(campaigns, bidder.name, name) for name in rivals},
+        campaign=record(bidder, world if bidder.one_stream else world.with_users(shown)),
+        calibration=[],
+    )
+    console.print(comparison_table(evaluation.to_json()))
+    if recorded is None:
+        return evaluation
+    with progress_bar(console, "calibrating", futures_in_all(recorded, seeds)) as count:
+        scores = calibrate(recorded, world, seeds, count)
+    console.print(calibration_table(scores))
+    return replace(evaluation, calibration=scores)
 
 
 def world_of(

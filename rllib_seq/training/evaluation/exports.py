@@ -28,6 +28,7 @@ from rllib_seq.training.evaluation.comparison import (
     world_of,
 )
 from rllib_seq.training.evaluation.policies import TrainedBids
+from rllib_seq.training.evaluation.results import CampaignEvaluation
 
 __all__ = ["ExportedActor", "evaluate_export"]
 
@@ -88,7 +89,7 @@ def evaluate_export(
     protocol: EvaluationProtocol,
     console: Console,
     world_seed: int | None,
-) -> dict[str, Any]:
+) -> CampaignEvaluation:
     """Plays an export where it was trained, or in another preset, and prints the table.
 
     Args:
@@ -97,9 +98,6 @@ def evaluate_export(
         protocol: seeds and numbers.
         console: where progress and the table go.
         world_seed: of preset drawn.
-
-    Returns:
-        The content of `evaluation.json`.
 
     Raises:
         UserError: the export is damaged, or the preset is unknown or has other spaces.

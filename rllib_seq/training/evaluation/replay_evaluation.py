@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,14 @@ from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observat
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.actor import Actor, PolicyActor
 from rllib_seq.training.acting.loading import load_policy
+from rllib_seq.training.evaluation.results import (
+    Interval,
+    LogDays,
+    LogFacts,
+    ReplayEvaluation,
+    ReplayRow,
+    ReplaySummary,
+)
 from rllib_seq.training.reports.replay_view import replay_table
 from rllib_seq.training.run.console import progress_bar
 
@@ -75,7 +82,7 @@ class TrainedReplayBids:
 
 def evaluate_replay(
     checkpoint: Path, world: ReplayWorld, paths: tuple[str, ...], console: Console
-) -> dict[str, Any]:
+) -> ReplayEvaluation:
     """Plays a checkpoint and the references on the held-out days and prints the table.
 
     Args:
@@ -83,9 +90,6 @@ def evaluate_replay(
         world: the log.
         paths: of the log, for the record.
         console: where progress and the table go.
-
-    Returns:
-        The content of `evaluation.json`.
     """
     episodes = world.held_out_episodes()
     fields = world.of_fields()
@@ -111,87 +115,77 @@ def evaluate_replay(
     measure = "gains" if by_log else "expected_clicks"
     linear = getattr(results["linear"], measure)
     rows = [_row(name, result, best) for name, result in results.items()]
-    rows.sort(key=lambda row: -row["gains" if by_log else "expected_clicks"])
-    evaluation: dict[str, Any] = {
-        "preset": "log",
-        "checkpoint": str(checkpoint),
-        "seeds": [None],
-        "episodes": len(episodes),
-        "log": _facts(world, paths),
-        "ranked_by": measure,
-        "policies": rows,
-        "summary": [
-            {"policy": name, "over_linear": _interval(getattr(result, measure) - linear)}
+    rows.sort(key=lambda row: -(row.gains if by_log else row.expected_clicks))
+    evaluation = ReplayEvaluation(
+        checkpoint=str(checkpoint),
+        episodes=len(episodes),
+        log=_facts(world, paths),
+        ranked_by=measure,
+        policies=rows,
+        summary=[
+            ReplaySummary(name, _interval(getattr(result, measure) - linear))
             for name, result in results.items()
         ],
-        "notes": _notes(world, len(episodes)),
-    }
-    console.print(replay_table(evaluation))
-    for note in evaluation["notes"]:
+        notes=_notes(world, len(episodes)),
+    )
+    console.print(replay_table(evaluation.to_json()))
+    for note in evaluation.notes:
         console.print(note, markup=False, highlight=False)
     return evaluation
 
 
-def _row(name: str, result: ReplayResult, best: float) -> dict[str, Any]:
-    """One policy, as `evaluation.json` holds it; None where a log does not tell."""
+def _row(name: str, result: ReplayResult, best: float) -> ReplayRow:
     requests, wins, clicks = (
         int(part.sum()) for part in (result.requests, result.wins, result.clicks)
     )
     expected, spend = float(result.expected_clicks.sum()), float(result.spend.sum())
-    return {
-        "policy": name,
-        "signal": "privileged" if name.startswith("hindsight") else "outcomes",
-        "seed": None,
-        "profit": None,
-        "spend": spend,
-        "budget": float(result.budget.sum()),
-        "requests": requests,
-        "wins": wins,
-        "win_rate": wins / requests,
-        "clicks": clicks,
-        "gains": float(result.gains.sum()),
-        "expected_clicks": expected,
-        "conversions": None,
-        "cpa": None,
-        "cpc": spend / clicks if clicks else None,
-        "expected_cpc": spend / expected if expected else None,
-        "roas": None,
-        "pct_of_bayes": None,
-        "pct_of_optimum": None,
-        "pct_of_full_information": 100 * expected / best if best else None,
-    }
+    return ReplayRow(
+        policy=name,
+        signal="privileged" if name.startswith("hindsight") else "outcomes",
+        spend=spend,
+        budget=float(result.budget.sum()),
+        requests=requests,
+        wins=wins,
+        win_rate=wins / requests,
+        clicks=clicks,
+        gains=float(result.gains.sum()),
+        expected_clicks=expected,
+        cpc=spend / clicks if clicks else None,
+        expected_cpc=spend / expected if expected else None,
+        pct_of_full_information=100 * expected / best if best else None,
+    )
 
 
-def _interval(difference: Floats) -> dict[str, float | None]:
-    """Mean per episode of a paired difference and its 95 % interval (Student's t)."""
+def _interval(difference: Floats) -> Interval:
+    """Of a paired difference per episode."""
     count, half_width = len(difference), None
     if count > 1:
         error = float(difference.std(ddof=1)) / count**0.5
         half_width = float(stats.t.ppf(0.975, count - 1)) * error
-    return {"mean": float(difference.mean()), "half_width": half_width}
+    return Interval(float(difference.mean()), half_width)
 
 
-def _facts(world: ReplayWorld, paths: tuple[str, ...]) -> dict[str, Any]:
+def _facts(world: ReplayWorld, paths: tuple[str, ...]) -> LogFacts:
     config, market = world.config, world.market
-    return {
-        "files": list(paths),
-        "train": _days(world.train),
-        "held_out": _days(world.held_out),
-        "budget_ratio": config.budget_ratio,
-        "episode_requests": world.episode_requests,
-        "auction": config.auction,
-        "stream": config.stream,
-        "gain": config.gain,
-        "worth": "fields" if world.train.worth is None else "response",
-        "mean_price": market.mean_price,
-        "mean_click_probability": market.mean_probability,
-        "linear_base": world.base,
-    }
+    return LogFacts(
+        files=list(paths),
+        train=_days(world.train),
+        held_out=_days(world.held_out),
+        budget_ratio=config.budget_ratio,
+        episode_requests=world.episode_requests,
+        auction=config.auction,
+        stream=config.stream,
+        gain=config.gain,
+        worth="fields" if world.train.worth is None else "response",
+        mean_price=market.mean_price,
+        mean_click_probability=market.mean_probability,
+        linear_base=world.base,
+    )
 
 
-def _days(log: AuctionLog) -> dict[str, Any]:
+def _days(log: AuctionLog) -> LogDays:
     days = [str(np.datetime64(int(day), "D")) for day in log.days]
-    return {"days": days, "requests": len(log), "clicks": int(log.clicked.sum())}
+    return LogDays(days, requests=len(log), clicks=int(log.clicked.sum()))
 
 
 def _notes(world: ReplayWorld, episodes: int) -> list[str]:

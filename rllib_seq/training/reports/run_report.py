@@ -10,11 +10,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from rllib_seq.errors import UserError
-from rllib_seq.html import GREY, figure_html, page
+from rllib_seq.html import figure_html, page
 from rllib_seq.training.reports.calibration_view import calibration_html
 from rllib_seq.training.reports.campaign_view import campaign_html
+from rllib_seq.training.reports.comparison_view import comparison_html
 from rllib_seq.training.reports.replay_view import replay_html
-from rllib_seq.training.run.console import PRIVILEGED, world_title
 from rllib_seq.training.storage.files import read_json
 from rllib_seq.training.storage.run_folder import Row, RunFolder
 
@@ -43,7 +43,7 @@ def write_report(run: RunFolder) -> Path:
         elif "return" in evaluation:
             parts.append(_episodes(evaluation))
         else:
-            parts += [_comparison(evaluation), figure_html(_profit_chart(evaluation))]
+            parts += comparison_html(evaluation)
         parts += learning
         if "calibration" in evaluation:
             parts += calibration_html(evaluation["calibration"])
@@ -67,50 +67,6 @@ def _episodes(evaluation: dict[str, Any]) -> str:
         f"{html.escape(evaluation['env'])}: <b>{found['mean']:.4g}{width}</b>, mean length "
         f"{found['mean_length']:.4g} steps.</p>"
     )
-
-
-def _comparison(evaluation: dict[str, Any]) -> str:
-    seeds = ", ".join(str(seed) for seed in evaluation["seeds"])
-    rows = "".join(_comparison_row(row) for row in evaluation["summary"])
-    return (
-        f"<h2>Comparison</h2><p>Preset {html.escape(world_title(evaluation))}, seeds {seeds}, "
-        f"{evaluation['episodes']} campaigns of {evaluation['num_users']} users per seed; mean and "
-        "95 % interval.</p><div class=scroll tabindex=0><table><tr><th>policy</th>"
-        "<th>signal</th><th>profit per user</th><th>% of optimum</th><th>% of Bayes</th>"
-        f"<th>over best memoryless</th></tr>{rows}</table></div><p>{PRIVILEGED}</p>"
-    )
-
-
-def _comparison_row(row: dict[str, Any]) -> str:
-    name = html.escape(row["policy"])
-    profit, over = row["profit_per_user"], row["over_memoryless"]
-    shares = [row.get("pct_of_optimum"), row["pct_of_bayes"]]  # the first is not in older runs
-    optimum, bayes = ("-" if share is None else f"{share:.1f}" for share in shares)
-    return (
-        f"<tr class='{name}'><td>{name}</td><td>{row.get('signal') or '-'}</td>"
-        f"<td>{profit['mean']:.4f} ± {profit['half_width']:.4f}</td>"
-        f"<td>{optimum}</td><td>{bayes}</td>"
-        f"<td>{over['mean']:+.4f} ± {over['half_width']:.4f}</td></tr>"
-    )
-
-
-def _profit_chart(evaluation: dict[str, Any]) -> go.Figure:
-    summary = evaluation["summary"]
-    figure = go.Figure(
-        go.Bar(
-            x=[row["policy"] for row in summary],
-            y=[row["profit_per_user"]["mean"] for row in summary],
-            error_y={
-                "array": [row["profit_per_user"]["half_width"] for row in summary],
-                "color": GREY,
-            },
-            marker_color=[
-                "#d9822b" if row["policy"] == "trained" else "#5b8def" for row in summary
-            ],
-        )
-    )
-    figure.update_layout(title="Profit per user", yaxis_title="currency units")
-    return figure
 
 
 def _learning_curve(progress: list[Row]) -> go.Figure:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -17,7 +15,7 @@ from rich.table import Table
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import load_events
 from rllib_seq.journeys.reading import ReadingOptions
-from rllib_seq.training.response.comparison import MEMORY, Comparison, compare
+from rllib_seq.training.response.comparison import MEMORY, Comparison, Measure, compare
 from rllib_seq.training.response.model import fit_response
 from rllib_seq.training.response.step_graph import export_response
 from rllib_seq.training.response.table import ResponseTable, from_events, from_table
@@ -94,7 +92,7 @@ def _read(path: Path, options: ReadingOptions | None) -> pa.Table:
 
 def run_response(
     table: ResponseTable, output: Path | None, seed: int, console: Console
-) -> dict[str, Any]:
+) -> Comparison:
     """Judges the three models, prints the table and the sentence, and exports the model.
 
     Args:
@@ -102,9 +100,6 @@ def run_response(
         output: folder for `response.json`, `response.onnx` and `comparison.json`; None: no files.
         seed: of users and weights.
         console: where progress and the table go.
-
-    Returns:
-        `{"outcome", "steps", "rows", "gains", "sentence"}`, see `Comparison`.
 
     Raises:
         UserError: too few outcomes, or the folder cannot be written.
@@ -116,13 +111,12 @@ def run_response(
     comparison, _ = compare(table, seed, progress)
     console.print(comparison_table(comparison, table.name))
     console.print(comparison.sentence, markup=False, highlight=False)
-    result = {"outcome": table.name, "steps": len(table), **dataclasses.asdict(comparison)}
     if output is not None:
         progress("training on all steps, for export")
         export_response(fit_response(table, seed=seed), output)
-        (output / "comparison.json").write_text(json.dumps(result, indent=1) + "\n")
+        (output / "comparison.json").write_text(json.dumps(comparison.to_json(), indent=1) + "\n")
         console.print(f"written: {output / 'response.onnx'}", soft_wrap=True)
-    return result
+    return comparison
 
 
 def comparison_table(comparison: Comparison, outcome: str) -> Table:
@@ -134,24 +128,21 @@ def comparison_table(comparison: Comparison, outcome: str) -> Table:
         table.add_column(name, justify="left" if i < 2 else "right")
     part = None
     for row in comparison.rows:
-        if part not in (None, row["part"]):
+        if part not in (None, row.part):
             table.add_section()
-        cells = [
-            "" if part == row["part"] else row["part"],
-            row["model"],
-            f"{row['steps']:,}",
-            f"{100 * row['answers'] / row['steps']:.2f} %",
-            *(_span(row[what], digits) for what, digits in _MEASURES),
-        ]
-        table.add_row(*cells, style="bold" if row["model"] == MEMORY else None)
-        part = row["part"]
+        table.add_row(
+            "" if part == row.part else row.part,
+            row.model,
+            f"{row.steps:,}",
+            f"{100 * row.answers / row.steps:.2f} %",
+            _span(row.auc, 3),
+            _span(row.log_loss, 4),
+            _span(row.calibration, 2),
+            style="bold" if row.model == MEMORY else None,
+        )
+        part = row.part
     return table
 
 
-_MEASURES = (("auc", 3), ("log_loss", 4), ("calibration", 2))
-
-
-def _span(number: dict[str, float], digits: int) -> str:
-    return (
-        f"{number['value']:.{digits}f} ({number['low']:.{digits}f} to {number['high']:.{digits}f})"
-    )
+def _span(of: Measure, digits: int) -> str:
+    return f"{of.value:.{digits}f} ({of.low:.{digits}f} to {of.high:.{digits}f})"

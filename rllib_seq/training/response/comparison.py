@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,17 @@ from rllib_seq.training.response.logistic import Logistic
 from rllib_seq.training.response.model import ResponseModel, fit_response, later_part
 from rllib_seq.training.response.table import ResponseTable
 
-__all__ = ["COUNTS", "MEMORY", "STATIC", "Comparison", "auc", "compare"]
+__all__ = [
+    "COUNTS",
+    "MEMORY",
+    "STATIC",
+    "Comparison",
+    "Gain",
+    "Measure",
+    "ModelRow",
+    "auc",
+    "compare",
+]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,18 +45,54 @@ _FEWEST = 10  # answers, and steps without one, that a part needs
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The three models on held-out steps; every number with its 95 % interval."""
+class Measure:
+    """A number and its 95 % interval, from resampled users."""
 
-    rows: list[dict[str, Any]]
-    """`{"part", "model", "steps", "users", "answers", "auc", "log_loss", "calibration"}`; the last
-    three are `{"value", "low", "high"}`. calibration: predicted answers over real ones."""
-    gains: list[dict[str, Any]]
-    """`{"part", "over", "auc"}`: AUC of the sequence model less that of another, paired."""
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model on a held-out part."""
+
+    part: str
+    model: str
+    steps: int
+    users: int
+    answers: int
+    auc: Measure
+    log_loss: Measure
+    calibration: Measure
+    """Predicted answers over real ones."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """AUC of the sequence model less that of another, paired."""
+
+    part: str
+    over: str
+    auc: Measure
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The three models on held-out steps."""
+
+    outcome: str
+    steps: int
+    rows: list[ModelRow]
+    gains: list[Gain]
     sentence: str
     """Whether memory pays here, and how much."""
     sampled: int
     """Steps that all this rests on: those of users drawn from a large table."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json FILE` and `comparison.json` hold."""
+        return dataclasses.asdict(self)
 
 
 def compare(
@@ -65,7 +112,7 @@ def compare(
         UserError: too few answers to train or to judge.
     """
     rng = np.random.default_rng(seed)
-    users = np.unique(table.user)
+    steps, users = len(table), np.unique(table.user)
     if len(table) > _MOST_STEPS:
         users = users[rng.random(len(users)) < _MOST_STEPS / len(table)]
         table = table.take(np.flatnonzero(np.isin(table.user, users)))
@@ -94,13 +141,14 @@ def compare(
         predicted[name] = fitted.probability(x)
     model = fit_response(table, train, seed, progress)
     predicted[MEMORY] = model.predict(table)
-    rows: list[dict[str, Any]] = []
-    gains: list[dict[str, Any]] = []
+    rows: list[ModelRow] = []
+    gains: list[Gain] = []
     for part, inside in parts.items():
-        found, differences = _judge(table, np.flatnonzero(inside), predicted, rng)
-        rows += [{"part": part, **row} for row in found]
-        gains += [{"part": part, **row} for row in differences]
-    return Comparison(rows, gains, _sentence(rows, gains), len(table)), model
+        found, differences = _judge(table, part, np.flatnonzero(inside), predicted, rng)
+        rows += found
+        gains += differences
+    sentence = _sentence(rows, gains)
+    return Comparison(table.name, steps, rows, gains, sentence, len(table)), model
 
 
 def auc(outcome: Bools, score: Floats, weight: Floats | None = None) -> float:
@@ -131,10 +179,11 @@ def _auc(outcome: Bools, group: NDArray[np.int64], weight: Floats | None) -> flo
 
 def _judge(
     table: ResponseTable,
+    part: str,
     rows: NDArray[np.int64],
     predicted: dict[str, Floats],
     rng: np.random.Generator,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[ModelRow], list[Gain]]:
     """Measures of every model and gains of the last, with intervals from resampled users."""
     outcome = table.outcome[rows]
     users, user = np.unique(table.user[rows], return_inverse=True)
@@ -156,39 +205,32 @@ def _judge(
                 for w in weights
             ]
         )
-    facts = {"steps": len(rows), "users": len(users), "answers": int(outcome.sum())}
+    answers = int(outcome.sum())
     found = [
-        {
-            "model": name,
-            **facts,
-            **{
-                what: _interval(values[:, i])
-                for i, what in enumerate(("auc", "log_loss", "calibration"))
-            },
-        }
+        ModelRow(part, name, len(rows), len(users), answers, *map(_interval, values.T))
         for name, values in measured.items()
     ]
     gains = [
-        {"over": name, "auc": _interval(measured[MEMORY][:, 0] - measured[name][:, 0])}
+        Gain(part, name, _interval(measured[MEMORY][:, 0] - measured[name][:, 0]))
         for name in (STATIC, COUNTS)
     ]
     return found, gains
 
 
-def _interval(values: Floats) -> dict[str, float]:
+def _interval(values: Floats) -> Measure:
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+    return Measure(float(values[0]), float(low), float(high))
 
 
-def _sentence(rows: list[dict[str, Any]], gains: list[dict[str, Any]]) -> str:
-    part = rows[0]["part"]
-    scores = {row["model"]: row["auc"]["value"] for row in rows if row["part"] == part}
-    gain = {row["over"]: row["auc"] for row in gains if row["part"] == part}
+def _sentence(rows: list[ModelRow], gains: list[Gain]) -> str:
+    part = rows[0].part
+    scores = {row.model: row.auc.value for row in rows if row.part == part}
+    gain = {row.over: row.auc for row in gains if row.part == part}
     over = gain[STATIC]
-    span = f"{over['value']:+.3f}, {over['low']:+.3f} to {over['high']:+.3f}"
-    if over["low"] > 0:
+    span = f"{over.value:+.3f}, {over.low:+.3f} to {over.high:+.3f}"
+    if over.low > 0:
         verdict = "Memory pays here"
-    elif over["high"] < 0:
+    elif over.high < 0:
         verdict = "Memory does not pay here"
     else:
         verdict = "Memory makes no difference here that this log can show"
@@ -198,10 +240,10 @@ def _sentence(rows: list[dict[str, Any]], gains: list[dict[str, Any]]) -> str:
     )
     more = gain[COUNTS]
     text += f"; counted history reaches {scores[COUNTS]:.3f}"
-    if more["low"] > 0:
-        text += f", so order and timing add {more['value']:.3f}"
-    elif more["high"] < 0:
-        text += f", so counting is better by {-more['value']:.3f}"
+    if more.low > 0:
+        text += f", so order and timing add {more.value:.3f}"
+    elif more.high < 0:
+        text += f", so counting is better by {-more.value:.3f}"
     else:
         text += ", which is as good within the interval"
     return text + "."

@@ -1,4 +1,4 @@
-"""What a run shows: live progress, and the comparison table; with or without a terminal."""
+"""Live progress of a run, with or without a terminal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["PRIVILEGED", "TrainingDisplay", "comparison_table", "progress_bar", "world_title"]
+__all__ = ["TrainingDisplay", "make_console", "progress_bar"]
 
-PRIVILEGED = "privileged: goes by what no bidder sees, the hidden stage or the world's own numbers"
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
 
 
@@ -68,7 +66,7 @@ class TrainingDisplay:
 
     def warn(self, fault: str) -> None:
         """Shows what went wrong while training goes on."""
-        self._progress.console.print(f"went on after: {fault}", markup=False, soft_wrap=True)
+        self._progress.console.print(f"recovered from: {fault}", markup=False, soft_wrap=True)
 
     def _time_left(self, done: float) -> str:
         assert self._first is not None
@@ -104,45 +102,6 @@ def progress_bar(console: Console, what: str, total: int) -> Iterator[Any]:
             console.print(f"{what}: {total} campaigns ...")
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
-
-
-def comparison_table(evaluation: dict[str, Any]) -> Table:
-    """The summary in `evaluation.json` as a table."""
-    seeds = evaluation["seeds"]
-    table = Table(
-        title=f"{world_title(evaluation)}, seeds {', '.join(map(str, seeds))}, "
-        f"{evaluation['episodes']} x {evaluation['num_users']} users each; mean ± 95 % interval",
-        title_justify="left",
-        caption=PRIVILEGED,
-        caption_justify="left",
-    )
-    table.add_column("policy")
-    table.add_column("signal")
-    for name in ("profit / user", "% optimum", "% Bayes", "over memoryless", "beats it on"):
-        table.add_column(name, justify="right")
-    for row in evaluation["summary"]:
-        profit, over = row["profit_per_user"], row["over_memoryless"]
-        table.add_row(
-            row["policy"],
-            row["signal"] or "-",
-            f"{profit['mean']:.4f} ± {profit['half_width']:.4f}",
-            _percent(row["pct_of_optimum"]),
-            _percent(row["pct_of_bayes"]),
-            f"{over['mean']:+.4f} ± {over['half_width']:.4f}",
-            f"{row['beats_memoryless_on_seeds']} of {len(seeds)}",
-            style="bold" if row["policy"] == "trained" else None,
-        )
-    return table
-
-
-def world_title(evaluation: dict[str, Any]) -> str:
-    """The world that `evaluation.json` is of."""
-    seed = evaluation.get("world_seed")
-    return evaluation["preset"] if seed is None else f"{evaluation['preset']}, world seed {seed}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1f}"
 
 
 def make_console() -> Console:

@@ -79,14 +79,14 @@ def _setting(trial: dict[str, Any], name: str) -> Any:
 def _cells(trial: dict[str, Any], names: list[str]) -> list[str]:
     settings = [_short(_setting(trial, name)) for name in names]
     spent = [f"{trial['steps']:,}", f"{trial['seconds']:.0f}"]
-    return [trial["trial"], *settings, *spent, outcome(trial)]
+    return [trial["trial"], *settings, *spent, outcome(trial["value"], trial["error"])]
 
 
-def outcome(trial: dict[str, Any]) -> str:
+def outcome(value: float | None, error: str | None) -> str:
     """What came of a trial, in a word."""
-    if trial["value"] is not None:
-        return f"{trial['value']:.4f}"
-    return "failed" if trial["error"] else "not begun"
+    if value is not None:
+        return f"{value:.4f}"
+    return "failed" if error else "not begun"
 
 
 def _coordinates(trials: list[dict[str, Any]], metric: str) -> go.Figure:

@@ -43,7 +43,7 @@ from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.sweeps.console import SweepDisplay, TrialWatcher
 from rllib_seq.training.sweeps.default_trial import SparesDefault
 from rllib_seq.training.sweeps.folder import SweepFolder
-from rllib_seq.training.sweeps.results import finish_sweep
+from rllib_seq.training.sweeps.results import SweepResult, finish_sweep
 from rllib_seq.training.sweeps.search_space import check_space, default_point
 from rllib_seq.training.sweeps.trial import Trial, TrialSetup, trial_resources
 from rllib_seq.training.train import short_name, validate
@@ -127,7 +127,7 @@ def run_sweep(
     storage: Path | str,
     console: Console,
     protocol: EvaluationProtocol | None = None,
-) -> dict[str, Any]:
+) -> SweepResult:
     """Searches, evaluates the best trial on fresh campaigns, and exports it.
 
     Args:
@@ -136,9 +136,6 @@ def run_sweep(
         storage: the sweep's folder is made in here; a folder, or the URI of one.
         console: where progress and the tables go.
         protocol: of the evaluation of the best trial.
-
-    Returns:
-        `{"sweep", "best", "default", "run"}`; see `finish_sweep`.
 
     Raises:
         UserError: something that the user can fix.
@@ -186,7 +183,7 @@ def resume_sweep(
     storage: Path | str,
     console: Console,
     protocol: EvaluationProtocol | None = None,
-) -> dict[str, Any]:
+) -> SweepResult:
     """Goes on with the newest sweep of a module; finished trials stay as they are.
 
     Args:
@@ -196,8 +193,8 @@ def resume_sweep(
         console: where progress and the tables go.
         protocol: of the evaluation of the best trial.
 
-    Returns:
-        See `run_sweep`; raises the same.
+    Raises:
+        UserError, Interrupted: see `run_sweep`.
     """
     sweep = load_sweep(module)
     absolute = str(Path(module).resolve()) if module.endswith(".py") else module
@@ -266,7 +263,7 @@ def _search(
     folder: SweepFolder,
     console: Console,
     protocol: EvaluationProtocol,
-) -> dict[str, Any]:
+) -> SweepResult:
     console.print(f"sweep folder: {folder.place}", soft_wrap=True, markup=False)
     settings = folder.settings
     needed = trial_resources(setup, default).required_resources.get("CPU", 0.0)

@@ -176,7 +176,7 @@ def test_its_policy_takes_the_best_level(build):
         (lambda config: config.environment(env_config={"actions": "continuous"}), "continuous"),
         (lambda config: config.environment(env_config={"reward_scale": 3.0}), "reward_scale"),
         (lambda config: config.environment("CartPole-v1"), "CartPole-v1"),
-        (lambda config: config.environment(env_config={"budget": 1.0}), "overspend"),
+        (lambda config: config.environment(env_config={"budget": 1.0}), "enforce_budget"),
         (lambda config: config.training(gamma=0.9), "gamma"),
         (lambda config: config.training(lambda_=1.5), "lambda_"),
         (lambda config: config.training(passes=0), "passes"),

@@ -77,7 +77,11 @@ def traces(tmp_path_factory):
 @pytest.fixture
 def without_evaluation(monkeypatch):
     """Runs end with their last checkpoint: for tests of the training alone."""
-    monkeypatch.setattr(run, "finish_run", lambda folder, checkpoint, *_: {"run": folder.place})
+    monkeypatch.setattr(
+        run,
+        "finish_run",
+        lambda folder, checkpoint, *_: run.TrainingResult(folder.place, checkpoint.name, None),
+    )
 
 
 @pytest.fixture(scope="session")

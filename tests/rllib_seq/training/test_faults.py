@@ -38,7 +38,7 @@ def test_training_goes_on_after_whatever_befalls_a_worker(stack, ray_session, tm
     assert raised in printed
     assert "rollout worker 1 has not answered for 20 s" in printed
     assert "observation feature 1 is nan" in printed
-    rows = RunFolder.open(result["run"]).read_progress()
+    rows = RunFolder.open(result.run).read_progress()
     assert rows[-1]["steps"] >= 1600
     steps = [row["steps"] for row in rows]
     assert steps == sorted(set(steps))
@@ -198,11 +198,11 @@ def test_two_learners_learn_as_one(ray_session, tmp_path):
     )
     console, limits = Console(file=io.StringIO()), Limits(steps=600)
     result = run_training(str(module), Options(seed=1), limits, tmp_path / "runs", console, SMALL)
-    run = RunFolder.open(result["run"])
+    run = RunFolder.open(result.run)
     with (run.path / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert any(row["policy_loss"] for row in rows)
-    assert result["evaluation"] is not None
+    assert result.evaluation is not None
     learner = run.checkpoints()[-1] / "learner_group" / "learner"
     state = pickle.loads((learner / "state.pkl").read_bytes())
     (optimizer,) = state["optimizer"].values()

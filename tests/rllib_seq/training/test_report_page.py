@@ -1,5 +1,7 @@
 """The report of a run in a real browser: whole, fit for a phone, the dark and the keyboard."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from selenium.webdriver.common.by import By
@@ -38,8 +40,8 @@ def report(tmp_path_factory):
         "seeds": [7],
         "episodes": 2,
         "num_users": WORLD.num_users,
-        "policies": rows(campaigns),
-        "summary": summarize(campaigns),
+        "policies": [asdict(row) for row in rows(campaigns)],
+        "summary": [asdict(row) for row in summarize(campaigns)],
         "campaign": record(bidder, WORLD),
     }
     write_json(run.path / "evaluation.json", evaluation)

@@ -39,7 +39,7 @@ def finished(request, ray_session, tmp_path_factory):
 
 
 def test_a_run_leaves_its_folder(finished):
-    run = Path(finished[0]["run"])
+    run = Path(finished[0].run)
     names = {path.name for path in run.iterdir()}
     assert {"config.json", "progress.csv", "evaluation.json", "report.html"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
@@ -60,23 +60,23 @@ def test_the_last_lines_are_the_table_and_the_places(finished):
     tail = printed[printed.index("profit / user") :]
     for policy in ("random", "fixed", "memoryless", "bayes", "full_information", "trained"):
         assert policy in tail
-    assert printed.rstrip().splitlines()[-1] == f"run folder: {result['run']}"
-    assert f"checkpoint: {result['checkpoint']}" in tail
+    assert printed.rstrip().splitlines()[-1] == f"run folder: {result.run}"
+    assert f"checkpoint: {result.checkpoint}" in tail
 
 
 def test_evaluation_follows_the_contract(finished):
-    evaluation = json.loads((Path(finished[0]["run"]) / "evaluation.json").read_text())
-    assert evaluation == finished[0]["evaluation"]
+    evaluation = json.loads((Path(finished[0].run) / "evaluation.json").read_text())
+    assert evaluation == finished[0].evaluation.to_json()
     assert len(evaluation["seeds"]) >= 3
     assert {row["policy"] for row in evaluation["policies"]} >= {"trained", "bayes", "memoryless"}
 
 
 def test_auxiliary_heads_are_calibrated(finished):
     result, printed = finished
-    cards = {card["head"]: card for card in result["evaluation"]["calibration"]}
+    cards = {card["head"]: card for card in result.evaluation.calibration}
     assert cards.keys() == {"won", "converted"}
-    trained = [row for row in result["evaluation"]["policies"] if row["policy"] == "trained"]
-    requests = sum(row["requests"] for row in trained)
+    trained = [row for row in result.evaluation.policies if row.policy == "trained"]
+    requests = sum(row.requests for row in trained)
     for name, card in cards.items():
         assert card["requests"] == sum(row["count"] for row in card["bins"]) == requests
         assert 0 < card["base_rate"] < 1 and 0 <= card["ece"] <= 1
@@ -85,13 +85,13 @@ def test_auxiliary_heads_are_calibrated(finished):
         assert truth["base_rate"] == pytest.approx(card["base_rate"], abs=0.05)
         assert sum(row["count"] for row in truth["bins"]) == truth["requests"] <= requests
         assert name in printed[printed.index("auxiliary heads") :]
-    won = sum(row["wins"] for row in trained)
+    won = sum(row.wins for row in trained)
     assert cards["won"]["base_rate"] == pytest.approx(won / requests)
     assert cards["won"]["truth"]["futures"] is None and cards["converted"]["truth"]["futures"] == 8
 
 
 def test_the_report_stands_alone(finished):
-    page = (Path(finished[0]["run"]) / "report.html").read_text()
+    page = (Path(finished[0].run) / "report.html").read_text()
     assert "Reliability: won | bid" in page and "Reliability: converted in 8" in page
     assert "memoryless" in page
     assert "Plotly.newPlot" in page
@@ -112,7 +112,7 @@ def learner_state(checkpoint):
 
 
 def test_a_resumed_run_joins_the_old_curve(finished, without_evaluation):
-    run = RunFolder.open(Path(finished[0]["run"]))
+    run = RunFolder.open(Path(finished[0].run))
     before, checkpoint = run.read_progress(), run.checkpoints()[-1]
     weights, (updates,) = learner_state(checkpoint)
     # A row after the checkpoint, as a killed run leaves it, is written again.
@@ -134,7 +134,7 @@ def test_a_resumed_run_joins_the_old_curve(finished, without_evaluation):
 
 
 def test_a_finished_run_has_nothing_left_to_do(finished, without_evaluation):
-    run = RunFolder.open(Path(finished[0]["run"]))
+    run = RunFolder.open(Path(finished[0].run))
     rows = run.read_progress()
     resume_training(run.path, None, Console(file=io.StringIO()))
     assert run.read_progress() == rows
@@ -186,14 +186,14 @@ def test_an_asynchronous_run_in_which_the_campaign_is_the_stream(ray_session, tm
     console = Console(file=io.StringIO())
     options, limits = Options(seed=3, window_length=3), Limits(steps=400)
     result = run_training(str(path), options, limits, tmp_path / "runs", console, SMALL)
-    run = RunFolder.open(Path(result["run"]))
+    run = RunFolder.open(Path(result.run))
     assert run.config["model"]["sequence_config"]["window_length"] == 3
     steps = [row["steps"] for row in run.read_progress()]
     assert steps[0] > 0 and steps == sorted(set(steps))
     assert any(row["policy_loss"] is not None for row in run.read_progress())
     # With more users between two requests of one, a window would reach less far than in training.
-    assert result["evaluation"]["num_users"] == 6
-    assert "trained" in {row["policy"] for row in result["evaluation"]["policies"]}
+    assert result.evaluation.num_users == 6
+    assert "trained" in {row.policy for row in result.evaluation.policies}
 
 
 NAN_CONFIG = """

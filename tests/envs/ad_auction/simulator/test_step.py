@@ -118,8 +118,10 @@ def test_rewards_add_up_to_the_profit_of_the_ledger(preset):
     assert simulator.take_rewards(np.arange(200)).sum() == 0
 
 
-def test_a_spent_budget_stops_no_bid_while_overspending_and_every_bid_of_who_is_judged():
-    config = AuctionConfig("display", num_users=30, budget=0.2, reward="regret", overspend=True)
+def test_a_spent_budget_stops_bids_only_where_it_is_enforced_as_in_evaluation():
+    config = AuctionConfig(
+        "display", num_users=30, budget=0.2, reward="regret", enforce_budget=False
+    )
     simulator = AuctionSimulator(config)
     free = play(AuctionSimulator(dataclasses.replace(config, budget=1e9)), fixed(0.2), seed=4)
     over = play(simulator, fixed(0.2), seed=4)
@@ -128,8 +130,8 @@ def test_a_spent_budget_stops_no_bid_while_overspending_and_every_bid_of_who_is_
     judged = AuctionSimulator(config.for_evaluation())
     assert judged.config.reward == "sampled"
     assert play(judged, fixed(0.2), seed=4).spend <= 0.2
-    with pytest.raises(ValueError, match="overspend is 'yes'; give true or false"):
-        dataclasses.replace(config, overspend="yes")
+    with pytest.raises(ValueError, match="enforce_budget is 'yes'; give true or false"):
+        dataclasses.replace(config, enforce_budget="yes")
 
 
 def test_reward_scale_changes_what_is_paid_and_not_what_is_earned():

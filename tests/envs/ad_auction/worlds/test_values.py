@@ -82,7 +82,7 @@ def test_where_effects_wear_out_regrets_still_rank_policies_as_profit_does():
     for reward in ("expected", "regret"):
         memoryless = SignalBids("memoryless", best_memoryless(world).bids)
         for bidder in (RandomBids(), memoryless, BayesBids(), FullInformationBids()):
-            config = AuctionConfig("display", num_users=USERS, reward=reward, overspend=True)
+            config = AuctionConfig("display", num_users=USERS, reward=reward, enforce_budget=False)
             simulator = AuctionSimulator(config)
             play(simulator, bidder, seed=1)
             earned[reward, bidder.name] = simulator.take_campaign_rewards()[0]

@@ -93,5 +93,5 @@ def test_an_export_is_judged_as_its_checkpoint_is(which, request):
 def test_evaluation_of_an_export(tmp_path):
     protocol = EvaluationProtocol(num_users=32, episodes=1, num_seeds=1)
     result = evaluate_export(SHIPPED, None, protocol, Console(quiet=True), None)
-    assert result["preset"] == "journey"
-    assert "trained" in {row["policy"] for row in result["policies"]}
+    assert result.preset == "journey"
+    assert "trained" in {row.policy for row in result.policies}

@@ -132,7 +132,7 @@ def test_from_log_to_table(stream, tmp_path):
     console = quiet()
     options = Options("log", log=(str(ROWS),), budget_ratio=1 / 8, stream=stream, seed=1)
     result = run_training(TINY_LOG, options, Limits(steps=256), tmp_path, console)
-    run = Path(result["run"])
+    run = Path(result.run)
     evaluation = json.loads((run / "evaluation.json").read_text())
     rows = {row["policy"]: row for row in evaluation["policies"]}
     assert set(rows) == {"trained", "linear", "paced", "hindsight", "hindsight_clicks"}
@@ -146,7 +146,7 @@ def test_from_log_to_table(stream, tmp_path):
     assert "who gets them is chance" in printed and "hindsight" in printed
     assert "hindsight" in (run / "report.html").read_text()
     again = evaluate_checkpoint(find_checkpoint(run), None, EvaluationProtocol(), quiet())
-    assert again == evaluation
+    assert again.to_json() == evaluation
     with pytest.raises(UserError, match="leave --preset out"):
         evaluate_checkpoint(find_checkpoint(run), "journey", EvaluationProtocol(), quiet())
 
@@ -166,11 +166,11 @@ def test_from_patterns_to_table(source, reward, tmp_path):
     assert "channels" in reported
     small = EvaluationProtocol(episodes=1, num_seeds=1, num_users=64)
     result = run_training(TINY, options, Limits(steps=200), tmp_path, quiet(), small)
-    run = RunFolder.open(Path(result["run"]))
+    run = RunFolder.open(Path(result.run))
     channels = run.config["env_config"]["observed"]["channels"]
     assert channels == {name: float(n) for name, n in patterns.mix["channel"].items()}
     again = evaluate_checkpoint(find_checkpoint(run.path), None, small, quiet())
-    assert again["policies"] == result["evaluation"]["policies"]
+    assert again.policies == result.evaluation.policies
 
 
 GAINS = """timestamp,user_id,event,market_price,value

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from rllib_seq.training.evaluation.campaigns import (
     rows,
     summarize,
 )
+from rllib_seq.training.evaluation.results import Interval
 
 WORLD = AuctionConfig(num_users=200)
 
@@ -29,22 +32,22 @@ def test_rows_hold_what_the_contract_names(campaigns):
     wanted = "policy signal seed profit spend budget wins win_rate clicks conversions cpa roas"
     wanted += " pct_of_bayes pct_of_optimum pct_of_full_information"
     for row in table:
-        assert set(wanted.split()) <= row.keys()
-        assert row["profit"] == pytest.approx(row["conversions"] - row["spend"])
-        assert row["win_rate"] == row["wins"] / row["requests"]
-        if row["policy"] == "bayes":
-            assert row["pct_of_bayes"] == pytest.approx(100)
-        if row["policy"] == "optimal":
-            assert row["pct_of_optimum"] == pytest.approx(100)
-        assert row["signal"] == ("outcomes" if row["policy"] == "random" else "privileged")
+        assert set(wanted.split()) <= asdict(row).keys()
+        assert row.profit == pytest.approx(row.conversions - row.spend)
+        assert row.win_rate == row.wins / row.requests
+        if row.policy == "bayes":
+            assert row.pct_of_bayes == pytest.approx(100)
+        if row.policy == "optimal":
+            assert row.pct_of_optimum == pytest.approx(100)
+        assert row.signal == ("outcomes" if row.policy == "random" else "privileged")
 
 
 def test_without_a_known_optimum_nothing_is_said_of_it():
     world = AuctionConfig("display", num_users=50)
     campaigns = evaluate(references(world.build_preset()), world, [7], 1)
     assert "optimal" not in campaigns.policies
-    assert all(row["pct_of_optimum"] is None for row in rows(campaigns))
-    assert all(row["pct_of_optimum"] is None for row in summarize(campaigns))
+    assert all(row.pct_of_optimum is None for row in rows(campaigns))
+    assert all(row.pct_of_optimum is None for row in summarize(campaigns))
 
 
 def test_the_signal_of_a_learned_policy_is_what_it_was_trained_on():
@@ -53,8 +56,8 @@ def test_the_signal_of_a_learned_policy_is_what_it_was_trained_on():
     learned = RandomBids()
     learned.name = "trained"
     table = rows(evaluate([learned, *policies], world, [7], 1, signals={"trained": "outcomes"}))
-    assert {row["signal"] for row in table if row["policy"] == "trained"} == {"outcomes"}
-    assert {row["signal"] for row in table if row["policy"] != "trained"} == {None}
+    assert {row.signal for row in table if row.policy == "trained"} == {"outcomes"}
+    assert {row.signal for row in table if row.policy != "trained"} == {None}
 
 
 def test_policies_are_paired(campaigns):
@@ -85,26 +88,28 @@ def test_evaluation_campaigns_are_none_of_the_training_campaigns():
 
 
 def test_summary_compares_with_the_best_memoryless_policy(campaigns):
-    summary = {row["policy"]: row for row in summarize(campaigns)}
-    assert summary["memoryless"]["over_memoryless"] == {"mean": 0.0, "half_width": 0.0}
-    assert summary["random"]["beats_memoryless_on_seeds"] == 0
-    assert summary["full_information"]["beats_memoryless_on_seeds"] == 3
+    summary = {row.policy: row for row in summarize(campaigns)}
+    assert summary["memoryless"].over_memoryless == Interval(0.0, 0.0)
+    assert summary["random"].beats_memoryless_on_seeds == 0
+    assert summary["full_information"].beats_memoryless_on_seeds == 3
     full = summary["full_information"]
-    assert full["over_memoryless"]["mean"] > full["over_memoryless"]["half_width"] > 0
+    assert full.over_memoryless.mean > full.over_memoryless.half_width > 0
 
 
 def test_a_budget_grows_with_the_users_and_is_reported():
     world = AuctionConfig("display", num_users=100)
     preset = world.build_preset()
     table = rows(evaluate(references(preset), world, [1], 1))
-    assert all(row["budget"] == pytest.approx(100 * preset.budget_per_user) for row in table)
-    assert all(row["spend"] <= row["budget"] for row in table)
+    assert all(row.budget == pytest.approx(100 * preset.budget_per_user) for row in table)
+    assert all(row.spend <= row.budget for row in table)
 
 
 @pytest.mark.parametrize("preset", ["journey", "display"])
 def test_expected_profit_is_what_is_earned_in_the_mean(preset):
     """Whatever training pays, and whether or not its bids may overspend."""
-    world = AuctionConfig(preset, num_users=4000, reward="regret", reward_scale=9, overspend=True)
+    world = AuctionConfig(
+        preset, num_users=4000, reward="regret", reward_scale=9, enforce_budget=False
+    )
     bidder = references(world.build_preset())[1]
     seeds = [np.random.SeedSequence(seed) for seed in range(4)]
     simulator = AuctionSimulator(world.for_evaluation())

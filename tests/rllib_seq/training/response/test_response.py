@@ -68,13 +68,13 @@ def test_auc_is_the_share_of_pairs():
 def test_memory_pays_where_the_place_matters(third):
     comparison, model = compare(third)
     assert model.epochs > 0
-    for part in {row["part"] for row in comparison.rows}:
-        rows = {row["model"]: row for row in comparison.rows if row["part"] == part}
-        assert rows[STATIC]["auc"]["value"] < 0.6
+    for part in {row.part for row in comparison.rows}:
+        rows = {row.model: row for row in comparison.rows if row.part == part}
+        assert rows[STATIC].auc.value < 0.6
         # Base rate .136; the best log loss is .213, that of a memoryless model .40.
-        assert rows[MEMORY]["log_loss"]["value"] < 0.26
-        assert rows[COUNTS]["log_loss"]["value"] > 0.28
-        assert rows[MEMORY]["calibration"]["low"] < 1.1
+        assert rows[MEMORY].log_loss.value < 0.26
+        assert rows[COUNTS].log_loss.value > 0.28
+        assert rows[MEMORY].calibration.low < 1.1
     assert comparison.sentence.startswith("Memory pays here")
 
 
@@ -82,7 +82,7 @@ def test_memory_does_not_pay_where_there_is_none():
     table = make(300, 6, lambda place, before, channel: 0.3 if channel == "x" else 0.1, seed=3)
     comparison, _ = compare(table)
     assert not comparison.sentence.startswith("Memory pays here:")
-    rows = {row["model"]: row["auc"]["value"] for row in comparison.rows[:3]}
+    rows = {row.model: row.auc.value for row in comparison.rows[:3]}
     assert rows[MEMORY] > rows[STATIC] - 0.03
 
 
@@ -168,8 +168,8 @@ def test_the_command_reads_a_table_and_leaves_its_files(tmp_path):
     assert set(read.numbers) == {"price"}
     assert not read.has_clock
     result = run_response(read, tmp_path / "out", 0, Console())
-    assert {row["model"] for row in result["rows"]} == {STATIC, COUNTS, MEMORY}
-    assert "Memory" in result["sentence"]
+    assert {row.model for row in result.rows} == {STATIC, COUNTS, MEMORY}
+    assert "Memory" in result.sentence
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "response.onnx",
         "response.json",

@@ -154,8 +154,8 @@ def test_dqn_learns_from_them_and_is_evaluated(records, tmp_path, monkeypatch):
         for part in episode.agent_episodes.values()
     }
     assert learned == recorded  # nothing else, and all of it
-    assert {row["policy"] for row in result["evaluation"]["policies"]} > {"trained"}
-    progress = (Path(result["run"]) / "progress.csv").read_text()
+    assert {row.policy for row in result.evaluation.policies} > {"trained"}
+    progress = (Path(result.run) / "progress.csv").read_text()
     assert "policy_loss" in progress
 
 
@@ -206,9 +206,9 @@ def test_lift_learns_from_them_and_is_evaluated(records, tmp_path):
         EvaluationProtocol(num_seeds=1, episodes=1, num_users=32),
         offline=[folder],
     )
-    rows = {row["policy"]: row for row in result["evaluation"]["policies"]}
-    assert rows["trained"]["signal"] == "outcomes"
-    progress = (Path(result["run"]) / "progress.csv").read_text().splitlines()
+    rows = {row.policy: row for row in result.evaluation.policies}
+    assert rows["trained"].signal == "outcomes"
+    progress = (Path(result.run) / "progress.csv").read_text().splitlines()
     values = dict(zip(progress[0].split(","), progress[-1].split(","), strict=True))
     assert float(values["value_loss"]) > 0
     assert int(values["steps"]) >= 5 * steps
