@@ -215,6 +215,23 @@ def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, t
     assert RunFolder.open(run).read_progress()[-1]["steps"] >= 500
 
 
+def test_the_tutorial_submits_a_job(cluster, tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "rllib_seq", tmp_path / "rllib_seq", ignore=ignored)
+    command = "python -m rllib_seq train --help"
+    code = f"import cluster_job; cluster_job.submit({cluster.dashboard!r}, {command!r})"
+    done = subprocess.run(
+        [cluster.ray[0], "-c", code],
+        cwd=tmp_path,
+        env={**cluster.environment, "PYTHONPATH": str(ROOT / "examples" / "tutorials")},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SUCCEEDED" in done.stdout
+
+
 def test_the_yaml_of_ray_up_is_valid():
     config = yaml.safe_load((CLUSTER / "ray-up.yaml").read_text())
     prepared = prepare_config(config)
