@@ -15,6 +15,7 @@ _FILES = (
     "lift",
     "model",
     "pacing",
+    "prices",
     "response",
     "rollout",
     "self_play",

@@ -128,12 +128,13 @@ def runs_of(only: Sequence[str], seeds: int) -> list[Run]:
     for seed in range(1, seeds + 1):
         for part in only or WORLDS:
             world, who, *numbers = [*part.split("/"), "lift"][: max(2, part.count("/") + 1)]
-            known = world == "journey" or (
+            known = world in ("journey", "display") or (
                 world.startswith("drawn-") and world.removeprefix("drawn-").isdecimal()
             )
             if not known or who not in WHO or numbers not in ([], [str(seed)]):
                 raise UserError(
-                    f"no run {part!r}; give journey or drawn-K, with /lift or /informed behind it"
+                    f"no run {part!r}; give journey, display or drawn-K, and /lift or /informed "
+                    "behind it"
                 )
             chosen.append(Run(world, who, seed))
     return list(dict.fromkeys(chosen))

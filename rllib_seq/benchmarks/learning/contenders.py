@@ -94,6 +94,10 @@ ABLATIONS = {
     },
     "causal_12": Contender("one direction, L = 12", {"encoder": "causal", "window_length": 12}),
     "causal_24": Contender("one direction, L = 24", _CAUSAL),
+    "auxiliary": Contender(
+        "one direction, L = 24, auxiliary heads",
+        {**_CAUSAL, "auxiliary": {"won": {"given_action": True}, "converted": {"horizon": 8}}},
+    ),
     "no_transformer": Contender("L = 12 without Transformer blocks", {"transformer_layers": 0}),
     "no_lstm": Contender("L = 12 without LSTM", {"lstm_layers": 0}),
     "no_previous_action": Contender("L = 12, previous bid not seen", {"prev_action": False}),

@@ -15,7 +15,7 @@ def test_parts_name_runs():
         "drawn-3/informed/2",
     ]
     assert len(lift.runs_of((), 1)) == 11
-    for odd in ("display", "journey/ppo", "drawn-", "journey/lift/7", "drawn-3/lift/1/2"):
+    for odd in ("uniform", "journey/ppo", "drawn-", "journey/lift/7", "drawn-3/lift/1/2"):
         with pytest.raises(UserError, match=odd):
             lift.runs_of((odd,), 1)
 
