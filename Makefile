@@ -3,12 +3,13 @@
 # make test-fast  the tests without Ray, servers and browsers
 # make shipped  train, export and judge the policy that comes with the package
 # make docs     build the documentation in build/site
+# make results  write the tables of docs/results from their JSON files
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-fast shipped lint format docs clean
+.PHONY: train test test-fast shipped lint format docs results clean
 
 train: $(READY)
 	$(BIN)/rllib-seq train lift --stop-time-s 300
@@ -24,6 +25,9 @@ shipped: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+results:
+	$(PYTHON) docs/scripts/results.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

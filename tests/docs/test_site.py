@@ -2,6 +2,8 @@
 
 import http.server
 import re
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -44,6 +46,12 @@ def test_every_public_name_has_a_docstring(api):
         for name in api["public_names"](room):
             found = package[f"{room}.{name}".removeprefix("rllib_seq.")]
             assert found.docstring, f"{room}.{name}"
+
+
+def test_tables_of_results_are_current():
+    command = [sys.executable, str(SCRIPTS / "results.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.mark.slow
