@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
     contenders["lstm"] = _ours("lstm", WINDOWS[0])
     contenders["RLlib use_lstm"] = _Contender({"use_lstm": True, "lstm_cell_size": WIDTH})
     contenders |= {f"RLlib GTrXL, memory {length}": _gtrxl(length) for length in WINDOWS}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, contender in contenders.items():
         rows.append({"encoder": name, "state_bytes": contender.state_bytes})
     for what in ("act", "learn"):
@@ -89,7 +89,7 @@ class _Contender:
     def __init__(self, settings: dict[str, Any], memory: int = 0) -> None:
         world = AuctionConfig()
         simulator = AuctionSimulator(world)
-        actions = world.build_actions(simulator.preset).space
+        actions: Any = world.build_actions(simulator.preset).space
         config = {**MODEL_DEFAULTS, **settings, "max_seq_len": STEPS}
         torch.manual_seed(0)
         self.model = ModelCatalog.get_model_v2(

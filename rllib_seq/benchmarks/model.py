@@ -111,7 +111,7 @@ def _layers() -> dict[str, tuple[Callable[..., Tensor], Tensor]]:
     """Layers of the policy and full windows for them."""
     policy, value = _networks()
     raw, tokens = torch.randn(256, 8, INPUTS), torch.randn(256, 8, 64, requires_grad=True)
-    encoder = policy.encoder
+    encoder: Any = policy.encoder
     block = encoder.blocks[0]
 
     def blocks(inputs: Tensor) -> Tensor:

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rllib_seq.cli.options import (
-    Column,
-    Decimal,
-    Delimiter,
-    Event,
     Json,
-    Schema,
-    TimeFormat,
-    TimeOrigin,
-    TimeUnit,
-    Timezone,
     ratio,
-    reading,
+    reads_log,
     write,
 )
 from rllib_seq.errors import UserError
 
+if TYPE_CHECKING:
+    from rllib_seq.journeys.reading import ReadingOptions
 
+
+@reads_log
 def train(
     config: Annotated[
         str | None,
@@ -82,15 +77,8 @@ def train(
         str | None,
         typer.Option(help="Of --preset log: what counts, click, conversion or value."),
     ] = None,
-    schema: Schema = None,
-    column: Column = None,
-    event: Event = None,
-    time_unit: TimeUnit = None,
-    time_origin: TimeOrigin = None,
-    time_format: TimeFormat = None,
-    timezone: Timezone = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
+    *,
+    reading: ReadingOptions,
     window_length: Annotated[int | None, typer.Option(help="Steps that the model sees.")] = None,
     patterns: Annotated[
         Path | None,
@@ -161,17 +149,7 @@ def train(
         held_out_days=held_out_days,
         stream=stream,
         gain=gain,
-        reading=reading(
-            schema=schema,
-            column=column,
-            event=event,
-            time_unit=time_unit,
-            time_origin=time_origin,
-            time_format=time_format,
-            timezone=timezone,
-            delimiter=delimiter,
-            decimal=decimal,
-        ),
+        reading=reading.given(),
     )
     options, reported = with_patterns(options, patterns)
     if reported:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from rllib_seq.errors import UserError
+
+if TYPE_CHECKING:
+    from rllib_seq.journeys.reading import ReadingOptions
 
 
 def _writable(path: Path | None) -> Path | None:
@@ -26,58 +31,104 @@ Json = Annotated[
 ]
 
 
-Schema = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="How the log is written: appsflyer, avazu, criteo, ga4, ipinyou, kaggle-mta, or a "
-        "TOML file.",
-    ),
-]
-Column = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=COLUMN", help="A column of the log: user_id=uid. May be repeated."),
-]
-Event = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="WORD=KIND", help="A kind of event: purchase=conversion, scroll=ignore. The same."
-    ),
-]
-TimeUnit = Annotated[
-    str | None, typer.Option(help="Of times that are numbers: s, ms, us or ns [default: s].")
-]
-TimeOrigin = Annotated[
-    str | None, typer.Option(metavar="DATE", help="Where such times begin [default: 1970-01-01].")
-]
-TimeFormat = Annotated[
-    str | None,
-    typer.Option(metavar="CODES", help="Of strptime, if times are not ISO 8601: '%d/%m/%Y %H:%M'."),
-]
-Timezone = Annotated[
-    str | None,
-    typer.Option(metavar="ZONE", help="Whose days and hours count: Europe/Berlin [default: UTC]."),
-]
-Delimiter = Annotated[
-    str | None, typer.Option(help="Between the values of a text file [default: comma].")
-]
-Decimal = Annotated[str | None, typer.Option(help="Mark in numbers [default: point].")]
-
-
-def reading(**given: Any) -> dict[str, Any] | None:
-    """The options above as they are kept in a config; None if none was given.
+def read_options(
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How the log is written: appsflyer, avazu, criteo, ga4, ipinyou, kaggle-mta, or a "
+            "TOML file.",
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN", help="A column of the log: user_id=uid. May be repeated."
+        ),
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD=KIND",
+            help="A kind of event: purchase=conversion, scroll=ignore. The same.",
+        ),
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(help="Of times that are numbers: s, ms, us or ns [default: s].")
+    ] = None,
+    time_origin: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Where such times begin [default: 1970-01-01]."),
+    ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODES", help="Of strptime, if times are not ISO 8601: '%d/%m/%Y %H:%M'."
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE", help="Whose days and hours count: Europe/Berlin [default: UTC]."
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between the values of a text file [default: comma].")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="Mark in numbers [default: point].")] = None,
+) -> ReadingOptions:
+    """How a log is written, checked.
 
     Raises:
         UserError: a value is wrong.
     """
-    from rllib_seq.journeys.reading import READY, reading_options
+    from rllib_seq.journeys.reading import READY, ReadingOptions
 
-    kept = {name: value for name, value in given.items() if value}
-    schema = kept.get("schema")
-    if schema is not None and schema not in READY:
-        kept["schema"] = str(Path(schema).resolve())
-    reading_options(kept).load()
-    return kept or None
+    if schema and schema not in READY:
+        schema = str(Path(schema).resolve())  # runs keep it, and go on from other folders
+    options = ReadingOptions(
+        schema=schema or None,
+        column=tuple(column or ()),
+        event=tuple(event or ()),
+        time_unit=time_unit,
+        time_origin=time_origin,
+        time_format=time_format,
+        timezone=timezone,
+        delimiter=delimiter,
+        decimal=decimal,
+    )
+    options.load()
+    return options
+
+
+def reads_log(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the options of `read_options`, whose `reading` is what they say."""
+    options = _keywords(read_options)
+
+    def called(**given: Any) -> None:
+        own = {each.name: given.pop(each.name) for each in options}
+        command(**given, reading=read_options(**own))
+
+    keywords: list[inspect.Parameter] = []
+    for each in _keywords(command):
+        keywords += options if each.name == "reading" else [each]
+    for name, value in {
+        "__name__": command.__name__,
+        "__doc__": command.__doc__,
+        "__signature__": inspect.Signature(keywords),
+        "__annotations__": {each.name: each.annotation for each in keywords},
+    }.items():
+        setattr(called, name, value)
+    return called
+
+
+def _keywords(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Its parameters, with their types, which are text in the source."""
+    types = get_type_hints(function, localns={"ReadingOptions": Any}, include_extras=True)
+    return [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=types[name])
+        for name, each in inspect.signature(function).parameters.items()
+    ]
 
 
 def ratio(text: str | None) -> float | None:

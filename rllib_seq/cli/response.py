@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rllib_seq.cli.options import (
-    Column,
-    Decimal,
-    Delimiter,
-    Event,
     Json,
-    Schema,
-    TimeFormat,
-    TimeOrigin,
-    TimeUnit,
-    Timezone,
-    reading,
+    reads_log,
     write,
 )
 
+if TYPE_CHECKING:
+    from rllib_seq.journeys.reading import ReadingOptions
 
+
+@reads_log
 def response(
     log: Annotated[
         list[str],
@@ -63,15 +58,8 @@ def response(
         typer.Option(metavar="DIR", help="Export the model for serving, and the comparison."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of held-out users and weights.")] = 0,
-    schema: Schema = None,
-    column: Column = None,
-    event: Event = None,
-    time_unit: TimeUnit = None,
-    time_origin: TimeOrigin = None,
-    time_format: TimeFormat = None,
-    timezone: Timezone = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
+    *,
+    reading: ReadingOptions,
     json_file: Json = None,
 ) -> None:
     """Predict who clicks or converts from their own past, and say whether memory pays.
@@ -80,22 +68,8 @@ def response(
 
     Example: `rllib-seq response events.parquet --outcome conversion --output response`
     """
-    from rllib_seq.journeys.reading import reading_options
     from rllib_seq.training.response.command import read_responses, run_response
     from rllib_seq.training.run.console import make_console
 
-    options = reading(
-        schema=schema,
-        column=column,
-        event=event,
-        time_unit=time_unit,
-        time_origin=time_origin,
-        time_format=time_format,
-        timezone=timezone,
-        delimiter=delimiter,
-        decimal=decimal,
-    )
-    table = read_responses(
-        log, outcome, user, time, known, tuple(ignore or ()), reading_options(options or {})
-    )
+    table = read_responses(log, outcome, user, time, known, tuple(ignore or ()), reading)
     write(json_file, run_response(table, output, seed, make_console()).to_json())

@@ -6,29 +6,24 @@ import importlib
 import inspect
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rllib_seq.benchmarks import BENCHMARKS
 from rllib_seq.cli.options import (
-    Column,
-    Decimal,
-    Delimiter,
-    Event,
     Json,
-    Schema,
-    TimeFormat,
-    TimeOrigin,
-    TimeUnit,
-    Timezone,
     duration,
-    reading,
+    reads_log,
     write,
 )
 from rllib_seq.errors import UserError
 
+if TYPE_CHECKING:
+    from rllib_seq.journeys.reading import ReadingOptions
 
+
+@reads_log
 def discover(
     events: Annotated[
         list[str],
@@ -57,15 +52,8 @@ def discover(
             "for no limit.",
         ),
     ] = "30d",
-    schema: Schema = None,
-    column: Column = None,
-    event: Event = None,
-    time_unit: TimeUnit = None,
-    time_origin: TimeOrigin = None,
-    time_format: TimeFormat = None,
-    timezone: Timezone = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
+    *,
+    reading: ReadingOptions,
     json_file: Json = None,
 ) -> None:
     """Learn from a log what to model: journeys, window length, peaks, delays, channel credits.
@@ -76,7 +64,6 @@ def discover(
     `rllib-seq discover imp.csv clk.csv --column user_id=uid --time-unit ms`
     """
     from rllib_seq.journeys.command import run_discovery
-    from rllib_seq.journeys.reading import reading_options
     from rllib_seq.training.run.console import make_console
 
     result = run_discovery(
@@ -86,20 +73,7 @@ def discover(
         make_console(),
         gap_seconds=None if gap is None else duration("--gap", gap),
         lookback_seconds=duration("--lookback", lookback),
-        options=reading_options(
-            reading(
-                schema=schema,
-                column=column,
-                event=event,
-                time_unit=time_unit,
-                time_origin=time_origin,
-                time_format=time_format,
-                timezone=timezone,
-                delimiter=delimiter,
-                decimal=decimal,
-            )
-            or {}
-        ),
+        options=reading,
     )
     write(json_file, result)
 

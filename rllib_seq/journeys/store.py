@@ -2,12 +2,10 @@
 
 - `SequenceStore`: the last L steps of up to `capacity` users.
 - `StoredWindow`: what a fetch returns.
-- `user_keys`: names of users to the integers that the store wants.
 
 All memory is set aside when the store is made (and taken from the system as users come); no call
-loops over users in Python. Users are found by binary search in a sorted array of keys. When a new
-user needs room, users whose last step is older than `ttl` go first, then the ones used least
-recently. Time is the caller's (simulated or real); the store never reads a clock.
+loops over users in Python. Who makes room for new users is up to `user_rows`. Time is the caller's
+(simulated or real); the store never reads a clock.
 """
 
 from __future__ import annotations
@@ -20,13 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rllib_seq.errors import UserError
-
-__all__ = ["SequenceStore", "StoredWindow", "user_keys"]
+from rllib_seq.journeys.user_rows import UserRows
 
 Ints = NDArray[np.int64]
 _SETTINGS = ("capacity", "window_length", "state_dim", "ttl")
 _STEPS = ("states", "actions", "rewards", "timestamps")
-_COUNTERS = ("evicted_lru", "evicted_ttl", "_clock", "_users")
+_COUNTERS = ("evicted_lru", "evicted_ttl", "clock", "users")
 
 
 class StoredWindow(NamedTuple):
@@ -75,23 +72,12 @@ class SequenceStore:
         blank: np.void | None = None,
         spare: int = 0,
     ) -> None:
-        for name, number in (
-            ("capacity", capacity),
-            ("window_length", window_length),
-            ("state_dim", state_dim),
-            ("ttl", ttl),
-        ):
-            if not number > 0:
-                raise UserError(f"{name} is {number}; give a number above 0")
         self.capacity, self.window_length, self.state_dim = capacity, window_length, state_dim
         self.ttl = ttl
-        self.evicted_lru = 0
-        """Users forgotten to make room."""
-        self.evicted_ttl = 0
-        """Users forgotten because they were older than `ttl`."""
+        for name in _SETTINGS:
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}; give a number above 0")
         self._blank = np.zeros((), np.dtype([])) if blank is None else blank
-        self._users = 0
-        self._clock = 0  # of uses: every call that names a user is one tick
         fields: list[tuple[Any, ...]] = [
             ("records", self._blank.dtype),
             # Steps that a user has had; step i is at place i % L of their ring.
@@ -104,16 +90,24 @@ class SequenceStore:
         ]
         # All that is known of a user stands in one place: they are packed, and cached, as a whole.
         self._users_kept = np.zeros(capacity + spare, np.dtype(fields, align=True))
+        self._rows = UserRows(capacity, ttl, self._users_kept["seen"])
         self._arrays: dict[str, NDArray[Any]] = {
             **{name: self._users_kept[name] for name, *_ in fields},
-            "used": np.zeros(capacity, np.int64),
-            # The first `_users` entries: keys, ascending, and the row of each; then the free rows.
-            "keys": np.zeros(capacity, np.int64),
-            "rows": np.arange(capacity),
+            **self._rows.arrays,
         }
 
     def __len__(self) -> int:
-        return self._users
+        return self._rows.users
+
+    @property
+    def evicted_lru(self) -> int:
+        """Users forgotten to make room."""
+        return self._rows.evicted_lru
+
+    @property
+    def evicted_ttl(self) -> int:
+        """Users forgotten because they were older than `ttl`."""
+        return self._rows.evicted_ttl
 
     @property
     def records(self) -> NDArray[np.void]:
@@ -127,7 +121,7 @@ class SequenceStore:
 
     @property
     def bytes_per_user(self) -> int:
-        """Bytes that one user takes, 40 for the index included."""
+        """Of one user, 40 for the index included."""
         return self.nbytes // self.capacity
 
     def append(
@@ -141,14 +135,14 @@ class SequenceStore:
         """Adds steps; those of one user in the order given.
 
         Args:
-            users: `[B]` integer keys (see `user_keys`); a user may come several times.
+            users: `[B]` integer keys (see `user_rows.user_keys`); a user may come several times.
             states: `[B, state_dim]`.
             actions: `[B]` integers.
             rewards: `[B]`.
             timestamps: `[B]`; the latest is taken for now.
 
         Raises:
-            UserError: a shape is wrong, or there are more different users than `capacity`.
+            UserError: a shape is wrong, or there are more users than `capacity`.
         """
         keys = np.asarray(users, np.int64)
         step: dict[str, NDArray[Any]] = {
@@ -171,14 +165,12 @@ class SequenceStore:
         row = self._claim(distinct, now)[0]
         had = self._arrays["count"]
         place = np.repeat(had[row], count) + rank
-        # Of more steps than a ring holds only the last ones stay.
         stays = rank >= np.repeat(count, count) - self.window_length
         at = np.repeat(row, count)[stays], place[stays] % self.window_length
         for name, values in step.items():
             self._arrays[name][at] = values[order][stays]
         had[row] += count
         self._arrays["seen"][row] = np.maximum.reduceat(step["timestamps"][order], first)
-        self._arrays["used"][row] = self._clock
 
     def append_claimed(
         self,
@@ -212,10 +204,9 @@ class SequenceStore:
             now: users older than `ttl` before it are unknown.
         """
         keys = np.asarray(users, np.int64)
-        row, known = self._find(keys)
+        row, known = self._rows.find(keys)
         known &= self._arrays["seen"][row] >= now - self.ttl
-        self._clock += 1
-        self._arrays["used"][row[known]] = self._clock
+        self._rows.use(row[known])
         return self._windows(row, known)
 
     def fetch_claimed(self, rows: Ints) -> StoredWindow:
@@ -272,18 +263,14 @@ class SequenceStore:
 
     def forget(self, users: ArrayLike) -> None:
         """Removes users and overwrites what was kept of them; those who are unknown, too."""
-        row, known = self._find(np.asarray(users, np.int64))
+        row, known = self.find(users)
         free = np.unique(row[known])
         self._users_kept[free] = np.zeros((), self._users_kept.dtype)
-        rows = self._arrays["rows"][: self._users]
-        kept = np.flatnonzero(~np.isin(rows, free))
-        self._arrays["keys"][: len(kept)] = self._arrays["keys"][kept]
-        self._arrays["rows"][: self._users] = np.concatenate([rows[kept], free])
-        self._users = len(kept)
+        self._rows.forget(free)
 
     def find(self, users: ArrayLike) -> tuple[Ints, NDArray[np.bool_]]:
         """Rows of users `[B]`, and whether they are known `[B]` (else the row means nothing)."""
-        return self._find(np.asarray(users, np.int64))
+        return self._rows.find(np.asarray(users, np.int64))
 
     def credit(self, rows: Ints, rewards: ArrayLike) -> None:
         """Adds to the rewards of the last steps of different users.
@@ -323,12 +310,18 @@ class SequenceStore:
         self._arrays["count"][rows] = 0
         self._arrays["records"][rows] = self._blank
 
+    def _claim(self, keys: Ints, now: float) -> tuple[Ints, NDArray[np.bool_]]:
+        """`[K]` rows of different ascending keys, and who was unknown."""
+        row, new = self._rows.claim(keys, now)
+        self.reset(row[new])
+        return row, new
+
     def save(self, path: Path) -> None:
         """Writes the store to one file; a crash on the way leaves the old file whole."""
         part = path.with_name(path.name + ".part")
         content: dict[str, Any] = {
             "settings": np.array([getattr(self, name) for name in _SETTINGS], np.float64),
-            "counters": np.array([getattr(self, name) for name in _COUNTERS], np.int64),
+            "counters": np.array([getattr(self._rows, name) for name in _COUNTERS], np.int64),
             **self._arrays,
         }
         with part.open("wb") as file:
@@ -347,7 +340,7 @@ class SequenceStore:
                 capacity, length, dim, ttl = file["settings"].tolist()
                 store = cls(int(capacity), int(length), int(dim), ttl)
                 for name, number in zip(_COUNTERS, file["counters"].tolist(), strict=True):
-                    setattr(store, name, number)
+                    setattr(store._rows, name, number)
                 for name, array in store._arrays.items():
                     array[:] = file[name]
         except (OSError, ValueError, KeyError) as error:
@@ -355,84 +348,3 @@ class SequenceStore:
                 f"cannot restore a sequence store from {str(path)!r}: {error}"
             ) from error
         return store
-
-    def _find(self, keys: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """`[B]` rows, and whether the user is known (else the row means nothing)."""
-        index = self._arrays["keys"][: self._users]
-        at = np.minimum(np.searchsorted(index, keys), max(self._users - 1, 0))
-        known = index[at] == keys if self._users else np.zeros(len(keys), np.bool_)
-        return self._arrays["rows"][at], known
-
-    def _claim(self, keys: Ints, now: float) -> tuple[Ints, NDArray[np.bool_]]:
-        """`[K]` rows of distinct ascending keys, making room for the unknown; who was unknown."""
-        self._clock += 1
-        if len(keys) > self.capacity:
-            raise UserError(
-                f"{len(keys)} different users at once, but capacity is {self.capacity}; append "
-                "fewer at a time or make a larger store"
-            )
-        row, known = self._find(keys)
-        expired = known & (self._arrays["seen"][row] < now - self.ttl)
-        self.reset(row[expired])  # they come back as a new user
-        self.evicted_ttl += int(expired.sum())
-        self._arrays["used"][row[known]] = self._clock  # anyone who is named now stays
-        new = keys[~known]
-        if not len(new):
-            return row, expired
-        lacking = self._users + len(new) - self.capacity
-        if lacking > 0:
-            self._evict(lacking, now)
-        n = self._users
-        index, rows = self._arrays["keys"], self._arrays["rows"]
-        row_of_new = rows[n : n + len(new)].copy()
-        self.reset(row_of_new)
-        self._users = n + len(new)
-        at = np.searchsorted(index[:n], new)
-        rows[: self._users] = np.insert(rows[:n], at, row_of_new)
-        index[: self._users] = np.insert(index[:n], at, new)
-        self._arrays["used"][row_of_new] = self._clock
-        return self._find(keys)[0], expired | ~known
-
-    def _evict(self, lacking: int, now: float) -> None:
-        """Forgets at least `lacking` users: all that are too old, else the least recently used."""
-        rows = self._arrays["rows"][: self._users]
-        used = self._arrays["used"][rows]
-        too_old = (self._arrays["seen"][rows] < now - self.ttl) & (used < self._clock)
-        self.evicted_ttl += int(too_old.sum())
-        gone = too_old
-        more = lacking - int(too_old.sum())
-        if more > 0:
-            rank = np.where(too_old, np.iinfo(np.int64).max, used)
-            # A sixteenth at a time: the cost of finding them is shared by many appends.
-            spare = int((rank < self._clock).sum())
-            more = min(max(more, self.capacity // 16), spare)
-            gone = too_old.copy()
-            gone[np.argpartition(rank, more - 1)[:more]] = True
-            self.evicted_lru += more
-        kept = np.flatnonzero(~gone)
-        free = rows[gone]
-        self._arrays["keys"][: len(kept)] = self._arrays["keys"][kept]
-        self._arrays["rows"][: self._users] = np.concatenate([rows[kept], free])
-        self._users = len(kept)
-
-
-def user_keys(names: Sequence[str] | NDArray[np.str_]) -> Ints:
-    """`[B]` names to `[B]` integers: FNV-1a over the UTF-8 bytes, then a final mix.
-
-    The same in every process. Two of a million users share a key with a chance of 3e-8.
-
-    >>> user_keys(["a", "b"]).tolist() == user_keys(["a", "bb", "b"])[[0, 2]].tolist()
-    True
-    """
-    if not len(names):
-        return np.zeros(0, np.int64)
-    coded = np.char.encode(np.asarray(names, np.str_), "utf-8")
-    octets = coded.view(np.uint8).reshape(len(coded), -1)
-    key = np.full(len(coded), 0xCBF29CE484222325, np.uint64)
-    for column in octets.T:  # over the letters of a name, not over names
-        mixed = (key ^ column) * np.uint64(0x100000001B3)
-        key = np.where(column > 0, mixed, key)
-    key ^= key >> np.uint64(33)
-    key *= np.uint64(0xFF51AFD7ED558CCD)
-    key ^= key >> np.uint64(33)
-    return key.view(np.int64)

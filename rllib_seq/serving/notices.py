@@ -167,12 +167,12 @@ class Notices:
         if kind in ("win", "billing"):
             assert bid is not None
             sessions.win(row, hour, bid.request, bid.channel, bid.creative, amount)
-            sessions.release(row, bid.number, hour)
+            sessions.cap.release(row, bid.number, hour)
             totals, release = {"wins": 1.0, "spend": amount}, bid.number
             reward = sessions.reward_of_spend(amount)
         elif kind == "loss":
             assert bid is not None
-            sessions.release(row, bid.number, None)
+            sessions.cap.release(row, bid.number, None)
             totals, release = {"losses": 1.0}, bid.number
         elif kind == "click":
             assert bid is not None

@@ -38,8 +38,6 @@ from rllib_seq.serving.state.storage import Change, Conflict, Hold, Storage
 if TYPE_CHECKING:
     from rllib_seq.serving.trajectories import TrajectoryWriter
 
-__all__ = ["BidService"]
-
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -119,11 +117,11 @@ class BidService:
             *(self.sessions, storage, self.money, settings.session_hours * _HOUR),
             self.clock.hour(),
         )
-        self._sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
+        self.sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
         self._record = _record(settings)
         self._notices = Notices(
-            *(self.memory, storage, self._sealer, settings, self.clock, self._books),
+            *(self.memory, storage, self.sealer, settings, self.clock, self._books),
             *(spec.facts["conversion_value"], self.counts, self._record),
         )
 
@@ -191,7 +189,7 @@ class BidService:
         why = ["bid"] * n
         for reason, refused in (  # whatever comes later overrules
             ("over", np.full(n, hour >= self._end_hour)),
-            ("cap", self.sessions.capped(rows, hour, self.settings.cap_hours)),
+            ("cap", self.sessions.cap.reached(rows, hour, self.settings.cap_hours)),
             ("floor", amounts < asked.floor),
             ("policy", worthless),
         ):
@@ -203,7 +201,7 @@ class BidService:
         self.sessions.step(rows, asked, observation, actions, memory, hour)
         until = hour + self.settings.hold_seconds / _HOUR
         for place, bid in bids.items():
-            self.sessions.hold(int(rows[place]), bid.number, hour, until)
+            self.sessions.cap.hold(int(rows[place]), bid.number, until)
         try:
             real = n - int(asked.test.sum())
             made = sum(not bid.test for bid in bids.values())
@@ -273,10 +271,6 @@ class BidService:
                 why[place] = "budget"
         return bids
 
-    def sign(self, bid: Bid) -> str:
-        """The id of a bid."""
-        return self._sealer.seal(bid)
-
     def withdraw(self, bid: Bid) -> None:
         """Takes back a bid that has not left: its answer would be late."""
         self.counts["withdrawn"] += 1
@@ -284,7 +278,7 @@ class BidService:
             return
         row = self.sessions.find(bid.user) if bid.remembered else None
         if row is not None:
-            self.sessions.release(row, bid.number, None)
+            self.sessions.cap.release(row, bid.number, None)
         self._storage.write(Change(self._books(), totals={"bids": -1.0}, release=bid.number))
 
     def notice(
@@ -329,14 +323,6 @@ class BidService:
         """Seconds by which the machine's clock was set forward since the start."""
         clock = self.clock.now
         return clock.ahead() if isinstance(clock, SteadyClock) else 0.0
-
-    def click_token(self, bid_id: str, landing: str) -> str:
-        """Stands for a click of a bid and where it leads to."""
-        return self._sealer.seal_click(bid_id, landing)
-
-    def read_click(self, token: str) -> tuple[str, str] | None:
-        """The bid's id and where the click leads to; None if the token is not ours."""
-        return self._sealer.read_click(token)
 
     def forget(self, key: int) -> None:
         """Forgets all that is known of a user."""

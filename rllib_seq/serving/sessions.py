@@ -22,8 +22,7 @@ from rllib_seq.envs.ad_auction.simulator.state import Served
 from rllib_seq.envs.ad_auction.simulator.tracking import Tracker, exposure_at, wear_out
 from rllib_seq.journeys.store import SequenceStore, StoredWindow
 from rllib_seq.serving.exported.spec import Spec
-
-__all__ = ["Sessions"]
+from rllib_seq.serving.frequency_cap import FrequencyCap, cap_fields
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,9 +44,8 @@ _SEEN: dict[str, Any] = {
     "shown_creative": -1,
     "repeats": 0,
 }
-# Of them and of what the tracker and the frequency cap keep: when something happened.
-_HOURS = ("shown_hour", "request_hour", "click_hour", "visit_hour", "first_hour", "shown")
-_MOST_HELD_HOURS = 24.0
+# Of them and of what the tracker keeps: when something happened.
+_HOURS = ("shown_hour", "request_hour", "click_hour", "visit_hour", "first_hour")
 
 
 class Sessions:
@@ -87,7 +85,8 @@ class Sessions:
         self._memory = self._windows.records["memory"]
         records = self._store.records
         self._seen: Any = SimpleNamespace(**{name: records[name] for name in _SEEN})
-        self._cap = {name: records[name] for name in ("shown", "held", "held_until") if cap}
+        self.cap = FrequencyCap(records, cap)
+        """How often users were shown ads."""
         if tracker is not None:
             for name in counts:
                 setattr(tracker, name, records[name])
@@ -151,9 +150,7 @@ class Sessions:
         for name in _HOURS:
             if name in (records.dtype.names or ()):
                 records[name][rows] = np.minimum(records[name][rows], hour)
-        if self._cap:
-            held_until = self._cap["held_until"]
-            held_until[rows] = np.minimum(held_until[rows], hour + _MOST_HELD_HOURS)
+        self.cap.not_after(rows, hour)
 
     def versions(self, rows: Ints) -> list[int]:
         """How often each was changed."""
@@ -323,36 +320,6 @@ class Sessions:
         """The number of a user's last request; -1 before the first."""
         return int(self._seen.request[row]) - 1
 
-    def capped(self, rows: Ints, hour: float, period_hours: float) -> Bools:
-        """Whose impressions, and bids that may become some, are as many as the cap allows, `[n]`.
-
-        Args:
-            rows: of the users.
-            hour: now.
-            period_hours: that the cap counts in.
-        """
-        if not self._cap:
-            return np.zeros(len(rows), np.bool_)
-        shown = self._cap["shown"][rows] > hour - period_hours
-        held = self._cap["held_until"][rows] > hour
-        return shown.sum(axis=1) + held.sum(axis=1) >= shown.shape[1]
-
-    def hold(self, row: int, bid: int, hour: float, until: float) -> None:
-        """Counts a bid for the cap until an hour, or until it is known what became of it."""
-        if self._cap:
-            place = int(np.argmin(self._cap["held_until"][row]))  # a free one: they are not capped
-            self._cap["held"][row, place] = bid
-            self._cap["held_until"][row, place] = until
-
-    def release(self, row: int, bid: int, shown_hour: float | None) -> None:
-        """It is known what became of a bid: an impression at an hour, or None."""
-        if not self._cap:
-            return
-        self._cap["held_until"][row][self._cap["held"][row] == bid] = -np.inf
-        if shown_hour is not None:
-            shown = self._cap["shown"][row]
-            shown[np.argmin(shown)] = shown_hour
-
 
 def _record(counts: dict[str, NDArray[Any]], cap: int, memory: int) -> np.void:
     """A new user, with counts of the simulator, a frequency cap and what a policy carries."""
@@ -364,10 +331,9 @@ def _record(counts: dict[str, NDArray[Any]], cap: int, memory: int) -> np.void:
     for name, array in counts.items():
         fields.append((name, array.dtype, array.shape[1:]))
         values.append(array[0])
-    if cap:
-        fields += [("shown", np.float64, (cap,)), ("held", np.int64, (cap,))]
-        fields += [("held_until", np.float64, (cap,))]
-        values += [np.full(cap, -np.inf), np.zeros(cap, np.int64), np.full(cap, -np.inf)]
+    for name, array in cap_fields(cap).items():
+        fields.append((name, array.dtype, array.shape))
+        values.append(array)
     fields.append(("memory", np.float32, (memory,)))
     values.append(np.zeros(memory, np.float32))
     blank: np.void = np.array([tuple(values)], np.dtype(fields))[0]

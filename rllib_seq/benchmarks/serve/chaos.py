@@ -194,7 +194,9 @@ async def _wreck(exchange: _Exchange, server: _Server) -> None:
     for number in range(kills):
         quarter = total / (kills + 1) / 4
 
-        async def after(quarters: int, share: float = number * 4 * quarter, q: float = quarter):
+        async def after(
+            quarters: int, share: float = number * 4 * quarter, q: float = quarter
+        ) -> None:
             while exchange.answered < share + quarters * q:
                 await asyncio.sleep(0.02)
 

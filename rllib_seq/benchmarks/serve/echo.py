@@ -16,7 +16,7 @@ from rllib_seq.serving.http.engine_local import run_uvicorn
 from rllib_seq.serving.openrtb.request import BidRequest
 
 
-def echo_app():
+def echo_app() -> FastAPI:
     """An app with both."""
     app = FastAPI()
 

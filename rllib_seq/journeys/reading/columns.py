@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
 
-__all__ = ["Words", "clean_name", "decoded", "find_column", "text", "to_numbers", "trimmed"]
-
 _MISSING = ["", "null", "NULL", "Null", "\\N", "None", "NaN", "nan", "<NA>", "(null)"]
-_NOT_A_NUMBER = pa.array([*_MISSING, "NA", "N/A", "n/a", "#N/A", "-"], pa.string())
+NOT_A_NUMBER = pa.array([*_MISSING, "NA", "N/A", "n/a", "#N/A", "-"], pa.string())
+"""Text that stands for a missing value in a column of numbers."""
+NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+"""Text that is one."""
 _NO_ID = pa.array(
     [*_MISSING, "NA", "N/A", "n/a", "#N/A", "00000000-0000-0000-0000-000000000000"], pa.string()
 )
@@ -217,7 +218,7 @@ def to_numbers(
         lost = np.zeros(len(values), np.bool_)
     else:
         words = trimmed(text(values, name))
-        words = pc.if_else(pc.is_in(words, value_set=_NOT_A_NUMBER), None, words)
+        words = pc.if_else(pc.is_in(words, value_set=NOT_A_NUMBER), None, words)
         plain = words
         if grouped:
             group = "." if decimal == "," else ","
@@ -228,7 +229,7 @@ def to_numbers(
             # A point would be read as the decimal mark.
             plain = pc.if_else(pc.match_substring(plain, "."), "?", plain)
             plain = pc.replace_substring(plain, decimal, ".")
-        good = pc.match_substring_regex(plain, r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
+        good = pc.match_substring_regex(plain, NUMBER)
         numbers = pc.if_else(good, plain, None).cast(pa.float64())
         lost = pc.fill_null(pc.invert(good), False).to_numpy(zero_copy_only=False)
     found = numbers.fill_null(np.nan).to_numpy(zero_copy_only=False)

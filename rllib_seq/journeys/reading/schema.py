@@ -35,20 +35,6 @@ from rllib_seq.journeys.local_time import check_timezone
 from rllib_seq.journeys.reading.columns import clean_name
 from rllib_seq.journeys.reading.times import UNITS, TimeForm
 
-__all__ = [
-    "EVENTS",
-    "IGNORE",
-    "NAMES",
-    "NUMBERS",
-    "READY",
-    "REQUIRED",
-    "LogSchema",
-    "ReadingOptions",
-    "Rule",
-    "reading_options",
-    "ready_schema",
-]
-
 EVENTS = ("request", "impression", "click", "visit", "conversion")
 """Kinds of event."""
 REQUIRED = ("timestamp", "user_id", "event")
@@ -115,6 +101,10 @@ class ReadingOptions:
             delimiter=_delimiter(self.delimiter) or loaded.delimiter,
             decimal=_decimal(self.decimal) or loaded.decimal,
         )
+
+    def given(self) -> dict[str, Any] | None:
+        """What is not the default, as configs keep it; None if all is."""
+        return {name: value for name, value in vars(self).items() if value} or None
 
 
 def reading_options(given: Mapping[str, Any]) -> ReadingOptions:

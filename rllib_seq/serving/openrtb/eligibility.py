@@ -1,7 +1,7 @@
 """Which creatives may be shown in an impression, and on which terms; before any budget is held.
 
 - `Eligibility`: from an impression to an `Offer`, or to the reason why there is none.
-- `Offer`, `Placement`: what may be bought, and what a bid buys of it.
+- `Offer`: what may be bought, and what a bid buys of it.
 - `REASONS`: all reasons.
 
 The criteria are applied one after the other; the reason is the first one that leaves no creative.
@@ -11,17 +11,16 @@ requests of a placement have the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from rllib_seq.serving.openrtb.creatives import Catalogue, Creative
-from rllib_seq.serving.openrtb.demands import IAB_1, Demands, demands_of, lower
+from rllib_seq.serving.openrtb.criteria import CRITERIA, Placement, placed
+from rllib_seq.serving.openrtb.demands import Demands, demands_of, lower
 from rllib_seq.serving.openrtb.native import read_request
 from rllib_seq.serving.openrtb.request import BidRequest, Deal, Imp
 from rllib_seq.serving.openrtb.terms import Terms
-
-__all__ = ["REASONS", "Eligibility", "Offer", "Placement"]
 
 REASONS = (
     *("invalid", "currency", "channel", "deal", "medium", "seat", "app", "advertiser"),
@@ -30,16 +29,7 @@ REASONS = (
 )
 """Why an impression is not bid on, whatever the policy would do."""
 
-_SAME_RATIO = 0.02
 _FIXED_PRICE = 3
-
-
-class Placement(NamedTuple):
-    """A creative in a size."""
-
-    ad: Creative
-    w: int | None
-    h: int | None
 
 
 class Bought(NamedTuple):
@@ -223,32 +213,14 @@ class Eligibility:
         left = list(self._catalogue.of_medium[wanted.medium])
         if not left:
             return (), "medium"
-        criteria = (
-            ("seat", _seat),
-            ("app", lambda ad, wanted: ad.bundle not in wanted.buyer.bapp),
-            ("advertiser", lambda ad, wanted: ad.domains.isdisjoint(wanted.buyer.badv)),
-            ("category", _category),
-            ("language", _language),
-            ("secure", self._secure),
-            ("interstitial", lambda ad, wanted: ad.interstitial or not wanted.interstitial),
-            ("rewarded", lambda ad, wanted: ad.rewarded or not wanted.rewarded),
-            ("attribute", lambda ad, wanted: not set(ad.attr) & set(wanted.battr)),
-            ("banner_type", lambda ad, wanted: not set(ad.btype) & set(wanted.btype)),
-            ("api", lambda ad, wanted: not ad.api or bool(set(ad.api) & set(wanted.api))),
-            ("mime", _mime),
-            ("protocol", _protocol),
-            ("duration", _duration),
-            ("bitrate", _bitrate),
-        )
-        for reason, allows in criteria:
+        for reason, allows in CRITERIA:
             left = [ad for ad in left if allows(ad, wanted)]
+            if reason == "secure" and wanted.secure and not self._https:
+                left = []
             if not left:
                 return (), reason
-        placements = [place for ad in left if (place := _placed(ad, wanted)) is not None]
+        placements = [place for ad in left if (place := placed(ad, wanted)) is not None]
         return tuple(placements), "size"
-
-    def _secure(self, ad: Creative, wanted: Demands) -> bool:
-        return not wanted.secure or (ad.secure and self._https)
 
 
 _CHANNELS = {
@@ -257,90 +229,6 @@ _CHANNELS = {
     "native": ("native", "display"),
     "banner": ("display", "banner"),
 }
-
-
-def _seat(ad: Creative, wanted: Demands) -> bool:
-    return ad.seat not in wanted.buyer.bseat and (
-        not wanted.buyer.wseat or ad.seat in wanted.buyer.wseat
-    )
-
-
-def _category(ad: Creative, wanted: Demands) -> bool:
-    """A block of a category blocks what is below it; another taxonomy cannot be compared."""
-    if not (wanted.buyer.bcat or wanted.buyer.acat):
-        return True
-    if ad.cattax != wanted.buyer.cattax:
-        return False
-    above: Callable[[str], frozenset[str]] = (
-        (lambda name: frozenset((name, name.partition("-")[0])))
-        if ad.cattax == IAB_1
-        else (lambda name: frozenset((name,)))
-    )
-    names = [name.upper() for name in ad.cat]
-    blocked = {name.upper() for name in wanted.buyer.bcat}
-    allowed = {name.upper() for name in wanted.buyer.acat}
-    if any(above(name) & blocked for name in names):
-        return False
-    return not allowed or all(above(name) & allowed for name in names)
-
-
-def _language(ad: Creative, wanted: Demands) -> bool:
-    if not wanted.buyer.wlang:
-        return True
-    spoken = {name.replace("_", "-").partition("-")[0] for name in wanted.buyer.wlang}
-    return ad.language is not None and ad.language.casefold().partition("-")[0] in spoken
-
-
-def _mime(ad: Creative, wanted: Demands) -> bool:
-    return not (wanted.mimes and ad.media_types.isdisjoint(wanted.mimes))
-
-
-def _protocol(ad: Creative, wanted: Demands) -> bool:
-    return not wanted.protocols or bool(set(ad.protocols) & set(wanted.protocols))
-
-
-def _duration(ad: Creative, wanted: Demands) -> bool:
-    if ad.duration is None:
-        return True
-    if wanted.durations:
-        return ad.duration in wanted.durations
-    return wanted.shortest <= ad.duration <= (wanted.longest or ad.duration)
-
-
-def _bitrate(ad: Creative, wanted: Demands) -> bool:
-    if ad.bitrate is None:
-        return True
-    return wanted.least_bitrate <= ad.bitrate <= (wanted.most_bitrate or ad.bitrate)
-
-
-def _placed(ad: Creative, wanted: Demands) -> Placement | None:
-    """The creative in the first size that is asked for and that it has; None: there is none."""
-    if ad.type in ("native", "audio"):
-        return Placement(ad, None, None)
-    if ad.type == "video":
-        for w, h in ad.sizes:
-            if wanted.keep_ratio == (0, 0) or _same_ratio((w, h), wanted.keep_ratio):
-                return Placement(ad, w, h)
-        return None
-    for size in wanted.formats:
-        if size in ad.sizes:
-            return Placement(ad, *size)
-    for w, h in ad.sizes:
-        if any(
-            _same_ratio((w, h), (wide, high)) and w >= least for wide, high, least in wanted.ratios
-        ):
-            return Placement(ad, w, h)
-        free = not (wanted.formats or wanted.ratios)
-        if free and all(
-            least <= length <= (most or length)
-            for length, least, most in zip((w, h), wanted.least, wanted.most, strict=True)
-        ):
-            return Placement(ad, w, h)
-    return None
-
-
-def _same_ratio(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return abs(one[0] * other[1] / (one[1] * other[0]) - 1.0) <= _SAME_RATIO
 
 
 def _is_private(imp: Imp) -> bool:

@@ -6,15 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from rich.console import Console
 from rich.table import Table
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import load_events
 from rllib_seq.journeys.reading import ReadingOptions
+from rllib_seq.journeys.reading.columns import clean_name
+from rllib_seq.journeys.reading.table import read_table
 from rllib_seq.training.response.comparison import MEMORY, Comparison, Measure, compare
 from rllib_seq.training.response.model import fit_response
 from rllib_seq.training.response.step_graph import export_response
@@ -38,13 +37,13 @@ def read_responses(
 
     Args:
         paths: of an event log (docs/guides/discover.md); with `user` or an `outcome` that is a
-            column: one file, CSV or Parquet.
+            column: a table (CSV, JSON lines, Parquet).
         outcome: "click", "conversion" or a column; None: see `from_events`.
         user: see `from_table`; None: "user_id".
         time: the same; None: "timestamp", if there is one.
         known: the same.
         ignore: the same.
-        options: how the file is written; of a table delimiter and decimal count.
+        options: how it is written; of a table the names of columns and events do not count.
 
     Raises:
         UserError: the file cannot be read, or does not hold what was asked for.
@@ -55,39 +54,25 @@ def read_responses(
                 "--time, --known and --ignore are for a table with a column of outcomes; name it "
                 "with --outcome"
             )
-        return from_events(load_events(paths, options=options), outcome)
+        log = load_events(paths, options=options)
+        table = from_events(log, outcome)
+        return dataclasses.replace(table, warnings=tuple(log.bad.warnings()))
     if outcome is None:
         raise UserError("--user names a table's column; name that of the outcomes with --outcome")
-    files = [paths] if isinstance(paths, (Path, str)) else list(paths)
-    if len(files) > 1:
-        raise UserError(
-            f"a table is one file; there are {len(files)}: {', '.join(map(str, files))}"
-        )
-    table = _read(Path(files[0]), options)
-    if time is None and "timestamp" in table.column_names:
+    options = options or ReadingOptions()
+    user, outcome = clean_name(user or "user_id"), clean_name(outcome)
+    time, known = (name and clean_name(name) for name in (time, known))
+    files = [paths] if isinstance(paths, Path | str) else paths
+    read, warnings = read_table(files, options, names=(user,))
+    if time is None and "timestamp" in read.column_names:
         time = "timestamp"
-    return from_table(table, user or "user_id", outcome, time, known, ignore)
-
-
-def _read(path: Path, options: ReadingOptions | None) -> pa.Table:
-    try:
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        return pyarrow.csv.read_csv(
-            path,
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=(options and options.delimiter) or ","
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                decimal_point=(options and options.decimal) or "."
-            ),
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"no file {str(path)!r}") from error
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"{str(path)!r} is neither CSV nor Parquet: {str(error).splitlines()[0]}"
-        ) from error
+    schema = options.load()
+    found = from_table(
+        *(read, user, outcome, time, known, tuple(map(clean_name, ignore))),
+        times=schema.times,
+        timezone=schema.timezone,
+    )
+    return dataclasses.replace(found, warnings=tuple(warnings))
 
 
 def run_response(
@@ -108,6 +93,8 @@ def run_response(
     def progress(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
+    for warning in table.warnings:
+        progress(f"WARNING: {warning}.")
     comparison, _ = compare(table, seed, progress)
     console.print(comparison_table(comparison, table.name))
     console.print(comparison.sentence, markup=False, highlight=False)

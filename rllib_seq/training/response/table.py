@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import EventLog
+from rllib_seq.journeys.local_time import to_local
+from rllib_seq.journeys.reading.columns import decoded
+from rllib_seq.journeys.reading.times import NO_TIME, TimeForm, time_hint, to_micros
 
 __all__ = ["ResponseTable", "from_events", "from_table"]
 
@@ -25,6 +28,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_TIMES = TimeForm()
 _STEPS = (("impression",), ("visit", "click"), ("request",))
 _WORDS = ("channel", "segment", "device", "creative")
 
@@ -52,6 +56,8 @@ class ResponseTable:
     """Whether steps of different users can be put in order."""
     name: str
     """Of the outcome, in words."""
+    warnings: tuple[str, ...] = ()
+    """What has to be known about the reading, in sentences."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -142,6 +148,8 @@ def from_table(
     time: str | None = None,
     known: str | None = None,
     ignore: tuple[str, ...] = (),
+    times: TimeForm = _TIMES,
+    timezone: str = "UTC",
 ) -> ResponseTable:
     """Steps of a table, one per row; all other columns are static fields.
 
@@ -152,6 +160,8 @@ def from_table(
         time: column of times, dates, or numbers of any unit.
         known: column of the same type: when an answer was known; None: at once.
         ignore: columns that are no static fields, because they were not known before the answer.
+        times: how times are written that are text, or numbers of a unit.
+        timezone: on whose wall clock the times count.
 
     Raises:
         UserError: a column is missing or of the wrong type, or no row was answered.
@@ -172,12 +182,14 @@ def from_table(
         when = np.empty(len(order))
         when[order] = place - np.repeat(start, np.diff(start, append=len(order)))
     else:
-        when, clock = _times(table[time], time)
+        when, clock = _times(table[time], time, times, timezone)
+        if np.isnan(when).any():
+            raise UserError(f"column {time!r} has {np.isnan(when).sum():,} rows without a time")
         order = np.lexsort([when, codes])
     if known is None:
         since = np.where(answered, when, np.inf)
     else:
-        since = np.where(answered, np.nan_to_num(_times(table[known], known)[0], nan=-np.inf), 0)
+        since = np.nan_to_num(_times(table[known], known, times, timezone)[0], nan=-np.inf)
         since = np.where(answered, np.maximum(since, when), np.inf)
     numbers, words = {}, {}
     for name in table.column_names:
@@ -236,16 +248,28 @@ def _numbers(column: Any, name: str) -> Floats:
     return np.array(pc.fill_null(values, np.nan).to_numpy(), np.float64)
 
 
-def _times(column: Any, name: str) -> tuple[Floats, bool]:
-    """Seconds, and whether they have hours; numbers stay as they are."""
+def _times(column: Any, name: str, form: TimeForm, timezone: str) -> tuple[Floats, bool]:
+    """Seconds on a wall clock, NaN where missing, and whether they have hours.
+
+    Numbers stay as they are, unless their unit is given.
+    """
     kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    if numbers and form.unit is None and form.pattern is None:
         return _numbers(column, name), False
-    try:
-        micros = column.cast(pa.timestamp("us"), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    values = pa.concat_arrays([decoded(chunk) for chunk in column.chunks])
+    micros = to_micros(values, form)
+    lost = (micros == NO_TIME) & values.is_valid().to_numpy(zero_copy_only=False)
+    if lost.any():
+        value = values[int(lost.argmax())].as_py()
+        hint = time_hint(value)
         raise UserError(
-            f"column {name!r} is {kind}, not a time; give ISO 8601, a time type or numbers"
-        ) from error
-    seconds = _numbers(micros.cast(pa.int64()), name) / 1e6
-    return seconds, bool((seconds[np.isfinite(seconds)] % 86_400 != 0).any())
+            f"column {name!r} has {value!r}, which is no time from 1990 to 2099"
+            + (f"; {hint}" if hint else "")
+        )
+    clock = bool((micros[micros != NO_TIME] % 86_400_000_000 != 0).any())
+    missing = micros == NO_TIME
+    local = np.where(missing, 0, micros)
+    if clock:
+        local = to_local(local, timezone)
+    return np.where(missing, np.nan, local / 1e6), clock

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_seq.errors import UserError
-from rllib_seq.journeys.store import SequenceStore, user_keys
+from rllib_seq.journeys.store import SequenceStore
+from rllib_seq.journeys.user_rows import user_keys
 
 LENGTH = 3
 

@@ -69,7 +69,7 @@ class Served:
         for i, user in enumerate(users):
             bid = self.offered.pop(int(user))
             if bid is not None:
-                name = self.service.sign(bid)
+                name = self.service.sealer.seal(bid)
                 if outcome.won[i]:
                     price = float(outcome.paid[i])
                     assert self.service.notice("win", name, price=price) == "counted"

@@ -1,17 +1,10 @@
-"""Order, budget, caps, crash and memory of the bid service, without HTTP."""
-
-import asyncio
-import threading
-import time
-from collections import Counter
+"""Budget, caps, crash and memory of the bid service, without HTTP."""
 
 import numpy as np
 import pytest
 from serving_helpers import HOUR, always, ask, past_of
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.http.bids.batching import FAILED, LATE, Batcher
-from rllib_seq.serving.openrtb.bid_ids import Bid
 from rllib_seq.serving.openrtb.identity import user_key
 from rllib_seq.serving.settings import Settings
 
@@ -32,8 +25,8 @@ def test_a_budget_is_never_overspent_however_many_bids_are_open(journey, serve, 
     bids = [answer.bid for answer in answers if answer.bid is not None]
     assert len(bids) == 3  # 0.9 is set aside
     assert {answer.why for answer in answers[3:]} == {"budget"}
-    assert service.notice("loss", service.sign(bids[0])) == "counted"
-    assert service.notice("win", service.sign(bids[1]), price=0.1) == "counted"
+    assert service.notice("loss", service.sealer.seal(bids[0])) == "counted"
+    assert service.notice("win", service.sealer.seal(bids[1]), price=0.1) == "counted"
     # 1 - 0.1 spent - 0.3 set aside: two more.
     more = service.answer([ask(user) for user in range(20, 25)])
     assert [answer.why for answer in more] == ["bid", "bid", "budget", "budget", "budget"]
@@ -44,7 +37,7 @@ def test_a_budget_is_never_overspent_however_many_bids_are_open(journey, serve, 
 
 def test_a_notice_counts_once_however_late(journey, serve, clock):
     service = serve(journey, budget=5.0)
-    name = service.sign(bid_of(service, 1))
+    name = service.sealer.seal(bid_of(service, 1))
     clock.now += 24 * HOUR  # long after its hold has ended
     assert service.notice("win", name, price=0.02) == "counted"
     assert service.notice("win", name, price=0.02) == "known"
@@ -66,7 +59,7 @@ def test_a_notice_counts_once_however_late(journey, serve, clock):
 
 def test_billing_alone_spends_where_it_is_chosen(journey, serve):
     service = serve(journey, charge="billing")
-    name = service.sign(bid_of(service, 1))
+    name = service.sealer.seal(bid_of(service, 1))
     assert service.notice("win", name, price=0.02) == "ignored"
     assert service.money.spend == 0
     assert service.notice("billing", name, price=0.03) == "counted"
@@ -78,11 +71,11 @@ def test_a_frequency_cap_counts_impressions_and_open_bids(journey, serve, clock)
     always(service, 5)
     first, second, third = (service.answer([ask(7)])[0] for _ in range(3))
     assert [first.why, second.why, third.why] == ["bid", "bid", "cap"]
-    service.notice("loss", service.sign(first.bid))
+    service.notice("loss", service.sealer.seal(first.bid))
     third = service.answer([ask(7)])[0]
     assert third.why == "bid"
     for bid in (second.bid, third.bid):
-        service.notice("win", service.sign(bid), price=0.001)
+        service.notice("win", service.sealer.seal(bid), price=0.001)
     clock.now += 23 * HOUR
     assert service.answer([ask(7)])[0].why == "cap"
     assert service.answer([ask(8)])[0].why == "bid"
@@ -107,7 +100,7 @@ def test_no_bids_after_the_flight(journey, serve, clock):
 def test_pacing_holds_back_when_too_much_is_spent(journey, serve, clock):
     service = serve(journey, flight_hours=100.0, budget=1.0, pacing="proportional")
     always(service, 16)
-    name = service.sign(service.answer([ask(1)])[0].bid)
+    name = service.sealer.seal(service.answer([ask(1)])[0].bid)
     service.notice("win", name, price=0.3)
     clock.now += HOUR
     assert service.answer([ask(2)])[0].bid.amount == pytest.approx(0.3 * 0.7 / 0.99, rel=1e-3)
@@ -124,7 +117,7 @@ def test_what_was_written_is_there_after_a_crash(journey, serve, clock, tmp_path
         assert [a.why for a in bids[0]] == [a.why for a in bids[1]]
     for service in (crashed, whole):
         always(service, 9)
-    names = [service.sign(service.answer([ask(1)])[0].bid) for service in (crashed, whole)]
+    names = [service.sealer.seal(service.answer([ask(1)])[0].bid) for service in (crashed, whole)]
     for service, name in zip((crashed, whole), names, strict=True):
         assert service.notice("win", name, price=0.01) == "counted"
     for suffix in ("", "-wal"):
@@ -162,99 +155,6 @@ def test_users_pass_through_bounded_memory_and_come_back(journey, serve, clock):
     np.testing.assert_array_equal(past_of(service, 0).states, past.states)
 
 
-class Slow:
-    """A service that remembers who was asked together, and takes its time."""
-
-    one_by_one = False
-    state_errors = (OSError,)
-
-    def __init__(self, seconds=0.0):
-        self.settings = Settings(export="", max_batch=4)
-        self.counts = Counter()
-        self.batches, self.seconds, self.withdrawn = [], seconds, []
-
-    def answer(self, asks):
-        from rllib_seq.serving.decisions import BidDecision
-
-        self.batches.append([each.user for each in asks])
-        time.sleep(self.seconds)
-        return [BidDecision(Bid(each.user, each.user, 0, 0, 0, 1.0, 0.0), "bid") for each in asks]
-
-    def withdraw(self, bid):
-        self.withdrawn.append(bid.user)
-
-
-def asked(service, users, seconds=10.0):
-    async def run():
-        batcher = Batcher(service)
-        deadline = time.monotonic() + seconds
-        try:
-            return await asyncio.gather(*(batcher.answer(ask(user), deadline) for user in users))
-        finally:
-            batcher.close()
-
-    return asyncio.run(run())
-
-
-def test_batches_hold_a_user_once_and_keep_his_order():
-    service = Slow()
-    answers = asked(service, [1, 2, 1, 3, 1, 4, 5])
-    assert [answer.bid.user for answer in answers] == [1, 2, 1, 3, 1, 4, 5]
-    assert service.batches == [[1, 2, 3, 4], [1, 5], [1]]
-
-
-def test_no_bid_rather_than_a_late_one():
-    """The service stands still until askers are answered; its later bids are taken back."""
-    service, begun, reported = Slow(), threading.Event(), threading.Event()
-    answer = service.answer
-
-    def stands_still(queries):
-        begun.set()
-        assert reported.wait(60)
-        return answer(queries)
-
-    service.answer = stands_still
-
-    async def run():
-        batcher = Batcher(service)
-        deadline = time.monotonic() + 1.0
-        asking = [asyncio.create_task(batcher.answer(ask(1), deadline)) for _ in range(2)]
-        await asyncio.to_thread(begun.wait, 60)
-        answers = await asyncio.gather(*asking)
-        reported.set()
-        while not service.withdrawn or not service.counts["late"]:
-            await asyncio.sleep(0.01)
-        batcher.close()
-        return answers
-
-    assert asyncio.run(run()) == [LATE, LATE]
-    assert service.batches == [[1]]  # the second was late before its turn
-    assert service.withdrawn == [1]
-    assert service.counts["late"] == 1
-
-
-def test_a_batch_that_fails_is_told_so_and_the_next_has_its_turn():
-    service = Slow()
-    answer = service.answer
-
-    def fails_once(asks):
-        service.answer = answer
-        raise RuntimeError("once")
-
-    service.answer = fails_once
-    answers = asked(service, [1, 1])
-    assert answers[0] == FAILED
-    assert answers[1].bid.user == 1
-    assert service.counts["error"] == 1
-
-
-def test_where_the_campaign_is_the_stream_requests_come_one_by_one():
-    service = Slow()
-    service.one_by_one = True
-    asked(service, [1, 2, 3])
-    assert service.batches == [[1], [2], [3]]
-
-
 def test_a_withdrawn_bid_gives_its_budget_back(journey, serve):
     service = serve(journey, budget=0.3)
     always(service, 16)
@@ -290,15 +190,15 @@ def test_bad_settings(changes, words):
 
 def won(service, user=1):
     bid = bid_of(service, user)
-    assert service.notice("win", service.sign(bid), price=bid.amount) == "counted"
-    return service.sign(bid)
+    assert service.notice("win", service.sealer.seal(bid), price=bid.amount) == "counted"
+    return service.sealer.seal(bid)
 
 
 def test_one_wrong_price_does_not_end_a_campaign(journey, serve):
     service = serve(journey, budget=100.0)
     always(service, 16)  # 0.3
     for user, price in enumerate(["22494", "2.2494e10", "inf", "${AUCTION_PRICE}", "", "nan"]):
-        name = service.sign(service.answer([ask(user)])[0].bid)
+        name = service.sealer.seal(service.answer([ask(user)])[0].bid)
         assert service.notice("win", name, price=price) == "counted"
     assert service.money.spend == pytest.approx(6 * 0.3)
     flags = {name: n for name, n in service.counts.items() if name.startswith("flag:")}
@@ -330,7 +230,7 @@ def test_conversions_of_a_bid_are_limited_in_number_and_value(journey, serve):
 
 def test_without_a_win_there_is_no_conversion(journey, serve):
     service = serve(journey)
-    name = service.sign(bid_of(service, 1))
+    name = service.sealer.seal(bid_of(service, 1))
     assert service.notice("conversion", name, event="1") == "ignored"
     assert service.notice("loss", name) == "counted"
     assert service.notice("conversion", name, event="1") == "ignored"
@@ -354,7 +254,7 @@ def test_what_a_bid_leaves_in_the_books_is_bounded(journey, serve):
 
 def test_a_notice_is_taken_as_long_as_it_would_be_known(journey, serve, clock):
     service = serve(journey, notice_days=2.0)
-    name, other = won(service), service.sign(bid_of(service, 2))
+    name, other = won(service), service.sealer.seal(bid_of(service, 2))
     for _ in range(30):
         clock.now += 2 * HOUR
         service.answer([ask(3)])  # prunes

@@ -64,7 +64,7 @@ class BidWriter:
 
     def _bid(self, imp: Imp, bid: Bid, bought: Bought, base: str) -> dict[str, Any]:
         ad, w, h = bought.placement
-        name = self._service.sign(bid)
+        name = self._service.sealer.seal(bid)
         notice = f"{base}/notice/"
         click = f"{notice}click?bid={name}"
         fields = {
@@ -90,7 +90,7 @@ class BidWriter:
     ) -> str:
         if imp.secure == 1 and base.startswith("http://"):
             base = f"https://{base[7:]}"  # what a secure page may load; a proxy has the certificate
-        click = f"{base}/click/{self._service.click_token(name, ad.landing)}"
+        click = f"{base}/click/{self._service.sealer.seal_click(name, ad.landing)}"
         pixel = f"{base}/pixel/{name}"
         if ad.native is not None and imp.native is not None and ad.type == "native":
             asked = read_request(imp.native.request)

@@ -42,7 +42,7 @@ def served_routes(app: FastAPI) -> None:
     async def click(token: Annotated[str, InPath(max_length=8192)]) -> Response:
         """Counts a click and leads to the landing page of the ad."""
         service: BidService = app.state.service
-        found = service.read_click(token)
+        found = service.sealer.read_click(token)
         if found is None or urlsplit(found[1]).scheme not in ("http", "https"):
             return JSONResponse({"detail": "no such click"}, 404)
         await _book(app, "click", found[0])

@@ -176,6 +176,6 @@ def test_every_schema_is_known_and_refuses_other_files(name, tmp_path):
     with pytest.raises(UserError) as error:
         load(tmp_path / "e.csv", "a,b\n1,2\n", name)
     assert "\n" not in str(error.value)
-    from rllib_seq.cli.options import Schema
+    from rllib_seq.cli.options import read_options
 
-    assert name in Schema.__metadata__[0].help
+    assert name in read_options.__annotations__["schema"]

@@ -57,7 +57,7 @@ def test_users_without_a_past(changes, journey, serve):
     for _ in range(3):
         decision = asked(service, **changes)
         assert decision.why == "bid"
-        service.notice("win", service.sign(decision.bid), price=0.01)
+        service.notice("win", service.sealer.seal(decision.bid), price=0.01)
     assert not np.concatenate(sees.valid).any()
     assert all((each == sees.seen[0]).all() for each in sees.seen)
     assert len(service.sessions) == 0
@@ -71,11 +71,11 @@ def test_bids_of_guests_are_booked_all_the_same(journey, serve):
     always(service, len(service.policy.spec.facts["bid_levels"]) - 1)  # bids 0.3
     decisions = [asked(service, user={}) for _ in range(4)]
     assert [each.why for each in decisions] == ["bid"] * 3 + ["budget"]
-    name = service.sign(decisions[0].bid)
+    name = service.sealer.seal(decisions[0].bid)
     assert service.notice("win", name, price=0.1) == "counted"
     assert service.notice("win", name, price=0.1) == "known"
     assert service.notice("click", name) == "counted"
-    assert service.notice("loss", service.sign(decisions[1].bid)) == "counted"
+    assert service.notice("loss", service.sealer.seal(decisions[1].bid)) == "counted"
     totals = service.money.totals
     assert (totals["requests"], totals["bids"], totals["wins"]) == (4, 3, 1)
     assert totals["spend"] == pytest.approx(0.1)
@@ -90,7 +90,7 @@ def test_a_test_holds_and_spends_nothing(journey, serve):
     tests = [asked(service, test=flag) for flag in (1, True, 1.0) for _ in range(3)]
     assert [each.why for each in tests] == ["bid"] * 9
     for kind in ("win", "billing", "click", "conversion", "view", "loss"):
-        assert service.notice(kind, service.sign(tests[0].bid), price=0.2) == "ignored"
+        assert service.notice(kind, service.sealer.seal(tests[0].bid), price=0.2) == "ignored"
     service.withdraw(tests[1].bid)
     assert service.money.totals == before
     assert asked(service, test=0).why == "bid"  # the whole budget is there

@@ -28,7 +28,7 @@ def state(journey, serve, tmp_path):
     path = tmp_path / "state.sqlite"
     service = serve(journey, str(path), budget=9.0)
     always(service, 16)  # 0.3
-    bids = [service.sign(service.answer([ask(user)])[0].bid) for user in range(4)]
+    bids = [service.sealer.seal(service.answer([ask(user)])[0].bid) for user in range(4)]
     for bid in bids[:2]:
         service.notice("win", bid, price="100")
     service.notice("win", bids[2], price="22494")

@@ -54,7 +54,7 @@ def test_two_servers_share_budget_and_users(journey, serve, url, clock):
         always(service, 16)  # 0.3
     answers = [(one, two)[i % 2].answer([ask(10 + i)])[0] for i in range(6)]
     assert [answer.why for answer in answers] == ["bid"] * 3 + ["budget"] * 3
-    name = one.sign(answers[0].bid)
+    name = one.sealer.seal(answers[0].bid)
     assert two.notice("win", name, price=0.1) == "counted"
     assert one.notice("win", name, price=0.1) == "known"
     one.money.refresh()
@@ -72,7 +72,7 @@ def test_a_race_for_one_user_loses_nothing(journey, serve, url):
     one, two = (serve(journey, url) for _ in range(2))
     for service in (one, two):
         always(service, 9)
-    name = one.sign(one.answer([ask(1)])[0].bid)
+    name = one.sealer.seal(one.answer([ask(1)])[0].bid)
     act, booked = one.policy.act, []
 
     def meanwhile(*arguments):

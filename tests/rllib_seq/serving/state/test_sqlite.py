@@ -220,7 +220,7 @@ def test_a_wrong_clock_at_one_start_books_nothing_twice_and_ends_nothing(
         for user in range(3):
             (decision,) = service.answer([ask(user)])
             if decision.bid is not None:
-                names.append(service.sign(decision.bid))
+                names.append(service.sealer.seal(decision.bid))
                 assert service.notice("win", names[-1], price=0.001) == "counted"
             assert np.isfinite(past_of(service, user).states).all()
         assert {service.notice("win", name, price=0.001) for name in names} == {"known"}

@@ -1,6 +1,7 @@
 """Response models: what they find, what they may not see, and what is exported of them."""
 
 import dataclasses
+import gzip
 import subprocess
 import sys
 
@@ -188,9 +189,37 @@ def test_tables_of_other_countries_are_read(tmp_path):
         path, "bought", options=reading_options({"delimiter": ";", "decimal": ","})
     )
     assert table.numbers["price"].tolist() == [1.5, 2.5, 0.5]
-    with pytest.raises(UserError, match="a table is one file"):
-        read_responses([path, path], "bought")
-    with pytest.raises(UserError, match="no file"):
+    assert (
+        len(read_responses([path, path], "bought", options=reading_options({"delimiter": ";"})))
+        == 6
+    )
+    with pytest.raises(UserError, match="looks like --delimiter ';'"):
+        read_responses(path, "bought")
+    with pytest.raises(UserError, match="no event file"):
         read_responses(tmp_path / "none.csv", "bought")
     with pytest.raises(UserError, match="name it with --outcome"):
         read_responses(path, time="when")
+
+
+def test_tables_are_read_as_logs_are(tmp_path):
+    """Packed, with a byte order mark, blanks in names, ids with zeros, times of any form."""
+    rows = (
+        "\ufeffUser ID,When,Bought,note,\n"
+        "007,2026-03-01 08:00 +02,true,x,1\n"
+        "7,2026-03-01 07:30,false,y,2\n"
+    )
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(rows.encode()))
+    zone = reading_options({"timezone": "Europe/Berlin"})
+    table = read_responses(path, "Bought", "User ID", "When", options=zone)
+    assert table.user.tolist() == [0, 1]
+    assert table.has_clock
+    hours = (table.time % 86_400 / 3600).tolist()
+    assert hours == [7.0, 8.5]
+    assert table.words["note"][1] == ["x", "y"]
+    assert not table.numbers  # the column without a name is a row number
+    (tmp_path / "bad.csv").write_text("user_id,bought\n" + "a,1\nb,0\n" * 40 + "a,1,2\n")
+    assert "1.23 % of the rows" in read_responses(tmp_path / "bad.csv", "bought").warnings[0]
+    (tmp_path / "late.csv").write_text("user_id,when,bought\na,soon,1\nb,2026-01-01,0\n")
+    with pytest.raises(UserError, match="'when' has 'soon', which is no time"):
+        read_responses(tmp_path / "late.csv", "bought", time="when")

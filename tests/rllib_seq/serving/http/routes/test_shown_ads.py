@@ -81,7 +81,7 @@ def test_no_click_leads_elsewhere(server):
     assert (
         get(port, click + "?to=https://evil.example")[1]["location"] == "https://example.com/shoes"
     )
-    script = service.click_token("bid", "javascript:alert(1)")
+    script = service.sealer.seal_click("bid", "javascript:alert(1)")
     assert get(port, f"/click/{script}")[0] == 404
 
 
