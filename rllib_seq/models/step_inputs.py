@@ -22,6 +22,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models.observations import (
     MASK,
+    Read,
     StepSpace,
     choices_of,
     mask_in,
@@ -149,7 +150,7 @@ class StepInputs:
             UserError: observations have another width, a number is none of its space, or what is an
                 input is missing.
         """
-        rows = len(first)
+        rows = first.shape[0]  # not len(), which a tracer takes for a constant
         self._refuse_other_widths(observation, rows)
         previous = []
         if self.config.prev_action:
@@ -173,27 +174,14 @@ class StepInputs:
         seen = []
         for read in self._reads:
             piece = observation[:, read.start : read.start + read.size].float()
-            if read.kind == "one_hot":
-                largest, number = piece.max(1, keepdim=True)
-                # All zeros are RLlib's padding.
-                if bool(((piece.sum(1, keepdim=True) != largest) | (largest % 1 != 0)).any()):
-                    raise UserError(
-                        f"observation features {read.start} to {read.start + read.size - 1} are "
-                        "no one-hot number; do not filter observations "
-                        "(observation_filter='NoFilter')"
-                    )
-                piece = number.float()
-            elif read.kind == "number" and bool(((piece < 0) | (piece >= read.values)).any()):
-                raise UserError(
-                    f"observation feature {read.start} is beyond 0..{read.values - 1}; return what "
-                    "the observation space says"
-                )
-            seen.append(piece)
+            if not torch.compiler.is_compiling():
+                _refuse_other_numbers(piece, read)
+            seen.append(piece.argmax(1, keepdim=True).float() if read.kind == "one_hot" else piece)
         return seen
 
     def _refuse_other_widths(self, observation: Tensor, rows: int) -> None:
         width = math.prod(observation.shape[1:])
-        if len(observation) != rows or width != self.obs_dim:
+        if observation.shape[0] != rows or width != self.obs_dim:
             raise UserError(
                 f"observations have shape {list(observation.shape)}, and the model was built for "
                 f"[{rows}, {self.obs_dim}]; give flat observations, one row per step"
@@ -243,6 +231,23 @@ class StepInputs:
             stream, place = named(sequence, step)
             found = f"{stream}, step {place}: {what} is {value}"
         raise NonFiniteInputError(f"{found}; replace or clip non-finite values in the environment")
+
+
+def _refuse_other_numbers(piece: Tensor, read: Read) -> None:
+    """Refuse numbers `[N, size]` that their space does not have; zeros may be padding."""
+    last = read.start + read.size - 1
+    if read.kind == "one_hot":
+        largest = piece.amax(1)
+        if bool(((piece.sum(1) != largest) | (largest % 1 != 0)).any()):
+            raise UserError(
+                f"observation features {read.start} to {last} are no one-hot number; do not filter "
+                "observations (observation_filter='NoFilter')"
+            )
+    elif read.kind == "number" and bool(((piece < 0) | (piece >= read.values)).any()):
+        raise UserError(
+            f"observation feature {last} is not in 0..{read.values - 1}; return what the "
+            "observation space says"
+        )
 
 
 def refuse_bad_step(stream: str, step: int, observation: NDArray, reward: float = 0.0) -> None:
@@ -303,8 +308,8 @@ def encode_action(action: Tensor, space: gym.Space) -> Tensor:
     elif isinstance(space, MultiDiscrete):
         sizes = space.nvec.flatten().tolist()
     else:
-        return action.reshape(len(action), -1).float()
-    parts = action.reshape(len(action), -1).long().unbind(1)
+        return action.reshape(action.shape[0], -1).float()
+    parts = action.reshape(action.shape[0], -1).long().unbind(1)
     return torch.cat(
         [functional.one_hot(part, size) for part, size in zip(parts, sizes, strict=True)], dim=1
     ).float()

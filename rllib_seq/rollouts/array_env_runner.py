@@ -42,6 +42,7 @@ from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
 from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.rollouts.callbacks import refuse_callbacks
+from rllib_seq.rollouts.checks import CheckedArrays
 from rllib_seq.rollouts.episodes import EpisodeChunks, campaign_episodes
 from rllib_seq.rollouts.filters import FilteredArrays
 from rllib_seq.rollouts.gym_arrays import InfoArrays, arrays_of_agents, one_line
@@ -172,6 +173,7 @@ class ArrayEnvRunner(FaultReportingSingleAgentEnvRunner):
             agents, name = [None], None
             horizon = config.episode_lookback_horizon
             self._chunks = EpisodeChunks(horizon, module.observation_space, module.action_space)
+        arrays = CheckedArrays(arrays, agents, getattr(module, "step_inputs", None))
         self._sampler = VectorSampler(self._filtered(arrays, agents))
         labelled = settings is not None and bool(settings.auxiliary)
         self._sampler.with_infos = labelled or not config.is_multi_agent

@@ -27,6 +27,7 @@ from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
 from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
+from rllib_seq.rollouts.checks import CheckedArrays
 from rllib_seq.rollouts.filters import FilteredArrays
 from rllib_seq.rollouts.gym_arrays import make_arrays
 from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
@@ -103,6 +104,9 @@ class ArrayRolloutWorker(FaultReportingWorker):
             seed,
             "ArrayRolloutWorker",
         )
+        model = self.policy_map[name].model
+        names = getattr(env, "possible_agents", [None])
+        arrays = CheckedArrays(arrays, names, getattr(model, "step_inputs", None))
         if not isinstance(self.filters[name], NoFilter):
             arrays = FilteredArrays(arrays, lambda: [self.filters[name]] * arrays.slots)
         return _SequenceReader(name, self.policy_map[name], VectorSampler(arrays), self)

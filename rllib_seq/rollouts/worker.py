@@ -22,6 +22,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.env.multi_agent_env_runner import MultiAgentEnvRunner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.evaluation.rollout_worker import RolloutWorker
+from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models.step_inputs import refuse_bad_step
@@ -89,16 +90,19 @@ class FaultReportingWorker(_FaultReporting, RolloutWorker):
         """Samples a batch; see RLlib.
 
         Raises:
-            NonFiniteInputError: an observation or a previous reward is NaN or infinite.
+            NonFiniteInputError: an observation or a reward is NaN or infinite.
         """
         try:
-            return super().sample(**kwargs)
+            batch = super().sample(**kwargs)
         except NonFiniteInputError:
             # The model sees rows of a batch; whose they are stands in RLlib's collectors.
             for episode in self.sampler._env_runner_obj._active_episodes.values():
                 for agent, collector in episode._agent_collectors.items():
                     _refuse_newest(f"agent {agent!r} of episode {episode.episode_id}", collector)
             raise
+        for rows in batch.as_multi_agent().policy_batches.values():
+            _refuse_rewards(rows)
+        return batch
 
 
 class FaultReportingSingleAgentEnvRunner(_FaultReporting, SingleAgentEnvRunner):
@@ -143,6 +147,8 @@ def raise_worker_errors(call: Callable[[], Result]) -> Result:
     except UserError:  # of the driver itself
         raise
     except Exception as error:  # not everything can go on without workers
+        if isinstance(error.__cause__, UserError):  # RLlib's old stack wraps what a loss raises
+            raise error.__cause__ from error
         note = error_of_worker()
         if note is None:
             raise
@@ -168,10 +174,21 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _refuse_newest(stream: str, collector: Any) -> None:
     """Refuses what an agent's collector got last, if it is NaN or infinite."""
-    newest = [part[-1] for part in collector.buffers["obs"]]
-    reward = collector.buffers["rewards"][0][-1] if collector.agent_steps else 0.0
+    newest = [part[-1] for part in collector.buffers[SampleBatch.OBS]]
+    step = int(collector.buffers[SampleBatch.T][0][-1]) + 1  # it numbers the step before
+    reward = collector.buffers[SampleBatch.REWARDS][0][-1] if step else 0.0
     observation = np.concatenate([np.ravel(part) for part in newest])
-    refuse_bad_step(stream, collector.agent_steps, observation, reward)
+    refuse_bad_step(stream, step, observation, reward)
+
+
+def _refuse_rewards(rows: SampleBatch) -> None:
+    """Refuses rewards that are NaN or infinite; no step's input is an episode's last one."""
+    rewards = np.asarray(rows[SampleBatch.REWARDS])
+    if not np.isfinite(rewards).all():
+        at = int(np.flatnonzero(~np.isfinite(rewards))[0])
+        agent, episode = rows[SampleBatch.AGENT_INDEX][at], rows[SampleBatch.EPS_ID][at]
+        stream, step = f"agent {agent} of episode {episode}", int(rows[SampleBatch.T][at]) + 1
+        refuse_bad_step(stream, step, np.zeros(1), float(rewards[at]))
 
 
 def count_steps(*, samples: Sequence[Any], metrics_logger: Any, **kwargs: Any) -> None:
