@@ -19,10 +19,21 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test that uses a Ray; `make test-fast` leaves them out."""
+    """Marks tests by their fixtures, and puts files with long tests first.
+
+    `make test-fast` leaves marked tests out. Two processes take files in this order (`make test`):
+    where a file of minutes comes last, one of them has nothing to do meanwhile.
+    """
+    long = set()
     for item in items:
-        if "ray_session" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "ray_session" in fixtures:
             item.add_marker("ray")
+        if "traces" in fixtures:  # of commands
+            item.add_marker("slow")
+        if item.get_closest_marker("ray") or item.get_closest_marker("slow"):
+            long.add(item.path)
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ def test_commands_without_a_checkout(installed):
 @pytest.mark.parametrize(
     ("config", "env"),
     [
-        ("ppo", "multi_user_ad_auction"),
+        ("impala", "multi_user_ad_auction"),
         ("tune_configs.mine", "envs.maze.Maze"),
         ("elsewhere/loose.py", "beside.Beside"),
     ],
@@ -144,7 +144,7 @@ def test_training_from_every_kind_of_config(installed, config, env):
     run(command, "train", config, *limits, cwd=project)
     run_folder = project / json.loads(out.read_text())["run"]
     assert env in json.loads((run_folder / "config.json").read_text())["env"]
-    if config != "ppo":
+    if config != "impala":
         run(command, "evaluate", run_folder, "--json", out, cwd=project)
         assert json.loads(out.read_text())["return"]["lengths"] == [10] * 12
         run(command, "report", run_folder, cwd=project)

@@ -1,5 +1,6 @@
 """Bad input: exit code 2, one line on stderr that names the value and the fix."""
 
+import itertools
 import json
 import pickle
 import sys
@@ -197,20 +198,24 @@ class _Traps:
         return Path.touch, (self.marker,)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "export", "serve", "train --resume"])
+_PICKLES = {
+    "algorithm_state.pkl": "policies/bidder",
+    "policies/bidder/policy_state.pkl": "policies/bidder",
+    "class_and_ctor_args.pkl": "learner_group/learner/rl_module/bidder",
+}
+
+
 @pytest.mark.parametrize(
-    ("part", "name"),
+    ("command", "name"),
     [
-        ("policies/bidder", "algorithm_state.pkl"),
-        ("policies/bidder", "policies/bidder/policy_state.pkl"),
-        ("learner_group/learner/rl_module/bidder", "class_and_ctor_args.pkl"),
+        *itertools.product(("evaluate", "export", "train --resume"), _PICKLES),
+        # It exports in a process of its own.
+        pytest.param("serve", "algorithm_state.pkl", marks=pytest.mark.slow),
     ],
 )
-def test_nothing_of_a_damaged_checkpoint_is_unpickled(
-    command, part, name, monkeypatch, capsys, tmp_path
-):
+def test_nothing_of_a_damaged_checkpoint_is_unpickled(command, name, monkeypatch, capsys, tmp_path):
     checkpoint = tmp_path / "checkpoint_000001"
-    (checkpoint / part).mkdir(parents=True)
+    (checkpoint / _PICKLES[name]).mkdir(parents=True)
     stop = {"seconds": 1.0, "steps": 1.0}
     module = {"module": "rllib_seq.tune_configs.ppo", "seed": 1, "stop": stop}
     (tmp_path / "config.json").write_text(json.dumps(module))

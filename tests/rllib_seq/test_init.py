@@ -61,6 +61,7 @@ def test_help_and_version_load_nothing_heavy():
     assert printed.count("Usage: ") == len(calls) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [
@@ -79,6 +80,7 @@ def test_rllib_knows_the_names_in_every_order_of_imports(imports):
     )
 
 
+@pytest.mark.slow
 def test_remote_workers_find_model_and_environment():
     in_a_fresh_process(
         "import rllib_seq\n"

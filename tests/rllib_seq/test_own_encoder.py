@@ -67,9 +67,8 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def gru(request: pytest.FixtureRequest) -> Iterator[None]:
+def gru(ray_session: None) -> Iterator[None]:
     """Registered, and the workers get this module, which they cannot import, as it is."""
-    request.getfixturevalue("ray_session")
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     register_encoder("gru_of_test", MyGRU)
     yield

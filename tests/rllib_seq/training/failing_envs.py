@@ -14,7 +14,7 @@ from rllib_seq.models import use_sequence_module
 
 # To hang comes first: a worker that was started again and has never answered is given minutes.
 FAULTS = ("hangs", "raises", "is_killed", "is_nan")
-PATIENCE = 20
+PATIENCE = 10
 
 
 class Failing(gym.Env):

@@ -154,6 +154,7 @@ def cluster(bare, wait_for):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(
     cluster, wait_for, tmp_path
 ):
@@ -174,7 +175,7 @@ def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(
     runs = tmp_path / "runs"
     command = [*cluster.ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
     command += ["--", "python", "-m", "rllib_seq", "train", "mine.py"]
-    command += ["--stop-steps", str(STEPS), "--storage", f"file://{runs}"]
+    command += ["--stop-steps", str(STEPS), "--storage", f"file://{runs}", "--evaluate", "short"]
     with (tmp_path / "job.log").open("w") as log:
         job = subprocess.Popen(
             command, cwd=checkout, env=cluster.environment, stdout=log, stderr=log
@@ -196,10 +197,11 @@ def test_a_submitted_job_brings_its_code_and_survives_the_death_of_a_node(
     assert f"file://{place}" in printed
 
 
+@pytest.mark.slow
 def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, tmp_path):
     """`RAY_ADDRESS` set, no job submitted: the packages travel by `py_modules`."""
     (tmp_path / "mine.py").write_text(CONFIG.replace("num_env_runners=2", "num_env_runners=1"))
-    arguments = ["train", "mine.py", "--stop-steps", "500"]
+    arguments = ["train", "mine.py", "--stop-steps", "500", "--evaluate", "none"]
     # Our packages are on the path of the driver alone.
     code = f"import sys; sys.path.append({str(ROOT)!r}); sys.argv[1:] = {arguments!r}; "
     done = subprocess.run(

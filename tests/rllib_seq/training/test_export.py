@@ -55,8 +55,7 @@ def causal_new():
 
 
 @pytest.fixture(scope="module")
-def checkpoint(request, tmp_path_factory):
-    request.getfixturevalue("ray_session")
+def checkpoint(request, ray_session, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "checkpoint"
     algorithm = prepare(request.param(), Options(seed=0)).build_algo()
     try:
@@ -112,6 +111,7 @@ def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_pat
         np.testing.assert_allclose(alone, outputs[:1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_causal_q_networks_are_exported_as_what_reads_windows(tmp_path):
     """As they act, see docs/guides/encoders.md."""
     world = AuctionConfig(num_users=8)

@@ -140,6 +140,18 @@ def test_a_finished_run_has_nothing_left_to_do(finished, without_evaluation):
     assert run.read_progress() == rows
 
 
+EVALUATE = """
+import functools, sys
+from rllib_seq.cli import main
+from rllib_seq.training.evaluation import comparison
+
+protocol = comparison.EvaluationProtocol
+comparison.EvaluationProtocol = functools.partial(protocol, num_users=64)
+sys.argv = ["rllib-seq", "evaluate", *sys.argv[1:]]
+main()
+"""
+
+
 def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(
     tmp_path, traces, wait_for
 ):
@@ -161,8 +173,9 @@ def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(
     assert standing == run.read_progress()[-1]
 
     out = tmp_path / "out.json"
-    arguments = ["evaluate", str(run.path), "--episodes", "1", "--seed", "50", "--json", str(out)]
-    done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=900)
+    words = [sys.executable, "-c", EVALUATE, run.path, "--episodes", "1", "--seed", "50"]
+    words += ["--json", out]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert json.loads(out.read_text())["seeds"] == [50, 51, 52]
     assert json.loads((run.path / "evaluation.json").read_text())["seeds"] == [50, 51, 52]

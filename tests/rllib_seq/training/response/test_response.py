@@ -79,6 +79,7 @@ def test_memory_pays_where_the_place_matters(third):
     assert comparison.sentence.startswith("Memory pays here")
 
 
+@pytest.mark.slow
 def test_memory_does_not_pay_where_there_is_none():
     table = make(300, 6, lambda place, before, channel: 0.3 if channel == "x" else 0.1, seed=3)
     comparison, _ = compare(table)
