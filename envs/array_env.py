@@ -88,7 +88,7 @@ class GymArrays:
     Raises:
         ValueError: the actions are a Tuple or a Dict, which have no array.
 
-    Example:
+    Examples:
         >>> envs = gym.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
         >>> arrays = GymArrays(envs, seed=0)
         >>> arrays.begin(np.arange(3))

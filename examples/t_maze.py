@@ -35,7 +35,7 @@ class TMazeEnv(gym.Env[dict[str, Any], int]):
     Args:
         corridor: steps from the start to the junction, at least 1.
 
-    Example:
+    Examples:
         >>> env = TMazeEnv(corridor=2)
         >>> observation, _ = env.reset(seed=0)
         >>> int(observation["sign"]) in (1, 2)

@@ -65,7 +65,7 @@ class AuxiliaryHead:
 class SequenceConfig:
     """Settings of the LSTM-Transformer sequence models.
 
-    Example:
+    Examples:
         >>> SequenceConfig.from_dict({"window_length": 16}).window_length
         16
 

@@ -30,7 +30,7 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
             "human": a window shows it. Both need `reward="sampled"`.
         **config: keys of `AuctionConfig`.
 
-    Example:
+    Examples:
         >>> import gymnasium as gym, rllib_seq.envs.ad_auction
         >>> env = gym.make("AdAuction-v0", num_users=4)
         >>> observation, info = env.reset(seed=1)

@@ -31,7 +31,7 @@ class MultiUserAdAuctionEnv(MultiAgentEnv):
     Args:
         config: keys of `AuctionConfig`; RLlib's env config.
 
-    Example:
+    Examples:
         >>> env = MultiUserAdAuctionEnv({"num_users": 8})
         >>> observations, infos = env.reset(seed=1)
         >>> sorted(observations)

@@ -36,7 +36,7 @@ def sb3_vec_env(num_envs: int = 8, **config: Any) -> VecEnv:
         ModuleNotFoundError: sb3 is not installed.
         ValueError: a key or a value of the config is wrong.
 
-    Example:
+    Examples:
         >>> from stable_baselines3 import PPO  # doctest: +SKIP
         >>> envs = sb3_vec_env(64, num_users=16)  # doctest: +SKIP
         >>> PPO("MlpPolicy", envs).learn(100_000)  # doctest: +SKIP

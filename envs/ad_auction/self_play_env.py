@@ -32,7 +32,7 @@ class SharedMarketEnv(MultiAgentEnv):
     Args:
         config: keys of `SelfPlayConfig`; RLlib's env config.
 
-    Example:
+    Examples:
         >>> env = SharedMarketEnv({"num_advertisers": 2})
         >>> observations, infos = env.reset(seed=1)
         >>> truth = {agent: np.ones(1, np.float32) for agent in observations}

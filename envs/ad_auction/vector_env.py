@@ -34,7 +34,7 @@ class AdAuctionVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         num_envs: E.
         **config: keys of `AuctionConfig`.
 
-    Example:
+    Examples:
         >>> import gymnasium as gym, rllib_seq.envs.ad_auction
         >>> envs = gym.make_vec("AdAuction-v0", num_envs=3, num_users=4)
         >>> observations, _ = envs.reset(seed=1)

@@ -184,7 +184,7 @@ def in_turn(
 class Parts:
     """Timers around functions: processor seconds by name.
 
-    Example:
+    Examples:
         >>> import math
         >>> with Parts({"root": (math, "sqrt")}) as parts:
         ...     _ = math.sqrt(2.0)

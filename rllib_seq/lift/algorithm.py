@@ -51,7 +51,7 @@ _UNPRICED = 0.1  # share of the replay that may be newer than the prices
 class LiftConfig(AlgorithmConfig):
     """Settings of `Lift`.
 
-    Example:
+    Examples:
         >>> from rllib_seq.lift import LiftConfig
         >>> config = LiftConfig().environment("multi_user_ad_auction").training(passes=4)
     """

@@ -22,7 +22,7 @@ class NarrowGaussian(TorchDiagGaussian):
     The model's outputs are the means. RLlib's own also learns the spread and begins at 1, where
     actions in [-1, 1] are hardly the policy's any more.
 
-    Example:
+    Examples:
         >>> model = {"custom_action_dist": "narrow_gaussian"}
     """
 

@@ -72,7 +72,7 @@ class AuxiliaryLabels(RLlibCallback):
 
     Callbacks of your own inherit from this class, and call `super()` where they override.
 
-    Example:
+    Examples:
         >>> from ray.rllib.algorithms.ppo import PPOConfig
         >>> config = PPOConfig().callbacks(AuxiliaryLabels)
     """

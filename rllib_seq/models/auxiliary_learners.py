@@ -28,7 +28,7 @@ class AuxiliaryLossMixin(TorchLearner):
     under `AUXILIARY_LOGITS`; the batch has the labels of `EpisodeLabels`. A module without
     `auxiliary` is left alone.
 
-    Example:
+    Examples:
         >>> class MyLearner(AuxiliaryLossMixin, PPOTorchLearner): ...
     """
 

@@ -43,7 +43,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
     reward; both are zero at the first step of a stream. Policy and value share no parameters,
     unless `share_encoder` is set.
 
-    Example:
+    Examples:
         >>> import rllib_seq  # registers "lstm_transformer"
         >>> from ray.rllib.algorithms.ppo import PPOConfig
         >>> model = {

@@ -38,7 +38,7 @@ class ActorCritic(NamedTuple):
     (`StreamEncoder.reach`), or are one, it is that of the policy's; otherwise its names begin with
     `policy_` and `value_`, but for `length`, which is the same for both.
 
-    Example:
+    Examples:
         >>> import torch
         >>> networks = build_actor_critic(10, 4, SequenceConfig(encoder="lstm", d_model=32))
         >>> list(networks.state_shapes)

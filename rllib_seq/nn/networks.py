@@ -35,7 +35,7 @@ class SequenceEncoder(nn.Module):
 
     The encoder that `encoder` asks for, as a network of its own.
 
-    Example:
+    Examples:
         >>> encoder = SequenceEncoder(10, window_length=8, d_model=32)
         >>> encoder(torch.zeros(5, 8, 10), torch.ones(5, 8, dtype=torch.bool)).shape
         torch.Size([5, 32])
@@ -67,7 +67,7 @@ class SequenceEncoder(nn.Module):
 class SequentialQNetwork(nn.Module):
     """Q value of every action for the current step of a window.
 
-    Example:
+    Examples:
         >>> import torch
         >>> q_network = SequentialQNetwork(10, 4, d_model=32)
         >>> q_network(torch.zeros(5, 8, 10), torch.ones(5, 8, dtype=torch.bool)).shape

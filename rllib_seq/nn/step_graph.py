@@ -20,7 +20,7 @@ class PolicyStep(nn.Module):
     A memory is the state of the policy's encoder as one row, part by part in the order of
     `state_shapes`. Zeros are the memory of a new stream.
 
-    Example:
+    Examples:
         >>> policy = SequentialPolicyNetwork(10, 4, encoder="causal", d_model=8, num_heads=2)
         >>> step = PolicyStep(policy)
         >>> outputs, memory = step(torch.zeros(5, 10), torch.zeros(5, step.memory_size))

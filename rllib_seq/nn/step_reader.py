@@ -102,7 +102,7 @@ class StepReader(nn.Module):
 
     Plain numbers come first, as they are, then the features of frames, then embeddings.
 
-    Example:
+    Examples:
         >>> parts = StepParts(numbers=(Number(0, 1000),))
         >>> reader = StepReader(3, parts, frame_features=8)
         >>> reader(torch.tensor([[999.0, 0.5, 0.1]])).shape

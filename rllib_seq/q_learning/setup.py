@@ -49,7 +49,7 @@ def use_sequence_q_learning(
     Raises:
         UserError: a setting is unknown or wrong, or the config holds what cannot work with it.
 
-    Example:
+    Examples:
         >>> config = DQNConfig().environment("CartPole-v1").training(n_step=3, num_atoms=11)
         >>> config = use_sequence_q_learning(config, EpsilonLadder(), window_length=8)
     """

@@ -17,7 +17,7 @@ class SumTree:
 
     Writing or drawing `n` leaves takes `log2(capacity)` array operations of length `n`.
 
-    Example:
+    Examples:
         >>> tree = SumTree(4)
         >>> tree.set(np.array([1, 3]), np.array([1.0, 2.0]))
         >>> tree.total

@@ -31,7 +31,7 @@ def filter_rows(running: MeanStdFilter, rows: Array) -> Array:
         running: of observations of this shape; is changed.
         rows: `[n, ...]`.
 
-    Example:
+    Examples:
         >>> one, many = MeanStdFilter((2,)), MeanStdFilter((2,))
         >>> rows = np.arange(6.0).reshape(3, 2)
         >>> bool(np.allclose([one(row) for row in rows], filter_rows(many, rows)))

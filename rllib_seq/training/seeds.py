@@ -33,7 +33,7 @@ class Branch(enum.IntEnum):
 def branch_seed(seed: int, branch: Branch, *path: int) -> np.random.SeedSequence:
     """Return the seed at `path` below a branch.
 
-    Example:
+    Examples:
         >>> branch_seed(7, Branch.EVALUATION, 0).spawn_key
         (2, 0)
     """

@@ -303,7 +303,7 @@ class ReplayWorld:
     Raises:
         ValueError: the log has too few days or requests.
 
-    Example:
+    Examples:
         >>> time = np.arange(400) * 3_600_000_000
         >>> zeros = np.zeros(400, np.int64)
         >>> log = AuctionLog(time, zeros, np.full(400, 2.0), zeros > 0, {}, {})

@@ -42,7 +42,7 @@ class ClickModel:
             clicked: `[n]`.
             sizes: name to number of words.
 
-        Example:
+        Examples:
             >>> hour = np.repeat([0, 1], 5000)
             >>> clicked = np.arange(10_000) % np.where(hour == 0, 100, 50) == 0
             >>> model = ClickModel.fit({"hour": hour}, clicked, {"hour": 2})

@@ -32,7 +32,7 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
     Args:
         world: the log and how it is replayed.
 
-    Example:
+    Examples:
         >>> import gymnasium as gym, rllib_seq.envs.ad_auction
         >>> from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig
         >>> time, zeros = np.arange(400) * 3_600_000_000, np.zeros(400, np.int64)

@@ -43,7 +43,7 @@ class PriceModel:
         Raises:
             ValueError: there is neither a known price, nor both a win and a loss with a bid.
 
-        Example:
+        Examples:
             >>> rng = np.random.default_rng(0)
             >>> price, bid = rng.lognormal(1.0, 0.5, 4000), rng.lognormal(1.0, 0.5, 4000)
             >>> won = bid >= price

@@ -69,7 +69,7 @@ class Population:
         spent: `[E, B]`, spend in the flight so far.
         multiplier: `[E, B]`, of the current tick.
 
-    Example:
+    Examples:
         >>> from rllib_seq.envs.ad_auction.market.valuations import UniformValues
         >>> rules = ChannelAuctions(np.zeros(1), np.zeros(1))
         >>> rivals = Population([Bidder(), Bidder()], UniformValues(), rules, np.ones(4) / 4, 8.0)

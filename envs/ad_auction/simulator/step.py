@@ -72,7 +72,7 @@ class AuctionSimulator:
     Raises:
         ValueError: events are to be recorded where a reward makes chances of them.
 
-    Example:
+    Examples:
         >>> simulator = AuctionSimulator(AuctionConfig(num_users=3))
         >>> simulator.reset(seed=7)
         >>> while not simulator.done:

@@ -36,7 +36,7 @@ class AdCampaignEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     Args:
         **config: keys of `TickConfig`.
 
-    Example:
+    Examples:
         >>> import gymnasium as gym, rllib_seq.envs.ad_auction
         >>> env = gym.make("AdCampaign-v0", requests_per_tick=50)
         >>> observation, info = env.reset(seed=1)

@@ -69,7 +69,7 @@ class TickSimulator:
         tick: index of the current tick.
         planned: `[T + 1]`, share of the flight's requests expected by the start of each tick.
 
-    Example:
+    Examples:
         >>> simulator = TickSimulator(TickConfig(requests_per_tick=100))
         >>> simulator.reset(seed=7)
         >>> while not simulator.done:

@@ -42,7 +42,7 @@ class Actions:
         unit: "campaign": levels are bids, the same for all users. "user": they are multipliers of
             what a conversion of this user is worth, which their segment tells.
 
-    Example:
+    Examples:
         >>> from rllib_seq.envs.ad_auction.worlds.presets import PRESETS
         >>> actions = Actions(PRESETS["display"], "multi_discrete")
         >>> actions.space

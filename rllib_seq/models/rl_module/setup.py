@@ -55,7 +55,7 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
     Raises:
         UserError: a setting is unknown or wrong, or the config holds what cannot work with it.
 
-    Example:
+    Examples:
         >>> config = use_sequence_module(PPOConfig().environment("CartPole-v1"), window_length=8)
     """
     refuse_what_windows_exclude(config, "use_sequence_module")

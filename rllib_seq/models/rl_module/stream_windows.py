@@ -26,7 +26,7 @@ __all__ = ["StreamWindows", "next_windows", "no_windows"]
 class StreamWindows:
     """The last L steps of every stream; L is the window length.
 
-    Example:
+    Examples:
         >>> from gymnasium.spaces import Box, Discrete
         >>> config = WindowLayout(window_length=3, prev_action=True, prev_reward=False)
         >>> windows = StreamWindows(5, Box(0, 1, (2,)), Discrete(4), config)

@@ -34,7 +34,7 @@ class StreamEncoder(nn.Module):
     as reading it whole. Zeros are the state of a new stream. `register_encoder` gives a subclass a
     name, which the `encoder` setting then takes.
 
-    Example:
+    Examples:
         >>> from rllib_seq.nn import make_encoder
         >>> encoder = make_encoder(10, SequenceConfig(encoder="lstm", d_model=32))
         >>> features, state = encoder.sequence(encoder.initial_state(5), torch.zeros(5, 7, 10))

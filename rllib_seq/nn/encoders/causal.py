@@ -99,7 +99,7 @@ class CausalEncoder(RecurrentEncoder):
                         attention after the other
         length          [1]: filled slots of the cache
 
-    Example:
+    Examples:
         >>> encoder = CausalEncoder(10, SequenceConfig(d_model=32, window_length=16))
         >>> features, state = encoder.sequence(encoder.initial_state(5), torch.zeros(5, 7, 10))
         >>> features.shape, state["cache"].shape

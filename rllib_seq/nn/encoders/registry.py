@@ -30,7 +30,7 @@ def register_encoder(name: str, cls: type[StreamEncoder]) -> None:
     Raises:
         UserError: the name is not one, or the class is not a `StreamEncoder`.
 
-    Example:
+    Examples:
         >>> from rllib_seq.nn.encoders.lstm import LSTMEncoder
         >>> register_encoder("my_lstm", LSTMEncoder)
         >>> make_encoder(10, SequenceConfig(encoder="my_lstm")).output_dim

@@ -101,7 +101,7 @@ class WindowEncoder(WindowedEncoder):
     asks the window what matters to it (attention pooling); its own token is added to the answer.
     With `pooling="mean"` the answer is the mean of the tokens instead.
 
-    Example:
+    Examples:
         >>> encoder = WindowEncoder(10, SequenceConfig(window_length=8, d_model=32))
         >>> encoder.windows(torch.zeros(5, 8, 10), torch.ones(5, 8, dtype=torch.bool)).shape
         torch.Size([5, 32])

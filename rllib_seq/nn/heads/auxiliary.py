@@ -36,7 +36,7 @@ from rllib_seq.nn.layers import initialise
 class AuxiliaryHeads(nn.Module):
     """One small network per event, side by side on the features of one encoder.
 
-    Example:
+    Examples:
         >>> heads = AuxiliaryHeads({"won": AuxiliaryHead(given_action=True)}, 32, 4, hidden=16)
         >>> heads(torch.zeros(5, 32), torch.eye(4)[[0, 1, 2, 3, 0]])["won"].shape
         torch.Size([5, 1])

@@ -44,7 +44,7 @@ class ResponseScorer:
     Raises:
         UserError: the folder holds no exported response model.
 
-    Example:
+    Examples:
         >>> scorer = ResponseScorer(Path("response"))  # doctest: +SKIP
         >>> scorer.score("ann", 1_780_000_000.0, {"channel": "app"})  # doctest: +SKIP
         0.021

@@ -90,7 +90,7 @@ def evaluate_policy(
     Raises:
         UserError: a value is wrong, or the environment has other spaces than the policy.
 
-    Example:
+    Examples:
         >>> import rllib_seq
         >>> policy = rllib_seq.load_policy("runs/RUN")  # doctest: +SKIP
         >>> print(rllib_seq.evaluate_policy(policy, "CartPole-v1"))  # doctest: +SKIP

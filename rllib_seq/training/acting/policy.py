@@ -40,7 +40,7 @@ class TrainedPolicy:
     It keeps nothing of the streams that it acts for: `predict` takes what they have behind them as
     `state` and returns it with the new step added. The previous action is in there.
 
-    Example:
+    Examples:
         >>> import gymnasium as gym, rllib_seq
         >>> policy = rllib_seq.load_policy("runs/RUN")  # doctest: +SKIP
         >>> env, state = gym.make("CartPole-v1"), None

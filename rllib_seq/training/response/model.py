@@ -48,7 +48,7 @@ CANDIDATES = (
 class ResponseModel:
     """A trained response model.
 
-    Example:
+    Examples:
         >>> model = fit_response(table.take(train))  # doctest: +SKIP
         >>> model.predict(table)  # doctest: +SKIP
         array([0.02, 0.02, 0.6, ...])
