@@ -19,6 +19,7 @@ __all__ = ["AuxiliaryHead", "SequenceConfig"]
 
 _POOLINGS = ("attention", "mean")
 _HEADS = ("linear", "auction")
+_CRITICS = ("value", "bids")
 
 ENCODERS: dict[str, Callable[[SequenceConfig], None] | None] = dict.fromkeys(
     ("window", "causal", "lstm")
@@ -136,14 +137,19 @@ class SequenceConfig:
     """What the policy's features become: "linear" layers give the inputs of an action distribution,
     "auction" gives Q of all bid levels by the auction's structure, for `rllib_seq.lift`."""
 
+    critic: str = "value"
+    """What the value network learns: "value", a number per step, or "bids", Q of all bid levels by
+    the auction's structure, for `rllib_seq.lift.OutcomePPO`."""
+
     price_context: Sequence[int] = ()
-    """With `head="auction"`, which parts of the observation tell, one-hot, on which channel a
-    request comes: each has prices of its own. `LiftConfig` sets it."""
+    """With `head="auction"` or `critic="bids"`, which parts of the observation tell, one-hot, on
+    which channel a request comes: each has prices of its own. `LiftConfig` and `OutcomePPOConfig`
+    set it."""
 
     flagged_inputs: Sequence[int] = ()
-    """With `head="auction"`, which parts of the observation are read as 1 where they are not 0.
-    `LiftConfig` names the profit of the last request: it tells that the request was won, and the
-    price in it says nothing of the user."""
+    """With `head="auction"` or `critic="bids"`, which parts of the observation are read as 1 where
+    they are not 0. `LiftConfig` and `OutcomePPOConfig` name the profit of the last request: it
+    tells that the request was won, and the price in it says nothing of the user."""
 
     auxiliary: Mapping[str, AuxiliaryHead] = dataclasses.field(default_factory=dict)
     """Predictions learned beside the policy: name of an event in the environment's infos to the
@@ -174,6 +180,8 @@ class SequenceConfig:
             raise UserError(f"encoder_config={self.encoder_config!r} must be a dict of settings")
         if self.head not in _HEADS:
             _refuse(self, "head", f"must be one of: {', '.join(_HEADS)}")
+        if self.critic not in _CRITICS:
+            _refuse(self, "critic", f"must be one of: {', '.join(_CRITICS)}")
         for name in ("price_context", "flagged_inputs"):
             if not all(type(part) is int and part >= 0 for part in getattr(self, name)):
                 _refuse(self, name, "must be places in the observation, from 0")

@@ -4,13 +4,15 @@ Every user is an agent; replay stores each request once and rebuilds its window 
 drawn. Each journey explores in its own way, from its first request to its last.
 """
 
+from typing import Any
+
 from ray.rllib.algorithms.dqn import DQNConfig
 
 import rllib_seq  # noqa: F401, registers the environment
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
 from rllib_seq.rollouts import ArrayEnvRunner
 
-SEQUENCE = {
+SEQUENCE: dict[str, Any] = {
     "window_length": 8,
     "d_model": 32,
     "feedforward_dim": 64,

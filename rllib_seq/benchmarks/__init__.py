@@ -15,6 +15,7 @@ _FILES = (
     "lift",
     "model",
     "pacing",
+    "peers",
     "prices",
     "response",
     "rollout",

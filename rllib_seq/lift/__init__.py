@@ -4,8 +4,14 @@
 - `policy`, `worker`, `replay`, `exploration`: its parts
 - `learner`: how the critic learns; `informed`: one that sees more, for ablations; `targets`,
   `prices`: the mathematics
+- `ppo`: `OutcomePPO`, PPO with the same critic; `ppo_policy`, `ppo_worker`: its parts;
+  `advantages`: the mathematics; `price_history`: the auctions that prices are counted from
+- `dqn`: DQN of the new API stack with the same structure
+- `world`: in which worlds they learn
 """
 
 from rllib_seq.lift.algorithm import Lift, LiftConfig
+from rllib_seq.lift.dqn import OutcomeDQNConfig
+from rllib_seq.lift.ppo import OutcomePPO, OutcomePPOConfig
 
-__all__ = ["Lift", "LiftConfig"]
+__all__ = ["Lift", "LiftConfig", "OutcomeDQNConfig", "OutcomePPO", "OutcomePPOConfig"]

@@ -9,7 +9,6 @@ come in, a replay keeps the newest, and a critic learns from them while workers 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -28,21 +27,19 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
-from rllib_seq.envs.ad_auction.journey.features import fields
-from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
-from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.lift.policy import LiftPolicy
 from rllib_seq.lift.prices import price_models
 from rllib_seq.lift.replay import JourneyReplay
 from rllib_seq.lift.worker import OutcomeWorker
+from rllib_seq.lift.world import check_world, outcome_model
 
 __all__ = ["Lift", "LiftConfig"]
 
 Array = NDArray[Any]
 Schedule = Sequence[Sequence[float]]
 
-_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv)
 _SAMPLE = "sample"
 _WAIT_SECONDS = 0.5
 _UNPRICED = 0.1  # share of the replay that may be newer than the prices
@@ -151,30 +148,7 @@ class LiftConfig(AlgorithmConfig):
         super().validate()
         if self.enable_rl_module_and_learner or self.enable_env_runner_and_connector_v2:
             raise UserError("Lift is for the old API stack; remove api_stack(...) from the config")
-        if self.env not in _ENVS:
-            raise UserError(
-                f"Lift learns from the auctions of multi_user_ad_auction, not {self.env!r}; use "
-                "another algorithm there"
-            )
-        try:
-            world = AuctionConfig.from_dict(self.env_config)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        plain: dict[str, tuple[Any, Any]] = {
-            "actions": (world.actions, "levels"),
-            "bid_unit": (world.bid_unit, "campaign"),
-            "reward_scale": (world.reward_scale, 1.0),
-        }
-        for name, (value, needed) in plain.items():
-            if value != needed:
-                raise UserError(f"{name} is {value!r}, and Lift needs {needed!r}; remove it")
-        if world.reward not in EVENT_REWARDS:
-            raise UserError(
-                f"reward {world.reward!r} knows the hidden stage, and Lift learns from outcomes; "
-                "leave reward out, or give reward='sampled'"
-            )
-        if self.gamma != 1.0:
-            raise UserError(f"gamma is {self.gamma}, and Lift does not discount; leave it out")
+        world = check_world(self, "Lift")
         for name in ("passes", "minibatch_journeys", "replay_journeys", "tau"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number above 0")
@@ -184,27 +158,9 @@ class LiftConfig(AlgorithmConfig):
             if not 0 <= getattr(self, name) <= most:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number from 0 to 1")
         preset = world.build_preset()
-        if math.isfinite(preset.budget_per_user) and world.enforce_budget:
-            raise UserError(
-                "enforce_budget is True, and a spent budget would pass for lost auctions; set it "
-                "to False: the shadow price stands for the budget, and evaluation keeps it"
-            )
         self.highest_bid = float(preset.bid_levels[-1])
         self.hidden_stages = len(preset.users.stages) if self.informed else 0
-        seen = [field.name for field in fields(world.build_layout(preset))]
-        channels = [seen.index(f"channel_{channel}") for channel in preset.users.channels]
-        settings = {
-            **self.model.get("custom_model_config", {}),
-            "head": "auction",
-            "price_context": channels if len(channels) > 1 else [],
-            "flagged_inputs": [seen.index("last_profit")],
-        }
-        self.model: dict[str, Any] = {
-            **self.model,
-            "custom_model": "lstm_transformer",
-            "custom_model_config": settings,
-            "max_seq_len": preset.users.requests_per_user,
-        }
+        self.model: dict[str, Any] = outcome_model(self.model, world, head="auction")
 
 
 class Lift(Algorithm):

@@ -1,6 +1,7 @@
 """The critic learns from whole journeys: what a request was worth, whether it was won or lost.
 
 - `CriticLearner`: updates a network with an `AuctionHead`, and keeps its average up to date
+- `scale_inputs`: before the first update
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from rllib_seq.lift.informed import InformedHead
 from rllib_seq.lift.prices import PriceModel
 from rllib_seq.lift.targets import outcome_targets, win_ratio
 from rllib_seq.models.step_inputs import StepInputs
+from rllib_seq.nn import StreamEncoder
 
-__all__ = ["CriticLearner"]
+__all__ = ["CriticLearner", "scale_inputs"]
 
 Array = NDArray[Any]
 
@@ -68,22 +70,9 @@ class CriticLearner:
         self._updates = 0
 
     def scale_inputs(self, columns: dict[str, Array]) -> None:
-        """Let the first layer see every part of an observation in its own standard deviation.
-
-        To be called once, with the first steps, before the first update. Salimans and Kingma (2016)
-        call it data-dependent initialisation. Parts that hardly vary keep their weights.
-        """
-        deviation = torch.as_tensor(columns["obs"].reshape(len(columns["obs"]), -1).std(0))
-        scale = torch.where(deviation > _HARDLY, 1 / deviation.clamp(min=_LEAST_SCALE), 1.0)
-        scale[list(self._average.encoder.config.flagged_inputs)] = 1.0
+        """See `scale_inputs`; to be called once, with the first steps, before the first update."""
         for network in (self._average, self._learned):
-            first = next(
-                layer
-                for layer in network.encoder.modules()
-                if isinstance(layer, nn.Linear) and layer.in_features == self._step_inputs.width
-            )
-            with torch.no_grad():
-                first.weight[:, : len(scale)] *= scale
+            scale_inputs(network.encoder, columns["obs"])
 
     def set_prices(self, prices: PriceModel, cost: float) -> None:
         """Set what bids win and pay, `[K, A]`, with `cost` what a unit of spend counts."""
@@ -204,6 +193,28 @@ def _at(levels: Tensor, level: Tensor) -> Tensor:
 
 def _numbers(module: nn.Module) -> dict[str, Array]:
     return {name: part.numpy().copy() for name, part in module.state_dict().items()}
+
+
+def scale_inputs(encoder: StreamEncoder, observations: Array) -> None:
+    """Let the first layer see every part of an observation in its own standard deviation.
+
+    Salimans and Kingma (2016) call it data-dependent initialisation. Parts that hardly vary, and
+    those that are read as flags, keep their weights.
+
+    Args:
+        encoder: is changed in place.
+        observations: of the first steps, `[N, ...]`.
+    """
+    deviation = torch.as_tensor(observations.reshape(len(observations), -1).std(0))
+    scale = torch.where(deviation > _HARDLY, 1 / deviation.clamp(min=_LEAST_SCALE), 1.0)
+    scale[list(encoder.config.flagged_inputs)] = 1.0
+    first = next(
+        layer
+        for layer in encoder.modules()
+        if isinstance(layer, nn.Linear) and layer.in_features == encoder.input_dim
+    )
+    with torch.no_grad():
+        first.weight[:, : len(scale)] *= scale
 
 
 _HARDLY = 1e-6

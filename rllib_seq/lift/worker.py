@@ -2,6 +2,7 @@
 
 - `OutcomeWorker`: plugged in by `LiftConfig`
 - `OutcomeArrays`: campaigns as arrays, with what was won and paid beside the rewards
+- `CampaignBidder`: acts for their users, and carries the state of each
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rllib_seq.lift.exploration import JourneyExploration
 from rllib_seq.rollouts.array_worker import ArrayRolloutWorker, JourneyReader
 from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
 
-__all__ = ["OutcomeArrays", "OutcomeWorker"]
+__all__ = ["CampaignBidder", "OutcomeArrays", "OutcomeWorker"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -90,19 +91,22 @@ class OutcomeWorker(ArrayRolloutWorker):
         return _CampaignReader(name, self.policy_map[name], arrays, self)
 
 
-class _Bidder:
-    """Acts for many users at once by the critic, and carries the state of each."""
+class CampaignBidder:
+    """Acts for many users at once by a policy, and carries the state of each; `choose` is open."""
 
-    def __init__(self, policy: Policy, rows: int, explores: JourneyExploration) -> None:
-        self.explores = explores
+    def __init__(self, policy: Policy, rows: int) -> None:
         self._model = policy.model
         self._state = self._model.policy.encoder.initial_state(rows)
         self._actions = torch.zeros(rows, dtype=torch.long)
 
+    def choose(self, rows: Ints, new: Bools, outputs: torch.Tensor) -> ActionBatch:
+        """Decide for streams, see `sampler.StreamActor`, by outputs of the head `[n, A]`."""
+        raise NotImplementedError
+
     def __call__(self, rows: Ints, new: Bools, observations: Array, rewards: Floats) -> ActionBatch:
+        """See `sampler.StreamActor`."""
         model = self._model
         who, first = torch.from_numpy(rows), torch.from_numpy(new)
-        self.explores.begin(rows[new])
         for part in self._state.values():
             part[who[first]] = 0.0
         inputs = model.step_inputs.join(
@@ -118,13 +122,26 @@ class _Bidder:
         with torch.inference_mode():
             before = {name: part[who] for name, part in self._state.items()}
             features, after = network.encoder.sequence(before, inputs[:, None])
-            best = network.head(features[:, 0]).argmax(-1)
+            outputs = network.head(features[:, 0])
         for name, part in after.items():
             self._state[name][who] = part
-        actions = self.explores.choose(rows, best.numpy())
-        self._actions[who] = torch.from_numpy(actions)
-        return ActionBatch(actions, {})
+        acts = self.choose(rows, new, outputs)
+        self._actions[who] = torch.from_numpy(acts.actions)
+        return acts
 
     def value_after(self, rows: Ints, observations: Array, rewards: Floats) -> Floats:
         """See `sampler.StreamActor`; no limit cuts journeys off here."""
         return np.zeros(len(rows))
+
+
+class _Bidder(CampaignBidder):
+    """Bids the best level, moved by exploration."""
+
+    def __init__(self, policy: Policy, rows: int, explores: JourneyExploration) -> None:
+        super().__init__(policy, rows)
+        self.explores = explores
+
+    def choose(self, rows: Ints, new: Bools, outputs: torch.Tensor) -> ActionBatch:
+        """See `CampaignBidder.choose`."""
+        self.explores.begin(rows[new])
+        return ActionBatch(self.explores.choose(rows, outputs.argmax(-1).numpy()), {})

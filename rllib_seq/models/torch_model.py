@@ -229,13 +229,23 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
     def value_function(self) -> Tensor:
         """Return the values `[B*T]` of the steps of the last `forward`, zero in padded rows.
 
+        With `critic="bids"`, there is one for each bid level, `[B*T, levels]`.
+
+        Raises:
+            RuntimeError: `forward` was not called before.
+        """
+        features = self._pack(self.value_features())  # (N, d)
+        return self._spread(self.networks.value_head(features)).squeeze(1)
+
+    def value_features(self) -> Tensor:
+        """Return what `networks.value_head` reads of the last `forward`, `[B, T, d]`.
+
         Raises:
             RuntimeError: `forward` was not called before.
         """
         if self._reading is None:
-            raise RuntimeError("value_function() needs a forward() before it")
-        features = self._pack(self._reading.value_features())  # (N, d)
-        return self._spread(self.networks.value_head(features)).squeeze(1)
+            raise RuntimeError("values need a forward() before them")
+        return self._reading.value_features()
 
     def auxiliary_probabilities(self, actions: Tensor) -> dict[str, Tensor]:
         """Return how likely the events of the auxiliary heads are, for the last `forward`.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.nn.encoders import LENGTH, State
+from rllib_seq.nn.heads.auction import AuctionHead
 from rllib_seq.nn.heads.value import ValueHead
 from rllib_seq.nn.networks import SequentialPolicyNetwork, SequentialValueNetwork
 from rllib_seq.nn.step_reader import StepParts
@@ -49,7 +50,7 @@ class ActorCritic(NamedTuple):
     """
 
     policy: SequentialPolicyNetwork
-    value: SequentialValueNetwork | ValueHead | None
+    value: SequentialValueNetwork | ValueHead | AuctionHead | None
     """A head alone reads the policy's features. None: values are not needed."""
 
     @property
@@ -59,10 +60,10 @@ class ActorCritic(NamedTuple):
         return encoder.reach(encoder.config)
 
     @property
-    def value_head(self) -> ValueHead:
+    def value_head(self) -> ValueHead | AuctionHead:
         """What reads the features for values."""
         assert self.value is not None
-        return self.value if isinstance(self.value, ValueHead) else self.value.head
+        return self.value.head if isinstance(self.value, SequentialValueNetwork) else self.value
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -157,7 +158,7 @@ def build_actor_critic(
 
     Args:
         input_dim: width of a raw step input.
-        num_outputs: of the action distribution.
+        num_outputs: of the action distribution; with `critic="bids"`, bid levels.
         config: settings; `share_encoder` gives the value no encoder of its own, and with
             `head="auction"` there is no value network.
         parts: frames and large numbers in a step input; None: there are none.
@@ -169,9 +170,13 @@ def build_actor_critic(
     policy = SequentialPolicyNetwork(input_dim, num_outputs, parts=parts, **settings)
     if config.head == "auction":
         return ActorCritic(policy, None)
-    if config.share_encoder:
-        return ActorCritic(policy, ValueHead(policy.encoder.output_dim, config, linear=True))
-    return ActorCritic(policy, SequentialValueNetwork(input_dim, parts=parts, **settings))
+    if not config.share_encoder:
+        value = SequentialValueNetwork(input_dim, num_outputs, parts=parts, **settings)
+        return ActorCritic(policy, value)
+    width = policy.encoder.output_dim
+    if config.critic == "bids":
+        return ActorCritic(policy, AuctionHead(width, num_outputs, len(config.price_context)))
+    return ActorCritic(policy, ValueHead(width, config, linear=True))
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> State:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
+from rllib_seq.errors import UserError
 from rllib_seq.nn.encoders import make_encoder
 from rllib_seq.nn.encoders.base import StreamEncoder
 from rllib_seq.nn.encoders.outcomes import OutcomeEncoder
@@ -67,6 +68,8 @@ class SequenceEncoder(nn.Module):
 class SequentialQNetwork(nn.Module):
     """Q value of every action for the current step of a window.
 
+    With `head="auction"` by the structure of an auction, see `AuctionHead`.
+
     Examples:
         >>> import torch
         >>> q_network = SequentialQNetwork(10, 4, d_model=32)
@@ -98,19 +101,31 @@ class SequentialQNetwork(nn.Module):
             **config: fields of `SequenceConfig`.
 
         Raises:
-            ValueError: a size is not a positive int, or a setting is unknown or wrong.
+            ValueError: a size is not a positive int, or a setting is unknown or wrong, or does not
+                go with `head="auction"`.
         """
         super().__init__()
         settings = SequenceConfig.from_dict(config, _WHERE)
-        self.encoder = make_encoder(state_dim, settings, parts=parts)
+        self.encoder = _policy_encoder(state_dim, settings, parts)
         low, high, atoms = support or (0.0, 0.0, 1)
-        self.head = QHead(
-            self.encoder.output_dim,
-            check_size("action_dim", action_dim),
-            dueling=dueling,
-            atoms=check_size("atoms", atoms),
-            noise_scale=noise_scale,
-        )
+        check_size("action_dim", action_dim)
+        self.head: QHead | AuctionHead
+        if settings.head == "auction":
+            if dueling or atoms > 1 or noise_scale > 0:
+                raise UserError(
+                    "head='auction' has the structure of an auction, and no dueling, distribution "
+                    "or noise; set dueling=False, num_atoms=1 and noisy=False"
+                )
+            contexts = len(settings.price_context)
+            self.head = AuctionHead(self.encoder.output_dim, action_dim, contexts)
+        else:
+            self.head = QHead(
+                self.encoder.output_dim,
+                action_dim,
+                dueling=dueling,
+                atoms=check_size("atoms", atoms),
+                noise_scale=noise_scale,
+            )
         self.atoms: Tensor
         self.register_buffer("atoms", torch.linspace(low, high, atoms), persistent=False)
 
@@ -130,7 +145,10 @@ class SequentialQNetwork(nn.Module):
 
     def logits(self, states: Tensor, valid: Tensor, noise: Tensor | None = None) -> Tensor:
         """As `forward`, but the logits over the support, `[B, action_dim, atoms]`."""
-        return self.head(self.encoder.windows(states, valid), noise)
+        features = self.encoder.windows(states, valid)
+        if isinstance(self.head, AuctionHead):
+            return self.head(features)[..., None]
+        return self.head(features, noise)
 
     def expectation(self, logits: Tensor) -> Tensor:
         """Q values `[B, action_dim]` of logits `[B, action_dim, atoms]`."""
@@ -162,15 +180,12 @@ class SequentialPolicyNetwork(nn.Module):
         super().__init__()
         settings = SequenceConfig.from_dict(config, _WHERE)
         check_size("num_outputs", num_outputs)
-        self.encoder: StreamEncoder
+        self.encoder = _policy_encoder(state_dim, settings, parts)
         self.head: PolicyHead | AuctionHead
         if settings.head == "auction":
-            context, flagged = settings.price_context, settings.flagged_inputs
-            inner = make_encoder(state_dim, settings, parts=parts)
-            self.encoder = OutcomeEncoder(inner, flagged, context)
-            self.head = AuctionHead(self.encoder.output_dim, num_outputs, len(context))
+            contexts = len(settings.price_context)
+            self.head = AuctionHead(self.encoder.output_dim, num_outputs, contexts)
         else:
-            self.encoder = make_encoder(state_dim, settings, parts=parts)
             self.head = PolicyHead(self.encoder.output_dim, num_outputs)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
@@ -186,14 +201,23 @@ class SequentialValueNetwork(nn.Module):
     """Value of the current step of a window.
 
     The encoder's variant for values (a window: bidirectional LSTM and the average over the valid
-    slots), and a temporal head.
+    slots), and a temporal head. With `critic="bids"`, the encoder of a policy and an `AuctionHead`:
+    a Q value for each bid level.
     """
 
-    def __init__(self, state_dim: int, *, parts: StepParts | None = None, **config: Any) -> None:
+    def __init__(
+        self,
+        state_dim: int,
+        levels: int = 1,
+        *,
+        parts: StepParts | None = None,
+        **config: Any,
+    ) -> None:
         """Build the network.
 
         Args:
             state_dim: width of a raw step input.
+            levels: bid levels; read with `critic="bids"`.
             parts: frames and large numbers in a step input; None: there are none.
             **config: fields of `SequenceConfig`.
 
@@ -202,13 +226,30 @@ class SequentialValueNetwork(nn.Module):
         """
         super().__init__()
         settings = SequenceConfig.from_dict(config, _WHERE)
-        self.encoder = make_encoder(state_dim, settings, for_values=True, parts=parts)
-        self.head = ValueHead(self.encoder.output_dim, settings)
+        self.encoder: StreamEncoder
+        self.head: ValueHead | AuctionHead
+        if settings.critic == "bids":
+            self.encoder = _policy_encoder(state_dim, settings, parts)
+            contexts = len(settings.price_context)
+            self.head = AuctionHead(self.encoder.output_dim, levels, contexts)
+        else:
+            self.encoder = make_encoder(state_dim, settings, for_values=True, parts=parts)
+            self.head = ValueHead(self.encoder.output_dim, settings)
 
     def forward(self, states: Tensor, valid: Tensor) -> Tensor:
-        """Map windows `[B, L, state_dim]` and mask `[B, L]` to values `[B, 1]`.
+        """Map windows `[B, L, state_dim]` and mask `[B, L]` to values `[B, 1]` (or `[B, levels]`).
 
         Raises:
             ValueError: shapes or the type of the mask are wrong, or a window has no valid slot.
         """
         return self.head(self.encoder.windows(states, valid))
+
+
+def _policy_encoder(
+    state_dim: int, settings: SequenceConfig, parts: StepParts | None
+) -> StreamEncoder:
+    """An encoder, with what a head or a critic of auctions needs of it."""
+    encoder = make_encoder(state_dim, settings, parts=parts)
+    if settings.head == "auction" or settings.critic == "bids":
+        return OutcomeEncoder(encoder, settings.flagged_inputs, settings.price_context)
+    return encoder

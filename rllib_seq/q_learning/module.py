@@ -29,6 +29,7 @@ from rllib_seq.models.rl_module.episode_windows import STEPS_BEFORE
 from rllib_seq.models.rl_module.windowed_module import SEQUENCE_CONFIG, WindowedRLModule
 from rllib_seq.models.step_inputs import FORBIDDEN
 from rllib_seq.nn import LENGTH, SequentialQNetwork
+from rllib_seq.nn.heads.q_values import QHead
 from rllib_seq.q_learning.exploration import EPSILON, NOISE_SEED, noise_of
 from rllib_seq.q_learning.replay import NEXT
 
@@ -64,7 +65,8 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
             parts=self.step_inputs.parts,
             **options.get(SEQUENCE_CONFIG, {}),
         )
-        self.noise_width = sum(self.q.head.noise_widths)
+        noise_widths = self.q.head.noise_widths if isinstance(self.q.head, QHead) else []
+        self.noise_width = sum(noise_widths)
         self.eval()
 
     @property

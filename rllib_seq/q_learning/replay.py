@@ -32,6 +32,9 @@ from rllib_seq.q_learning.step_memory import StepMemory, Windows
 NEXT = "next_"
 """Prefix of the columns of the step that n-step returns lead to."""
 
+AFTER = "after_"
+"""Prefix of what the very next step brought: observation, reward, end. For `head="auction"`."""
+
 _LEAST_PRIORITY = 1e-6
 
 
@@ -168,6 +171,10 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
                 "n_step": returns.steps.astype(np.float32),
                 "weights": weights.astype(np.float32),
             }
+            if self.config.head == "auction":
+                brought = memory.outcomes(rows)
+                names = (Columns.OBS, Columns.REWARDS, Columns.TERMINATEDS)
+                columns |= {AFTER + name: part for name, part in zip(names, brought, strict=True)}
             steps = SampledSteps(module, columns)
             cuts = np.linspace(0, count, self.shares + 1).astype(int)
             sampled += [steps[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]

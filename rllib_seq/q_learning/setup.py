@@ -27,6 +27,9 @@ _BUFFER_KEYS = ("capacity", "alpha", "beta")
 def use_sequence_q_learning(
     config: AlgorithmConfig,
     epsilon_ladder: EpsilonLadder | None = None,
+    *,
+    module_class: type[SequenceQRLModule] = SequenceQRLModule,
+    learner_class: type[SequenceDQNLearner] = SequenceDQNLearner,
     **sequence_config: Any,
 ) -> AlgorithmConfig:
     """Let DQN of the new API stack train the sequential Q network, with all of DQN's options.
@@ -41,6 +44,8 @@ def use_sequence_q_learning(
         epsilon_ladder: explore by an epsilon that is constant along a stream, instead of the
             schedule `epsilon`. With `noisy=True` there is no epsilon: the noise is constant along
             a stream.
+        module_class: that of all modules, ours or one derived from it.
+        learner_class: ours or one derived from it.
         **sequence_config: fields of `SequenceConfig`.
 
     Returns:
@@ -85,9 +90,14 @@ def use_sequence_q_learning(
         connectors.append(StreamExploration(epsilon_ladder))
     # RLlib adds the rest of DQN's options to the model config by itself.
     options = {**config._model_config_auto_includes, "noisy": config.noisy}
-    again = functools.partial(use_sequence_q_learning, epsilon_ladder=epsilon_ladder)
-    configure_windows(config, SequenceQRLModule, sequence_config, again, options, connectors)
-    config.learners(learner_class=SequenceDQNLearner)
+    again = functools.partial(
+        use_sequence_q_learning,
+        epsilon_ladder=epsilon_ladder,
+        module_class=module_class,
+        learner_class=learner_class,
+    )
+    configure_windows(config, module_class, sequence_config, again, options, connectors)
+    config.learners(learner_class=learner_class)
     config.replay_buffer_config = _replay(config, sequence_config)
     return config
 

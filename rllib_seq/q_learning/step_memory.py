@@ -188,6 +188,16 @@ class StepMemory:
             np.minimum(self._step[rows], length),
         )
 
+    def outcomes(self, rows: Ints) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """What rows `[n]` that were drawn led to, one step later.
+
+        Returns:
+            observations `[n, ...]`, rewards `[n]`, and whether the stream ended `[n]`.
+        """
+        assert self._observation is not None
+        after = self._after[rows]
+        return self._observation[after], self._reward[rows], self._terminated[after]
+
     def returns(self, rows: Ints, steps: Ints, gamma: float) -> Returns:
         """N-step returns of rows `[n]` that were drawn.
 

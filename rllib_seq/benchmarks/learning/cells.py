@@ -23,7 +23,15 @@ import torch
 from rich.console import Console
 
 from rllib_seq.benchmarks.learning.actors import actor_of
-from rllib_seq.benchmarks.learning.contenders import ABLATIONS, BUDGET_RATIO, CONTENDERS, config_of
+from rllib_seq.benchmarks.learning.contenders import (
+    ABLATIONS,
+    BUDGET_RATIO,
+    CONTENDERS,
+    PEERS,
+    Contender,
+    config_of,
+)
+from rllib_seq.benchmarks.learning.sb3_runs import Sb3Actor, train_sb3
 from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
 from rllib_seq.envs.ad_auction.log_replay.baselines import ReplayPolicy, play_replay
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, FullInformationBids
@@ -100,7 +108,9 @@ def _alone(path: Path) -> Iterator[bool]:
 
 
 def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
-    contender = (CONTENDERS | ABLATIONS)[cell.contender]
+    contender = (CONTENDERS | ABLATIONS | PEERS)[cell.contender]
+    if contender.algorithm == "sb3":
+        return _train_sb3(cell, contender, console)
     state: dict[str, Any] = {"row": START, "cpu_seconds": 0.0, "curve": []}
     resumed = (part / "state.json").is_file()
     if resumed:
@@ -140,6 +150,34 @@ def _train(cell: Cell, part: Path, console: Console) -> dict[str, Any]:
         "session_seconds": round(time.monotonic() - began, 1),
         "curve": state["curve"],
         **final,
+    }
+
+
+def _train_sb3(cell: Cell, contender: Contender, console: Console) -> dict[str, Any]:
+    """A learner outside Ray; an interrupted run begins again."""
+    judge = _Judge(cell, config_of(contender, cell.preset, cell.steps, cell.seed))
+    curve: list[dict[str, Any]] = []
+    every = cell.steps / POINTS[cell.preset]
+
+    def reached(row: dict[str, Any], actor: Sb3Actor) -> None:
+        if row["steps"] >= every * (len(curve) + 1):
+            row = {**row, "seconds": round(row["seconds"], 1), "episode_return": None}
+            row["cpu_seconds"] = round(row["cpu_seconds"], 1)
+            curve.append({**row, "entropy": None, "pct_of_bayes": judge.profit(actor)})
+            console.print(_line(cell, curve[-1]), highlight=False, markup=False)
+
+    began = time.monotonic()
+    row, actor = train_sb3(contender, cell.preset, cell.steps, cell.seed, reached)
+    return {
+        **cell._asdict(),
+        "about": contender.about,
+        "steps": row["steps"],
+        "asked_steps": cell.steps,
+        "seconds": round(row["seconds"], 1),
+        "cpu_seconds": round(row["cpu_seconds"], 1),
+        "session_seconds": round(time.monotonic() - began, 1),
+        "curve": curve,
+        **judge.final(actor),
     }
 
 
@@ -224,7 +262,7 @@ class _Judge:
 
 
 def _bids(algorithm: Any) -> TrainedBids:
-    return TrainedBids(actor_of(algorithm))
+    return TrainedBids(algorithm if isinstance(algorithm, Sb3Actor) else actor_of(algorithm))
 
 
 def _replayed(cell: Cell, algorithm: Any) -> dict[str, Any]:

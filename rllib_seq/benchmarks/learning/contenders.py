@@ -1,7 +1,7 @@
-"""Who learns in `rllib-seq bench learning` and `bench ablations`, and with which settings.
+"""Who learns in `bench learning`, `bench ablations` and `bench peers`, and with which settings.
 
 - `Contender`: a model and what it changes in the method
-- `CONTENDERS`, `ABLATIONS`: all of them, by name
+- `CONTENDERS`, `ABLATIONS`, `PEERS`: all of them, by name
 - `config_of`: RLlib's config of one of them in one world
 
 The method is the same for all that PPO trains: `tune_configs.ppo` (`ppo_display`, `ppo_log`) in
@@ -46,7 +46,9 @@ class Contender:
         stock: settings of a model of RLlib's own instead.
         training: what it changes in the method.
         env: what it changes in the world that trains it.
-        algorithm: "ppo" or "dqn".
+        algorithm: "ppo", "dqn", "sb3", or the short name of a shipped experiment that brings its
+            own method.
+        entropy: bonus at the first step and at the last; None: that of the preset.
     """
 
     about: str
@@ -55,6 +57,7 @@ class Contender:
     training: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "ppo"
+    entropy: tuple[float, float] | None = None
 
 
 _NOT_OURS: dict[str, Any] = {
@@ -118,6 +121,46 @@ ABLATIONS = {
 """Of `bench ablations`: one change each to `window_12`, which is the `window` of `CONTENDERS`."""
 
 
+def _from_outcomes(about: str, **settings: Any) -> Contender:
+    """PPO that is paid sampled profit; what comes after a request has to be learned."""
+    return Contender(
+        about,
+        env={"reward": "sampled", "reward_scale": 3.0},
+        training={"gamma": 1.0, "lambda_": 0.9},
+        entropy=(0.1, 0.01),
+        **settings,
+    )
+
+
+PEERS = {
+    "ppo_mlp": _from_outcomes(
+        "PPO, two hidden layers of 64, no memory", stock={"fcnet_hiddens": [2 * WIDTH, 2 * WIDTH]}
+    ),
+    "ppo_rllib_lstm": _from_outcomes("PPO, RLlib's use_lstm, 64 cells", stock=_LSTM),
+    "ppo_rllib_gtrxl": _from_outcomes(
+        "PPO, RLlib's GTrXL, 3 units of width 64, memory 24", stock=_GTRXL
+    ),
+    "ppo_window": _from_outcomes("PPO, our window encoder, width 32, L = 12"),
+    "ppo_causal": _from_outcomes("PPO, our causal encoder, width 32", sequence=_CAUSAL),
+    "sb3_recurrent_ppo": _from_outcomes(
+        "sb3-contrib's RecurrentPPO, 64 cells each for policy and value", algorithm="sb3"
+    ),
+    "ppo_outcomes": Contender("OutcomePPO, an LSTM of 128 cells", algorithm="ppo_outcomes"),
+    "lift_lstm": Contender("Lift, an LSTM of 128 cells", algorithm="lift"),
+    "lift_causal": Contender(
+        "Lift, our causal encoder, width 64",
+        {**_CAUSAL, "d_model": 64, "head_hidden": 64},
+        algorithm="lift",
+    ),
+    "lift_window": Contender(
+        "Lift, our window encoder, width 32, L = 12",
+        {"encoder": "window", "window_length": 12, "d_model": 32, "head_hidden": 64},
+        algorithm="lift",
+    ),
+}
+"""Of `bench peers`: all learn from outcomes."""
+
+
 def config_of(
     contender: Contender, preset: str, steps: int, seed: int, log: tuple[str, ...] = ()
 ) -> AlgorithmConfig:
@@ -140,7 +183,8 @@ def config_of(
         options = dataclasses.replace(options, log=log, budget_ratio=BUDGET_RATIO)
     else:
         options = dataclasses.replace(options, preset=preset)
-    make = _dqn if contender.algorithm == "dqn" else _ppo
+    # Outside Ray, only the world is read, and that is PPO's.
+    make = {"dqn": _dqn, "ppo": _ppo, "sb3": _ppo}.get(contender.algorithm, _shipped)
     config = make(contender, preset, steps)
     config.environment(env_config={**config.env_config, **contender.env})
     return prepare(config.training(**contender.training), options)
@@ -148,7 +192,7 @@ def config_of(
 
 def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
     config = load_config(default_module(preset))
-    first, last = ENTROPY[preset]
+    first, last = contender.entropy or ENTROPY[preset]
     config.training(
         lr_schedule=[[0, LR[0]], [steps, LR[1]]],
         entropy_coeff_schedule=[[0, first], [steps, last]],
@@ -164,6 +208,16 @@ def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
         rollout_fragment_length=config.train_batch_size // config.num_envs_per_env_runner
     )
     return config.training(model=model)
+
+
+def _shipped(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
+    """A method of its own; its learning rate falls until the last step, too."""
+    config = load_config(f"tune_configs.{contender.algorithm}")
+    settings = {**config.model["custom_model_config"], **contender.sequence}
+    return config.training(
+        lr_schedule=[[0, LR[0]], [steps, LR[1]]],
+        model={**config.model, "custom_model_config": settings},
+    )
 
 
 def _dqn(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
