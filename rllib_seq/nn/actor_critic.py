@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.nn.encoders import LENGTH, State
+from rllib_seq.nn.encoders import LENGTH, State, StreamEncoder
 from rllib_seq.nn.heads.auction import AuctionHead
 from rllib_seq.nn.heads.value import ValueHead
 from rllib_seq.nn.networks import SequentialPolicyNetwork, SequentialValueNetwork
@@ -121,11 +121,7 @@ class ActorCritic(NamedTuple):
             return Reading(features, lambda: self.value_features(state, inputs, seq_lens), after)
         theirs = self.value_state(state)
         value_features, value_after = self.value.encoder.sequence(theirs, inputs, seq_lens)
-        after = {
-            **{_POLICY + name: part for name, part in after.items() if name != LENGTH},
-            **{_VALUE + name: part for name, part in value_after.items() if name != LENGTH},
-            LENGTH: after[LENGTH],
-        }
+        after = self.join_states(after, value_after)
         return Reading(features, lambda: value_features, after)
 
     def value_features(
@@ -141,6 +137,32 @@ class ActorCritic(NamedTuple):
         if isinstance(self.value, SequentialValueNetwork):
             return self.value.encoder.windows(inputs, valid)
         return self.policy.encoder.windows(inputs, valid)
+
+    @property
+    def own_value_encoder(self) -> StreamEncoder | None:
+        """The encoder of the values, if it carries a state of its own beside the policy's."""
+        if not self._two_states:
+            return None
+        assert isinstance(self.value, SequentialValueNetwork)
+        return self.value.encoder
+
+    def join_states(
+        self, policy: Mapping[str, Tensor], value: Mapping[str, Tensor] | None
+    ) -> State:
+        """Return the state of both networks.
+
+        Args:
+            policy: state of the policy's encoder.
+            value: of `own_value_encoder`; None if there is none.
+        """
+        if value is None:
+            mine = {name: part for name, part in policy.items() if name != LENGTH}
+            return {**mine, LENGTH: policy[LENGTH]}
+        return {
+            **{_POLICY + name: part for name, part in policy.items() if name != LENGTH},
+            **{_VALUE + name: part for name, part in value.items() if name != LENGTH},
+            LENGTH: policy[LENGTH],
+        }
 
     @property
     def _two_states(self) -> bool:

@@ -62,7 +62,7 @@ class EpisodeChunks:
             actor: that acted in it.
             weights: RLlib's number of its weights.
         """
-        columns = dict(batch.columns)
+        columns = dict(actor.finish(batch).columns)
         observations, copies = columns.pop("obs"), columns.pop(COPY, None)
         columns[WEIGHTS_SEQ_NO] = np.full(len(observations), weights)
         before, after = batch.infos[INFO_BEFORE], batch.infos[INFO]
@@ -76,7 +76,7 @@ class EpisodeChunks:
             infos = [before[steps.start], *after[steps]]
             chunk = self._chunk(row, started, ends, seen, found, infos, actor)
             if copies is not None:
-                actor.keep_states(chunk, row, copies[steps])
+                actor.keep_states(chunk, piece, row, copies[steps])
             made.append(chunk)
         return [e for e in made if e.is_done] + [e for e in made if not e.is_done]
 
@@ -141,7 +141,7 @@ def campaign_episodes(
         mapping: RLlib's `policy_mapping_fn`.
     """
     slots = len(env.possible_agents)
-    columns = dict(batch.columns)
+    columns = dict(actor.finish(batch).columns)
     observations, copies = columns.pop("obs"), columns.pop(COPY, None)
     slices = _slices(batch)
     episodes = []
@@ -168,7 +168,7 @@ def campaign_episodes(
                 truncated=bool(batch.truncated[piece]),
             )
             if copies is not None:
-                actor.keep_states(part, row, copies[steps])
+                actor.keep_states(part, piece, row, copies[steps])
             episode._agent_to_module_mapping[agent] = actor.name
         episode.env_t = campaign.ticks
         episode.is_truncated = bool(batch.truncated[pieces].any())

@@ -19,16 +19,17 @@ from torch import Tensor
 
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.rollouts.sampler import RolloutBatch
+from rllib_seq.rollouts.value_states import ValueReader, ValueReading
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
-_INPUTS, _VALUES = "inputs", "values"
+INPUTS, _VALUES = "inputs", "values"
 _VALUED_AT_ONCE = 4096
 """Steps: their windows are as many bytes as L times their inputs."""
 COPY = "number_of_copy"
 """Column of steps: number of the copy that `CarriedStates` made before it, or -1."""
-OF_MEMORY = (_INPUTS, _VALUES, COPY)
+OF_MEMORY = (INPUTS, _VALUES, COPY)
 """Columns of steps that memories alone read."""
 
 
@@ -126,11 +127,11 @@ class WindowMemory:
         filled = (self._filled[rows].masked_fill(first, 0) + 1).clamp(max=slots)
         self._windows[rows], self._filled[rows] = windows, filled
         outputs = self._model.policy(windows, _last(filled, slots))
-        return outputs, {_INPUTS: inputs.numpy()}
+        return outputs, {INPUTS: inputs.numpy()}
 
     def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
         """See `Memory.values`; all at once, because no one needs them in order to act."""
-        inputs, slots = journeys.columns[_INPUTS], self._windows.shape[1]
+        inputs, slots = journeys.columns[INPUTS], self._windows.shape[1]
         piece = np.repeat(np.arange(len(journeys.lengths)), journeys.lengths)
         place = np.arange(len(piece)) - (np.cumsum(journeys.lengths) - journeys.lengths)[piece]
         values = np.zeros(len(piece), np.float32)
@@ -162,7 +163,7 @@ class WindowMemory:
 
     def states(self, journeys: RolloutBatch, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
-        inputs, past = journeys.columns[_INPUTS], self._past
+        inputs, past = journeys.columns[INPUTS], self._past
         steps_before = journeys.starts[piece] + begin
         slots = past.shape[1]
         rows, width = self._model.networks.state_shapes["inputs"]
@@ -210,11 +211,12 @@ class CarriedStates:
         Returns:
             the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1.
         """
-        parts = {name: part[rows] for name, part in self._parts.items()}
-        for name, part in parts.items():
-            part[first] = self._initial[name]
-        who = rows.numpy()
-        self._in_sequence[who[first.numpy()]] = 0
+        parts = self.of(rows)
+        who, begun = rows.numpy(), first.numpy()
+        if begun.any():
+            for name, part in parts.items():
+                part[first] = self._initial[name]
+            self._in_sequence[who[begun]] = 0
         begins = self._in_sequence[who] % self._longest == 0
         self._in_sequence[who] += 1
         numbers = np.full(len(who), -1)
@@ -223,12 +225,12 @@ class CarriedStates:
 
     def of(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the parts `[n, ...]` of rows `[n]` as they are."""
-        return {name: part[rows] for name, part in self._parts.items()}
+        return {name: part.index_select(0, rows) for name, part in self._parts.items()}
 
     def set(self, rows: Tensor, parts: Mapping[str, Tensor]) -> None:
         """Keep the parts `[n, ...]` of rows `[n]`."""
         for name, part in parts.items():
-            self._parts[name][rows] = part
+            self._parts[name].index_copy_(0, rows, part)
 
     def copies(self, numbers: Ints) -> dict[str, Array]:
         """Return the copies `[S, ...]` with these numbers `[S]`."""
@@ -238,6 +240,12 @@ class CarriedStates:
             }
             self._copies = [joined]
         return {name: part.numpy()[numbers] for name, part in self._copies[0].items()}
+
+    def all_copies(self) -> list[dict[str, Array]]:
+        """Return all copies, by number: parts `[...]` by name."""
+        parts = self.copies(np.arange(self._copied))
+        names, columns = list(parts), list(parts.values())
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def restart(self) -> None:
         """Forget all copies; sequences begin with the next step of every row."""
@@ -267,18 +275,25 @@ class CarriedStates:
 class CarriedMemory:
     """The state of every user, see `Memory`.
 
-    It holds two states of every user, and copies where sequences begin.
+    Acting carries the state of the policy's encoder: two of every user, and copies where sequences
+    begin. If the values have an encoder of their own, it reads whole pieces once they were played.
     """
 
     def __init__(self, model: LSTMTransformerModel, rows: int, longest: int) -> None:
-        shapes = model.networks.state_shapes
+        networks = model.networks
+        shapes = networks.policy.encoder.state_shapes
         initial = {name: torch.zeros(shape) for name, shape in shapes.items()}
-        self._model = model
+        self._model, self._longest = model, longest
         self._carried = CarriedStates(initial, rows, longest)
         # A batch opens with the last step of the one before it, whose reward was not yet known.
         self._earlier = {
             name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()
         }
+        self._newest = torch.zeros(rows, model.input_dim)  # inputs of the last step
+        self._reader: ValueReader | None = None
+        if networks.own_value_encoder is not None:
+            self._reader = ValueReader(networks.own_value_encoder, rows, longest)
+        self._reading: ValueReading | None = None
 
     def begin(self, open_rows: Ints) -> dict[str, Array]:
         """See `Memory.begin`."""
@@ -288,29 +303,61 @@ class CarriedMemory:
 
     def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
         """See `Memory.read`."""
-        model = self._model
+        networks = self._model.networks
         parts, numbers = self._carried.before(rows, first)
         for name, part in parts.items():
             self._earlier[name][rows] = part
-        networks = model.networks
-        reading = networks.read(parts, inputs[:, None])
-        self._carried.set(rows, reading.state)
-        values = networks.value_head(reading.value_features()[:, 0])
-        columns = {COPY: numbers, _VALUES: values[:, 0].numpy()}
-        return model.policy.head(reading.features[:, 0]), columns
+        features, after = networks.policy.encoder.sequence(parts, inputs[:, None])
+        self._carried.set(rows, after)
+        columns = {COPY: numbers}
+        if self._reader is None:
+            columns[_VALUES] = networks.value_head(features[:, 0])[:, 0].numpy()
+        else:
+            self._newest[rows] = inputs
+            columns[INPUTS] = inputs.numpy()
+        return networks.policy.head(features[:, 0]), columns
 
     def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
-        """See `Memory.values`; they came with the states."""
-        return journeys.columns[_VALUES], journeys.next_values
+        """See `Memory.values`."""
+        if self._reader is None:  # they came with the states
+            return journeys.columns[_VALUES], journeys.next_values
+        self._reading = reading = self._reader.read(journeys, journeys.columns[INPUTS])
+        head, encoder = self._model.networks.value_head, self._reader.encoder
+        next_values = np.zeros(len(journeys.rows), np.float32)
+        goes_on = np.flatnonzero(~journeys.terminated)
+        if len(goes_on):
+            kept = map(self._reader.following, journeys.rows[goes_on].tolist())
+            rows = journeys.rows[goes_on].tolist()
+            # A stream that goes on without a kept step has acted once more.
+            pairs = zip(kept, rows, strict=True)
+            inputs = [self._newest[row] if step is None else step for step, row in pairs]
+            after = {name: part[goes_on] for name, part in reading.after.items()}
+            with torch.inference_mode():
+                features, _ = encoder.sequence(after, torch.stack(inputs)[:, None])
+                next_values[goes_on] = head(features[:, 0])[:, 0].numpy()
+        with torch.inference_mode():
+            return head(reading.features)[:, 0].numpy(), next_values
 
     def value_after(self, rows: Tensor, inputs: Tensor) -> Array:
-        """See `Memory.value_after`."""
+        """See `Memory.value_after`; valued by `values`, if those have an encoder of their own."""
+        if self._reader is not None:
+            self._reader.follow(rows.numpy(), inputs)
+            return np.zeros(len(rows))
         networks = self._model.networks
-        reading = networks.read(self._carried.of(rows), inputs[:, None])
-        return networks.value_head(reading.value_features()[:, 0])[:, 0].numpy()
+        features, _ = networks.policy.encoder.sequence(self._carried.of(rows), inputs[:, None])
+        return networks.value_head(features[:, 0])[:, 0].numpy()
 
     def states(self, journeys: RolloutBatch, piece: Ints, begin: Ints) -> list[Array]:
         """See `Memory.states`."""
         offset = np.cumsum(journeys.lengths) - journeys.lengths
         copies = self._carried.copies(journeys.columns[COPY][offset[piece] + begin])
-        return list(copies.values())
+        value = None
+        if self._reading is not None:
+            number = begin // self._longest
+            value = {
+                name: torch.stack([part[name] for part in self._reading.begins])[number, piece]
+                for name in self._reading.after
+            }
+        policy = {name: torch.from_numpy(part) for name, part in copies.items()}
+        parts = self._model.networks.join_states(policy, value)
+        return [part.numpy() for part in parts.values()]

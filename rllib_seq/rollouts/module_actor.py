@@ -28,8 +28,9 @@ from rllib_seq.models.rl_module import episode_states
 from rllib_seq.models.rl_module.configure import module_windows
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.models.rl_module.stream_windows import StreamWindows
-from rllib_seq.rollouts.memories import COPY, CarriedStates
-from rllib_seq.rollouts.sampler import ActionBatch
+from rllib_seq.rollouts.memories import COPY, INPUTS, CarriedStates
+from rllib_seq.rollouts.sampler import ActionBatch, RolloutBatch
+from rllib_seq.rollouts.value_states import ValueReader, ValueReading
 
 __all__ = ["ModuleActor"]
 
@@ -78,14 +79,26 @@ class ModuleActor:
         if settings is not None:
             self._windows = StreamWindows(rows, module.observation_space, space, settings)
         self._carried: CarriedStates | None = None
+        self._reader: ValueReader | None = None  # of values that have an encoder of their own
         self._cut: defaultdict[int, deque[dict[str, Array]]] = defaultdict(deque)
+        self._ours = isinstance(module, SequenceRLModule)
+        # A recurrent module of ours, unless a subclass forwards otherwise.
+        self._steps_alone = self._ours and type(module)._forward is SequenceRLModule._forward
         if module.is_stateful():
             self._nest = module.get_initial_state()
-            initial = {name: torch.as_tensor(part) for name, part in _flat(self._nest).items()}
             longest = module.model_config["max_seq_len"]
+            initial = {name: torch.as_tensor(part) for name, part in self._flat(self._nest).items()}
+            if self._steps_alone:
+                shapes = module.networks.policy.encoder.state_shapes
+                initial = {name: torch.zeros(shape) for name, shape in shapes.items()}
+                encoder = module.networks.own_value_encoder
+                if encoder is not None:
+                    self._reader = ValueReader(encoder, rows, longest)
             self._carried = CarriedStates(initial, rows, longest)
-        # RLlib's learners read the states of its own modules from every step.
-        self._in_steps = not isinstance(module, SequenceRLModule)
+        else:
+            self._steps_alone = False
+        self._states: list[dict[str, Array]] = []  # of the batch that ended, by copy
+        self._reading: ValueReading | None = None
 
     def begin(self) -> None:
         """Begin a batch."""
@@ -102,56 +115,100 @@ class ModuleActor:
             nested[Columns.STATE_OUT] = tree.unflatten_as(self._nest, flat)
         return nested
 
-    def keep_states(self, episode: SingleAgentEpisode, row: int, copies: Ints) -> None:
+    def finish(self, batch: RolloutBatch) -> RolloutBatch:
+        """Read what is only needed once a batch is played; `keep_states` reads it.
+
+        Returns:
+            the batch without the columns that are read here.
+        """
+        columns = dict(batch.columns)
+        inputs = columns.pop(INPUTS, None)
+        if self._carried is not None and self._ours:
+            self._states = self._carried.all_copies()
+        if self._reader is not None and inputs is not None:
+            self._reading = self._reader.read(batch, inputs)
+        return batch._replace(columns=columns)
+
+    def keep_states(self, episode: SingleAgentEpisode, piece: int, row: int, copies: Ints) -> None:
         """Keep with an episode the states in which its sequences begin.
 
         Args:
-            episode: of a piece; those of a row in their order.
+            episode: of a piece.
+            piece: its number in the batch; those of a row in their order.
             row: whose it is.
             copies: column `COPY` of its steps, `[n]`.
         """
-        assert self._carried is not None
-        numbers = copies[copies >= 0]
-        parts = self._carried.copies(numbers)
-        states = [{name: part[i] for name, part in parts.items()} for i in range(len(numbers))]
+        states = [self._states[number] for number in copies[copies >= 0].tolist()]
         # What comes after a stream's end is not valued.
         now = states[-1] if episode.is_terminated else self._cut[row].popleft()
-        episode_states.keep_states(episode, [self._nested(s) for s in states], self._nested(now))
+        if self._reading is not None:
+            begins = self._reading.begins
+            states = [
+                self._both(state, begin, piece)
+                for state, begin in zip(states, begins, strict=False)
+            ]
+            now = self._both(now, self._reading.after, piece)
+        episode_states.keep_states(episode, states, now)
 
-    def _nested(self, parts: dict[str, Array]) -> Any:
-        return tree.unflatten_as(self._nest, list(parts.values()))
+    def _both(
+        self, policy: dict[str, Array], value: dict[str, Tensor], piece: int
+    ) -> dict[str, Array]:
+        mine = {name: part[piece].numpy() for name, part in value.items()}
+        return self.module.networks.join_states(policy, mine)
+
+    def _flat(self, state: Any) -> dict[str, Tensor]:
+        """Parts of a state by name; those of RLlib's modules may be nested, and have numbers."""
+        if self._ours:
+            return state
+        return {str(number): part for number, part in enumerate(tree.flatten(state))}
 
     def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> ActionBatch:
         """See `sampler.StreamActor`."""
-        batch = self._batch(rows, rows[new], observations, rewards)
         if self.explore is None:
+            self._batch(rows, rows[new], observations, rewards)
             return ActionBatch(np.stack([self._space.sample() for _ in rows]), {})
-        tensors = {name: torch.as_tensor(column) for name, column in batch.items()}
         with torch.no_grad():
-            if self._carried is None:
-                actions, columns = self._act(self._forward(tensors))
+            if self._carried is not None:
+                actions, columns = self._carry(self._carried, rows, new, observations, rewards)
             else:
-                who, first = torch.from_numpy(rows), torch.from_numpy(new)
-                tensors = {name: column[:, None] for name, column in tensors.items()}  # (n, 1, ..)
-                before, copies = self._carried.before(who, first)
-                nested = tree.unflatten_as(self._nest, list(before.values()))
-                outputs = self._forward({**tensors, Columns.STATE_IN: nested})
-                after = _flat(outputs.pop(Columns.STATE_OUT))
-                self._carried.set(who, after)
-                actions, columns = self._act({k: v.squeeze(1) for k, v in outputs.items()})
-                if self._in_steps:
-                    columns |= {_STATE + name: part.numpy() for name, part in after.items()}
-                else:
-                    columns[COPY] = copies
+                batch = self._batch(rows, rows[new], observations, rewards)
+                tensors = {name: torch.as_tensor(column) for name, column in batch.items()}
+                actions, columns = self._act(self._forward(tensors))
         self._actions[rows] = actions
         served = None
         if self._serve is not None:
             served = self._serve(actions, self._struct)
         return ActionBatch(actions, columns, served)
 
+    def _carry(
+        self, carried: CarriedStates, rows: Ints, new: Array, observations: Array, rewards: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Act from the states of streams, and carry them on."""
+        who, first = torch.from_numpy(rows), torch.from_numpy(new)
+        before, copies = carried.before(who, first)
+        if self._steps_alone:
+            previous = torch.from_numpy(self._actions[rows])
+            earned = torch.from_numpy(rewards.astype(np.float32))
+            seen = torch.as_tensor(observations)
+            logits, after, inputs = self.module.step(before, seen, previous, earned, first)
+            carried.set(who, after)
+            actions, columns = self._act({Columns.ACTION_DIST_INPUTS: logits})
+            return actions, {**columns, COPY: copies, INPUTS: inputs.numpy()}
+        batch = self._batch(rows, rows[new], observations, rewards)
+        tensors = {name: torch.as_tensor(column)[:, None] for name, column in batch.items()}
+        state = before if self._ours else tree.unflatten_as(self._nest, list(before.values()))
+        outputs = self._forward({**tensors, Columns.STATE_IN: state})
+        after = self._flat(outputs.pop(Columns.STATE_OUT))
+        carried.set(who, after)
+        actions, columns = self._act({name: rows.squeeze(1) for name, rows in outputs.items()})
+        if self._ours:
+            return actions, {**columns, COPY: copies}
+        # RLlib's learners read the states of its own modules from every step.
+        return actions, columns | {_STATE + name: part.numpy() for name, part in after.items()}
+
     def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
         """See `sampler.StreamActor`; on this stack the learner values, from the state then."""
-        if self._carried is not None and not self._in_steps:
+        if self._carried is not None and self._ours:
             parts = self._carried.of(torch.from_numpy(rows))
             for number, row in enumerate(rows.tolist()):
                 self._cut[row].append({n: part[number].numpy() for n, part in parts.items()})
@@ -190,8 +247,3 @@ class ModuleActor:
         if self.explore:
             columns[Columns.ACTION_LOGP] = distribution.logp(actions).numpy()
         return actions.numpy(), columns
-
-
-def _flat(state: Any) -> dict[str, Tensor]:
-    """Parts of a state by number."""
-    return {str(number): part for number, part in enumerate(tree.flatten(state))}

@@ -128,6 +128,35 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
         outputs = self.mask_outputs(self.policy.head(reading.features), batch)
         return {Columns.ACTION_DIST_INPUTS: outputs, Columns.STATE_OUT: reading.state}
 
+    def step(
+        self,
+        state: dict[str, Tensor],
+        observations: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        first: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Read a step of streams that carry a state, with the policy alone.
+
+        Args:
+            state: of the policy's encoder before it, `[N, ...]` by name.
+            observations: `[N, obs_dim]`.
+            actions: previous ones, `[N, ...]`, whatever at first steps.
+            rewards: previous ones, `[N]`, the same.
+            first: whether a stream begins, `[N]`.
+
+        Returns:
+            inputs of the action distribution `[N, num_outputs]`, the state afterwards, and the raw
+            step inputs `[N, W]`.
+
+        Raises:
+            NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
+        """
+        inputs = self.step_inputs.join(observations, actions, rewards, first)
+        self.step_inputs.refuse_non_finite(inputs[:, None], torch.ones_like(first)[:, None])
+        features, after = self.policy.encoder.sequence(state, inputs[:, None])
+        return self.policy.head(features[:, 0]), after, inputs
+
     def _forward_plain(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The same for steps without connectors; the state is that of `ActorCritic`."""
         state = batch.get(Columns.STATE_IN) or self.networks.initial_state(len(batch[Columns.OBS]))

@@ -1,0 +1,91 @@
+"""What the value network makes of streams, read once they were played.
+
+- `ValueReader`: reads whole pieces at once, because no one needs values in order to act
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rllib_seq.nn import StreamEncoder
+from rllib_seq.rollouts.sampler import RolloutBatch
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+
+class ValueReading(NamedTuple):
+    """What was made of a batch of N steps in P pieces."""
+
+    features: Tensor
+    """`[N, d]`, for the head of the values."""
+    begins: list[dict[str, Tensor]]
+    """States before steps 0, S, 2S, ... of the pieces, `[P, ...]` each; S: the longest sequence.
+    Of a piece that has no such step: whatever."""
+    after: dict[str, Tensor]
+    """States after the pieces, `[P, ...]`."""
+
+
+class ValueReader:
+    """Reads pieces with the encoder of the values, and carries its states from batch to batch.
+
+    Args:
+        encoder: of the values.
+        rows: streams.
+        longest: most steps of a sequence, S.
+    """
+
+    def __init__(self, encoder: StreamEncoder, rows: int, longest: int) -> None:
+        self.encoder, self._longest = encoder, longest
+        self._carried = encoder.initial_state(rows)
+        self._following: defaultdict[int, deque[Tensor]] = defaultdict(deque)
+
+    def follow(self, rows: Ints, inputs: Tensor) -> None:
+        """Keep the step inputs `[n, W]` that follow the pieces of rows `[n]` which are cut now."""
+        for row, following in zip(rows.tolist(), inputs, strict=True):
+            self._following[row].append(following)
+
+    def following(self, row: int) -> Tensor | None:
+        """Return what follows a piece of a row, `[W]`, once; pieces in their order."""
+        return self._following[row].popleft() if self._following[row] else None
+
+    def read(self, batch: RolloutBatch, inputs: Array) -> ValueReading:
+        """Read a batch; states are carried on.
+
+        Args:
+            batch: the pieces.
+            inputs: raw step inputs of its steps, `[N, W]`.
+        """
+        lengths, steps = torch.from_numpy(batch.lengths), torch.from_numpy(inputs)
+        first = lengths.cumsum(0) - lengths
+        rows = torch.from_numpy(batch.rows)
+        fresh = torch.from_numpy(batch.starts == 0)
+        state = {name: part[rows] for name, part in self._carried.items()}
+        for part in state.values():
+            part[fresh] = 0.0
+        features = torch.zeros(len(steps), self.encoder.output_dim)
+        begins, done = [], 0
+        while done < int(lengths.max()):
+            begins.append({name: part.clone() for name, part in state.items()})
+            going = torch.nonzero(lengths > done).squeeze(1)
+            left = (lengths[going] - done).clamp(max=self._longest)
+            place = torch.arange(int(left.max()))
+            real = place < left[:, None]  # (G, T)
+            where = (first[going, None] + done + place).clamp(max=len(steps) - 1)
+            before = {name: part[going] for name, part in state.items()}
+            with torch.inference_mode():
+                read, after = self.encoder.sequence(before, steps[where], left)
+                features[where[real]] = read[real]
+                for name, part in after.items():
+                    state[name][going] = part
+            done += self._longest
+        on = torch.from_numpy(~(batch.terminated | batch.truncated))
+        for name, part in state.items():
+            self._carried[name][rows[on]] = part[on]
+        return ValueReading(features, begins, state)
