@@ -215,7 +215,8 @@ class CarriedStates:
         who, begun = rows.numpy(), first.numpy()
         if begun.any():
             for name, part in parts.items():
-                part[first] = self._initial[name]
+                old = ~first.view(-1, *[1] * (part.dim() - 1))
+                parts[name] = part.where(old, self._initial[name])
             self._in_sequence[who[begun]] = 0
         begins = self._in_sequence[who] % self._longest == 0
         self._in_sequence[who] += 1

@@ -140,7 +140,7 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
 
         Args:
             state: of the policy's encoder before it, `[N, ...]` by name.
-            observations: `[N, obs_dim]`.
+            observations: `[N, obs_dim]`; they and the rewards have been found finite.
             actions: previous ones, `[N, ...]`, whatever at first steps.
             rewards: previous ones, `[N]`, the same.
             first: whether a stream begins, `[N]`.
@@ -149,13 +149,11 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
             inputs of the action distribution `[N, num_outputs]`, the state afterwards, and the raw
             step inputs `[N, W]`.
 
-        Raises:
-            NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
         inputs = self.step_inputs.join(observations, actions, rewards, first)
-        self.step_inputs.refuse_non_finite(inputs[:, None], torch.ones_like(first)[:, None])
         features, after = self.policy.encoder.sequence(state, inputs[:, None])
-        return self.policy.head(features[:, 0]), after, inputs
+        outputs = self.policy.head(features[:, 0])
+        return self.step_inputs.mask_outputs(outputs, observations), after, inputs
 
     def _forward_plain(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The same for steps without connectors; the state is that of `ActorCritic`."""

@@ -82,6 +82,8 @@ class BandedAttention(nn.Module):
             `[B, T, d_model]`, to be projected by `output`.
         """
         batch, steps, width = queries.shape
+        if steps == 1:
+            return self._look_back(queries, key_values, empty)
         before = key_values.shape[1] - steps
         block = max(self.bias.shape[1], _LEAST_BLOCK)
         blocks = -(-steps // block)
@@ -109,3 +111,21 @@ class BandedAttention(nn.Module):
             score += hidden
         mixed = torch.softmax(score, dim=-1) @ value
         return mixed.transpose(2, 3).reshape(batch, blocks * block, width)[:, :steps]
+
+    def _look_back(self, query: Tensor, key_values: Tensor, empty: Tensor | None) -> Tensor:
+        """The same for a single step, for which products of matrices cost more than they do.
+
+        Scores are kept as keys by heads: torch normalises along a short last dimension slowly.
+        """
+        batch, slots, _ = key_values.shape
+        width = query.shape[2]
+        size = width // self.heads
+        key, value = key_values.view(batch, slots, 2, self.heads, size).unbind(2)
+        asked = query.view(batch, 1, self.heads, size) * size**-0.5
+        score = (asked * key).sum(3)  # (B, P+1, heads)
+        score = score + self.bias[:, :slots].flip(1).t()
+        if empty is not None:
+            hidden = functional.pad(empty, (0, 1), value=False)
+            score = score.masked_fill(hidden[..., None], -math.inf)
+        weight = torch.softmax(score, dim=1)
+        return (weight[..., None] * value).sum(1).view(batch, 1, width)
