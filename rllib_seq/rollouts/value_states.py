@@ -69,7 +69,7 @@ class ValueReader:
         state = {name: part[rows] for name, part in self._carried.items()}
         for part in state.values():
             part[fresh] = 0.0
-        features = torch.zeros(len(steps), self.encoder.output_dim)
+        features: Tensor | None = None
         begins, done = [], 0
         while done < int(lengths.max()):
             begins.append({name: part.clone() for name, part in state.items()})
@@ -81,6 +81,8 @@ class ValueReader:
             before = {name: part[going] for name, part in state.items()}
             with torch.inference_mode():
                 read, after = self.encoder.sequence(before, steps[where], left)
+                if features is None:
+                    features = read.new_zeros(len(steps), read.shape[2])
                 features[where[real]] = read[real]
                 for name, part in after.items():
                     state[name][going] = part
@@ -88,4 +90,5 @@ class ValueReader:
         on = torch.from_numpy(~(batch.terminated | batch.truncated))
         for name, part in state.items():
             self._carried[name][rows[on]] = part[on]
+        assert features is not None  # a batch has steps
         return ValueReading(features, begins, state)
