@@ -13,7 +13,9 @@
 
 from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
 from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy, Outcome, play
+from rllib_seq.envs.ad_auction.simulator.play import BidPolicy, play
+from rllib_seq.envs.ad_auction.simulator.state import Outcome
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.tick.campaign_env import AdCampaignEnv
 from rllib_seq.envs.ad_auction.worlds.presets import PRESETS, AuctionConfig, Preset
 

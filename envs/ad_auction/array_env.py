@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.gym_env import campaign_seed
 from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
+from rllib_seq.envs.ad_auction.simulator.state import Outcome
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
 __all__ = ["AuctionArrays"]

@@ -9,7 +9,6 @@ _FILES = (
     "ablations",
     "discover",
     "encoders",
-    "env",
     "exploration",
     "learner",
     "lift",
@@ -22,7 +21,7 @@ _FILES = (
     "self_play",
     "stale",
 )
-_FOLDERS = ("learning", "memory", "probes", "serve")
+_FOLDERS = ("env", "learning", "memory", "probes", "serve")
 
 BENCHMARKS = {name: f"{__name__}.{name}" for name in _FILES} | {
     name: f"{__name__}.{name}.bench" for name in _FOLDERS

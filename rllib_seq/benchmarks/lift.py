@@ -40,7 +40,7 @@ from rich.table import Table
 from rllib_seq.benchmarks.learning.actors import actor_of
 from rllib_seq.envs.ad_auction.references.baselines import SignalBids
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_one_step
-from rllib_seq.envs.ad_auction.simulator.step import BidPolicy
+from rllib_seq.envs.ad_auction.simulator.play import BidPolicy
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.checks import auction_config, training_signal

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
 from rllib_seq.envs.ad_auction.log_replay.gym_env import training_episode
 from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
 __all__ = ["LogArrays"]
 

@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.replay import Replay
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
 __all__ = [
     "HindsightBids",

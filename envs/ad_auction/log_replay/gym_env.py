@@ -8,13 +8,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
 from rllib_seq.envs.ad_auction.log_replay.replay import (
     LEVELS,
     Replay,
     ReplayOutcome,
     observation_space,
 )
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
 __all__ = ["AuctionLogEnv", "replay_info"]
 
@@ -34,7 +34,8 @@ class AuctionLogEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     Examples:
         >>> import gymnasium as gym, rllib_seq.envs.ad_auction
-        >>> from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig
+        >>> from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
+        >>> from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig
         >>> time, zeros = np.arange(400) * 3_600_000_000, np.zeros(400, np.int64)
         >>> log = AuctionLog(time, zeros, np.full(400, 2.0), zeros > 0, {}, {})
         >>> env = gym.make("AuctionLog-v0", world=ReplayWorld(log, ReplayConfig()))

@@ -10,9 +10,9 @@ import numpy as np
 from gymnasium.utils import seeding
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
 from rllib_seq.envs.ad_auction.log_replay.gym_env import replay_info, training_episode
 from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observation_space
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
 __all__ = ["AuctionLogUsersEnv"]
 

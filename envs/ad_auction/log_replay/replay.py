@@ -18,7 +18,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
 __all__ = ["LEVELS", "Replay", "ReplayOutcome", "fields", "observation_space"]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
+from rllib_seq.envs.ad_auction.simulator.state import Outcome
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 
 __all__ = ["RandomBids", "SignalBids"]
 

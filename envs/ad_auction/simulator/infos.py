@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.simulator.step import Outcome
+from rllib_seq.envs.ad_auction.simulator.state import Outcome
 from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
 __all__ = ["campaign_infos", "journey_infos"]

@@ -2,6 +2,7 @@
 
 - `UserState`: one row per slot; a slot holds one user, and after their journey perhaps another.
 - `Served`: the requests of one step and how their auctions went.
+- `Outcome`: what became of them, as policies learn it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups
 
-__all__ = ["NEVER", "Served", "UserState"]
+__all__ = ["NEVER", "Outcome", "Served", "UserState"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).max
 
@@ -89,15 +94,34 @@ class UserState:
 class Served(NamedTuple):
     """Requests that have been auctioned, each `[n]`, those of a campaign next to each other."""
 
-    rows: NDArray[np.int64]
-    campaign: NDArray[np.int64]
+    rows: Ints
+    campaign: Ints
     groups: Groups
-    hour: NDArray[np.float64]
-    request: NDArray[np.int64]
-    stage: NDArray[np.int64]
-    channel: NDArray[np.int64]
-    creative: NDArray[np.int64]
-    bid: NDArray[np.float64]
-    market_price: NDArray[np.float64]
-    won: NDArray[np.bool_]
-    paid: NDArray[np.float64]
+    hour: Floats
+    request: Ints
+    stage: Ints
+    channel: Ints
+    creative: Ints
+    bid: Floats
+    market_price: Floats
+    won: Bools
+    paid: Floats
+
+
+class Outcome(NamedTuple):
+    """What became of `n` requests, each `[n]`."""
+
+    won: Bools
+    paid: Floats
+    clicked: Bools
+    visited: Bools
+    converted: Bools
+    """Includes conversions that will happen later; the ledger counts them when they do."""
+    churned: Bools
+    conversion_probability: Floats
+    """Given the hidden stage; for rewards and calibration, never for an observation."""
+    departure_probability: Floats
+    """Also that the journey ends with the request, by conversion or churn."""
+    survival: Floats
+    """How much the request counts: the probability that its user is still there, if no one leaves
+    (see `AuctionConfig.reward`); else 1."""

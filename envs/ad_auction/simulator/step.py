@@ -5,14 +5,11 @@ uniform has an address (see `draws`), so a bid changes what happens to its user,
 other draw will be, and policies that play the same seed are paired request by request.
 
 - `AuctionSimulator`: struct of arrays over the users; serves the pending requests in order.
-- `Outcome`: what became of the requests of one step.
-- `play`: one campaign under a bidding policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,33 +22,14 @@ from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 from rllib_seq.envs.ad_auction.simulator.accounting import Accounting, exposure
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups, Ledger
 from rllib_seq.envs.ad_auction.simulator.schedule import OF_REQUESTS, PURPOSES, Schedule
-from rllib_seq.envs.ad_auction.simulator.state import NEVER, Served, UserState
+from rllib_seq.envs.ad_auction.simulator.state import NEVER, Outcome, Served, UserState
 from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
-__all__ = ["AuctionSimulator", "BidPolicy", "Outcome", "play"]
+__all__ = ["AuctionSimulator"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-class Outcome(NamedTuple):
-    """What became of `n` requests, each `[n]`."""
-
-    won: Bools
-    paid: Floats
-    clicked: Bools
-    visited: Bools
-    converted: Bools
-    """Includes conversions that will happen later; the ledger counts them when they do."""
-    churned: Bools
-    conversion_probability: Floats
-    """Given the hidden stage; for rewards and calibration, never for an observation."""
-    departure_probability: Floats
-    """Also that the journey ends with the request, by conversion or churn."""
-    survival: Floats
-    """How much the request counts: the probability that its user is still there, if no one leaves
-    (see `AuctionConfig.reward`); else 1."""
 
 
 class AuctionSimulator:
@@ -96,7 +74,7 @@ class AuctionSimulator:
         self.layout = config.build_layout(self.preset)
         self.observation_space = features.observation_space(self.layout)
         self.state = UserState(num_campaigns * self.slots)
-        self._books = Accounting(
+        self._accounting = Accounting(
             self.preset,
             self.num_users,
             config.reward,
@@ -107,14 +85,14 @@ class AuctionSimulator:
             count=self.layout.kind == "full",
             record=record,
         )
-        self.ledgers, self.events = self._books.ledgers, self._books.events
+        self.ledgers, self.events = self._accounting.ledgers, self._accounting.events
         self._schedule = Schedule(
             self.preset,
             self.num_users,
             self.slots,
             self.state,
-            self._books.deliver,
-            self._books.forget,
+            self._accounting.deliver,
+            self._accounting.forget,
         )
         self.hours = self._schedule.hours
         # An end of a journey is then a probability and not an event, see `AuctionConfig.reward`.
@@ -145,7 +123,7 @@ class AuctionSimulator:
             raise ValueError(
                 f"got {len(seeds)} seeds for {len(which)} campaigns; give one for each"
             )
-        self._books.clear(which)
+        self._accounting.clear(which)
         self._schedule.start(which, seeds)
         if self.preset.rivals is not None:
             keys, zero = self._schedule.keys[PURPOSES.index("rivals"), which], np.zeros_like(which)
@@ -182,7 +160,7 @@ class AuctionSimulator:
     def bytes_per_user(self) -> int:
         """Memory per slot: state, two queues and, if they are kept, counts."""
         queues = 2 * np.dtype(np.int64).itemsize
-        tracker = self._books.tracker
+        tracker = self._accounting.tracker
         return self.state.bytes_per_user + queues + (tracker.bytes_per_user if tracker else 0)
 
     @property
@@ -241,9 +219,9 @@ class AuctionSimulator:
         if np.isfinite(self.ledgers.budget):
             flight_left = np.maximum(0.0, 1.0 - hour / self.flight_hours)
         counted = {}
-        if self._books.tracker is not None:
+        if self._accounting.tracker is not None:
             shown = exposure(state, self.preset, rows, hour)
-            counted = self._books.tracker.signals(state, rows, campaign, hour, shown)
+            counted = self._accounting.tracker.signals(state, rows, campaign, hour, shown)
         signals = Signals(
             self.channel(rows),
             state.clicked[rows],
@@ -263,8 +241,8 @@ class AuctionSimulator:
 
     def take_campaign_rewards(self) -> Floats:
         """`[E]`: what the campaigns brought since it was last asked; apart from `take_rewards`."""
-        rewards = self._books.rewards * self.config.reward_scale
-        self._books.rewards[:] = 0.0
+        rewards = self._accounting.rewards * self.config.reward_scale
+        self._accounting.rewards[:] = 0.0
         return rewards
 
     def step(
@@ -301,7 +279,7 @@ class AuctionSimulator:
         survival, model = self.state.survival[rows], self.preset.users
         reaction = advance(model, served.stage, served.channel, served.won, draws, response)
         tick = self._schedule.ticks[served.campaign]
-        happens = self._books.settle(served, reaction, response, drawn, tick)
+        happens = self._accounting.settle(served, reaction, response, drawn, tick)
         self._schedule.expect(served.campaign, happens)
         self._schedule.serve(served.groups)
         return Outcome(
@@ -362,28 +340,3 @@ class AuctionSimulator:
             self._rivals_flight[campaign],
             self.hours[campaign],
         )
-
-
-class BidPolicy(Protocol):
-    """A bidding policy as `play` asks it."""
-
-    name: str
-
-    def start(self, simulator: AuctionSimulator) -> None:
-        """A new campaign begins."""
-
-    def bids(self, users: Ints) -> Floats:
-        """`[n]` bids in currency units for the first n of these users, whose requests are due."""
-
-    def update(self, users: Ints, outcome: Outcome) -> None:
-        """What became of them."""
-
-
-def play(simulator: AuctionSimulator, policy: BidPolicy, seed: Seed) -> Ledger:
-    """Plays one campaign to its end and returns its ledger."""
-    simulator.reset(seed)
-    policy.start(simulator)
-    while not simulator.done:
-        bids = policy.bids(who := simulator.pending)
-        policy.update(who[: len(bids)], simulator.step(bids))
-    return simulator.ledger

@@ -32,10 +32,10 @@ from rllib_seq.benchmarks.learning.contenders import (
     config_of,
 )
 from rllib_seq.benchmarks.learning.sb3_runs import Sb3Actor, train_sb3
-from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayWorld
 from rllib_seq.envs.ad_auction.log_replay.baselines import ReplayPolicy, play_replay
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, FullInformationBids
-from rllib_seq.envs.ad_auction.simulator.step import BidPolicy
+from rllib_seq.envs.ad_auction.simulator.play import BidPolicy
 from rllib_seq.training.config.auction_logs import replay_world
 from rllib_seq.training.config.checks import auction_config, training_signal
 from rllib_seq.training.evaluation.campaigns import evaluate, expected_profit, rows

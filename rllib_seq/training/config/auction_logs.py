@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.checks import check_keys
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.gym_env import AuctionLogEnv
 from rllib_seq.envs.ad_auction.log_replay.multi_agent_env import AuctionLogUsersEnv
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig, ReplayWorld
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.event_log import EventLog, load_events
 from rllib_seq.journeys.patterns import LOOKBACK

@@ -62,7 +62,7 @@ class Options:
     auction: str | None = None
     """Mechanism: first_price or second_price."""
     log: tuple[str, ...] | None = None
-    """Files of preset log; also the following, see `auction_log.ReplayConfig`."""
+    """Files of preset log; also the following, see `log_replay.world.ReplayConfig`."""
     budget_ratio: float | None = None
     episode_requests: int | None = None
     held_out_days: int | None = None

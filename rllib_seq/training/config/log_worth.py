@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig
 
 __all__ = ["with_worth"]
 

@@ -30,7 +30,8 @@ from rllib_seq.envs.ad_auction.references.oracles import (
     best_one_step,
 )
 from rllib_seq.envs.ad_auction.simulator.campaign import Ledger
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy, play
+from rllib_seq.envs.ad_auction.simulator.play import BidPolicy, play
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig, Preset
 from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
 from rllib_seq.training.evaluation.results import Interval, PolicyRow, PolicySummary

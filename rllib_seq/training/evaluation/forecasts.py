@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
+from rllib_seq.envs.ad_auction.simulator.state import Outcome
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import expected_auction
 from rllib_seq.training.evaluation.calibration import Truth, against_truth, scorecard

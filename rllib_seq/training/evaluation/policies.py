@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.config import AuxiliaryHead
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, Outcome
+from rllib_seq.envs.ad_auction.simulator.state import Outcome
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.actor import Actor, PolicyActor
 from rllib_seq.training.acting.loading import load_policy

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy import stats
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.baselines import (
     HindsightBids,
     LinearBids,
@@ -23,6 +23,7 @@ from rllib_seq.envs.ad_auction.log_replay.baselines import (
     play_replay,
 )
 from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observation_space
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.actor import Actor, PolicyActor
 from rllib_seq.training.acting.loading import load_policy

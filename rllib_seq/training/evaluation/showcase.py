@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, BidPolicy
+from rllib_seq.envs.ad_auction.simulator.play import BidPolicy
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.training.seeds import Branch, branch_seed
 

@@ -14,7 +14,8 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.metrics import ALL_MODULES
 
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
+from rllib_seq.envs.ad_auction.simulator.play import play
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
 from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, raise_worker_errors

@@ -20,7 +20,8 @@ from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
+from rllib_seq.envs.ad_auction.simulator.play import play
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.training.config.checks import auction_config, plays_one_stream
 from rllib_seq.training.config.experiment import Options, prepare

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig, ReplayWorld
 
 HOUR = 3_600_000_000
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from log_market import make_log, make_world
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import ReplayConfig, ReplayWorld
 from rllib_seq.envs.ad_auction.log_replay.click_model import ClickModel
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig, ReplayWorld
 
 
 @pytest.mark.parametrize(("held", "days"), [(None, 1), (1, 1), (3, 3)])

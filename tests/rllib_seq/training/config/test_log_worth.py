@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog, ReplayConfig, ReplayWorld
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.baselines import PacedBids, play_replay
+from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig, ReplayWorld
 from rllib_seq.training.config.log_worth import with_worth
 
 DAY = 86_400 * 10**6

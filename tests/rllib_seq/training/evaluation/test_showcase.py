@@ -7,7 +7,8 @@ import pytest
 
 from rllib_seq.envs.ad_auction.references.baselines import SignalBids
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_memoryless
-from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator, play
+from rllib_seq.envs.ad_auction.simulator.play import play
+from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.training.evaluation.showcase import record
 from rllib_seq.training.seeds import Branch, branch_seed

@@ -3,7 +3,7 @@
     rllib-seq bench env
     rllib-seq bench env market users
 
-- `market`: the bare market with eight competitors, see `market_speed`. Must reach 1,000,000
+- `market`: the bare market with eight competitors, see `env.market`. Must reach 1,000,000
   auctions/s.
 - `journeys`: campaigns in lockstep in `display`, with journeys, delays, sessions, creatives and
   full observations: every request is observed, bid on and settled. Must reach 150,000 requests/s.
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from rllib_seq.benchmarks.market_speed import LIMIT as MARKET_LIMIT
-from rllib_seq.benchmarks.market_speed import MARKETS, markets
+from rllib_seq.benchmarks.env.market import LIMIT as MARKET_LIMIT
+from rllib_seq.benchmarks.env.market import MARKETS, markets
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.envs.ad_auction.journey import features
 from rllib_seq.envs.ad_auction.simulator import accounting, step
