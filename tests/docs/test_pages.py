@@ -1,10 +1,12 @@
-"""What the pages show exists: links, pictures, code that compiles, commands and their options."""
+"""What the pages show exists: links, pictures, commands, options; code runs or compiles."""
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 import typer.main
+from ray.scripts.scripts import cli as ray_commands
 
 from rllib_seq.cli import app
 
@@ -17,6 +19,14 @@ GENERATED = {
     "experiments.md",
     "server.md",
 }  # by docs/scripts/reference.py
+# Their blocks are whole programs; elsewhere a block may be a part of one, and is compiled.
+WHOLE = [
+    *("docs/environments/ad-auction.md", "docs/environments/multi-user-ad-auction.md"),
+    *("docs/environments/ad-campaign.md", "docs/environments/auction-log.md"),
+    *("docs/environments/shared-market.md", "docs/guides/training.md"),
+    *("docs/guides/auxiliary-heads.md", "docs/reference/can-i-use-it.md"),
+    *("docs/algorithms/lift.md", "docs/algorithms/ppo.md", "docs/algorithms/q-learning.md"),
+]
 
 
 def name_of(page):
@@ -49,6 +59,38 @@ def test_commands_and_their_options_exist(page):
                 known = {name for option in COMMANDS[command].params for name in option.opts}
                 options = [word.partition("=")[0] for word in rest if word.startswith("--")]
                 assert set(options) <= known | {"--help"}, line
+
+
+@pytest.mark.parametrize("page", WHOLE)
+def test_whole_programs_run(page):
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        exec(compile(block, page, "exec"), {})
+
+
+def lines_of_code(page):
+    """Lines of the code blocks that look like commands of a shell."""
+    for block in re.findall(r"```\n(.*?)```", page.read_text().replace("\\\n", " "), re.DOTALL):
+        for line in block.splitlines():
+            yield line.removeprefix("$ ").partition("  #")[0].split()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_targets_scripts_and_commands_of_ray_exist(page):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in filter(None, lines_of_code(page)):
+        if words[0] == "make":
+            assert words[1] in targets, words
+        elif words[0] == "python" and words[1] == "-m":
+            assert importlib.util.find_spec(words[2]), words
+        elif words[0] == "python":
+            assert (ROOT / words[1]).is_file(), words
+        elif words[0] == "ray":
+            group = ray_commands
+            for word in words[1:]:
+                if not hasattr(group, "commands"):
+                    break
+                assert word in group.commands, words
+                group = group.commands[word]
 
 
 def test_the_readme_is_short():
