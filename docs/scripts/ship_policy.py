@@ -1,7 +1,8 @@
 """Trains, exports and judges the policy that comes with the package: `make shipped`.
 
-It learns from outcomes alone (`tune_configs.lift`), five minutes on two cores, in preset journey,
-and is judged as a server runs it. What is written goes into rllib_seq/serving/exported/shipped.
+It learns from outcomes alone (`tune_configs.lift`), a million requests of preset journey (some
+minutes on two cores), and is judged as a server runs it. What is written goes into
+rllib_seq/serving/exported/shipped.
 """
 
 import json
@@ -11,14 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-SHIPPED = Path(__file__).parents[2] / "rllib_seq" / "serving" / "shipped"
+SHIPPED = Path(__file__).parents[2] / "rllib_seq" / "serving" / "exported" / "shipped"
 FIGURES = SHIPPED / "figures.json"
 
 
-def main(seconds: str = "300", episodes: str = "4") -> None:
-    """Does it, training for so many seconds and judging by so many campaigns per seed."""
+def main(requests: str = "1000000", episodes: str = "4") -> None:
+    """Does it, training on so many requests and judging by so many campaigns per seed."""
     with tempfile.TemporaryDirectory() as folder:
-        train = ("train", "lift", "--stop-time-s", seconds, "--evaluate", "none", "--seed", "7")
+        train = ("train", "lift", "--stop-steps", requests, "--evaluate", "none", "--seed", "7")
         run("--storage", folder, command=train)
         (trained,) = Path(folder).glob("lift-*")
         shutil.rmtree(SHIPPED, ignore_errors=True)

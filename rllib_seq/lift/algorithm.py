@@ -77,7 +77,7 @@ class LiftConfig(AlgorithmConfig):
         self.tau = 0.01
         self.lr_schedule: Schedule | None = None
         self.passes = 6.0
-        self.minibatch_journeys = 256
+        self.minibatch_journeys = 64
         self.replay_journeys = 24_576
         self.exploring_share: Schedule = [[0, 0.5], [60_000, 0.25]]
         self.bid_spread = 0.5
