@@ -11,6 +11,7 @@ are bid requests. One worker in one thread, in turn, medians of five rounds of p
 - `users`, `windows`: array workers and RLlib's own as users or windows grow
 - `parts`: where an array worker's time goes
 - `workers`: one and two remote array workers, wall-clock time; bytes in the object store
+- `gym`: outside the auction, with sb3-contrib's RecurrentPPO beside; see `gym_rollout`
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 import torch
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 
+from rllib_seq.benchmarks.gym_rollout import gym_rollouts, require_peer
 from rllib_seq.benchmarks.speed import (
     RIVALS,
     ROUNDS,
@@ -48,7 +50,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
 
-PARTS = ("contenders", "users", "windows", "parts", "workers")
+PARTS = ("contenders", "users", "windows", "parts", "workers", "gym")
 SIDE_BY_SIDE = 4
 ARRAYS, STOCK, LSTM = "window, array worker", "window, RLlib's worker", "RLlib use_lstm"
 MINIMUM_TO_STOCK, MINIMUM_TO_LSTM, MINIMUM_TWO_WORKERS = 4.0, 3.0, 1.6
@@ -59,6 +61,8 @@ def run(only: Sequence[str] = PARTS) -> dict[str, Any]:
     for name in only:
         if name not in PARTS:
             raise UserError(f"bench rollout has no part {name!r}; choose from {', '.join(PARTS)}")
+    if "gym" in only:
+        require_peer()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
@@ -83,6 +87,10 @@ def show(result: dict[str, Any]) -> None:
         if name in result:
             show_rows(f"{name}: {result[name]['what']}", result[name]["rows"])
     show_checks(result["checks"], result["machine"])
+
+
+def _gym() -> dict[str, Any]:
+    return gym_rollouts()
 
 
 def _contenders() -> dict[str, Any]:

@@ -41,12 +41,12 @@ from rllib_seq.models.rl_module.episode_states import StatesIn
 from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
 from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
+from rllib_seq.rollouts.acting.module_actor import ModuleActor
 from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.checks import CheckedArrays
 from rllib_seq.rollouts.episodes import EpisodeChunks, campaign_episodes
 from rllib_seq.rollouts.filters import FilteredArrays
 from rllib_seq.rollouts.gym_arrays import InfoArrays, arrays_of_agents, one_line
-from rllib_seq.rollouts.module_actor import ModuleActor
 from rllib_seq.rollouts.sampler import VectorSampler
 from rllib_seq.rollouts.worker import FaultReportingSingleAgentEnvRunner, name_environments
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from ray.rllib.evaluation.metrics import RolloutMetrics
 from ray.rllib.evaluation.postprocessing import Postprocessing
@@ -20,19 +19,19 @@ from ray.rllib.offline import InputReader
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.filter import NoFilter
-from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
 from rllib_seq.models.auxiliary import label_column
 from rllib_seq.models.event_labels import event_labels
+from rllib_seq.rollouts.acting.memories import OF_MEMORY
+from rllib_seq.rollouts.acting.policy_actor import PolicyActor
+from rllib_seq.rollouts.acting.stock_models import refuse_model
 from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
 from rllib_seq.rollouts.checks import CheckedArrays
 from rllib_seq.rollouts.filters import FilteredArrays
 from rllib_seq.rollouts.gym_arrays import make_arrays
-from rllib_seq.rollouts.memories import OF_MEMORY, memory_of
 from rllib_seq.rollouts.sampler import (
-    ActionBatch,
     RolloutBatch,
     VectorSampler,
     generalized_advantages,
@@ -59,12 +58,13 @@ class ArrayRolloutWorker(FaultReportingWorker):
     For any Gymnasium environment (its vector form is chosen by `gym_env_vectorize_mode`) and for
     multi-agent environments with a method `array_env`, such as `multi_user_ad_auction` and
     `auction_log`. It plays `num_envs_per_env_runner` episodes side by side with the policy's
-    "lstm_transformer", and gives PPO, APPO and IMPALA the same columns as RLlib's worker would.
+    "lstm_transformer", or with RLlib's own MLP or LSTM, and gives PPO, APPO and IMPALA the same
+    columns as RLlib's worker would.
     Weights, observation filters and checkpoints are RLlib's.
 
     Raises:
         UserError: the environment cannot be stepped as arrays, there are several policies, or
-            another model.
+            a model that reads more than the observations and the state of the step before.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -126,11 +126,7 @@ class JourneyReader(InputReader):
     def __init__(
         self, name: str, policy: Policy, sampler: VectorSampler, worker: ArrayRolloutWorker
     ) -> None:
-        if not isinstance(policy.model, LSTMTransformerModel):
-            raise UserError(
-                f"ArrayRolloutWorker plays 'lstm_transformer', not {type(policy.model).__name__}; "
-                "remove env_runner_cls from the config"
-            )
+        refuse_model(policy)
         self.name, self.policy, self.sampler = name, policy, sampler
         self._worker = worker
         self._ended: list[CampaignEpisode] = []
@@ -175,10 +171,12 @@ class _SequenceReader(JourneyReader):
         self, name: str, policy: Policy, sampler: VectorSampler, worker: ArrayRolloutWorker
     ) -> None:
         super().__init__(name, policy, sampler, worker)
-        sampler.with_infos = bool(policy.model.config.auxiliary)
+        ours = isinstance(policy.model, LSTMTransformerModel)
+        self._heads = policy.model.config.auxiliary if ours else {}
+        sampler.with_infos = bool(self._heads)
         self._steps = worker.total_rollout_fragment_length
         longest = policy.config["model"]["max_seq_len"]
-        self._bidder = _Bidder(policy, sampler.rows, longest)
+        self._bidder = PolicyActor(policy, sampler.rows, longest)
         self._unroll = 0
 
     def next(self) -> MultiAgentBatch:
@@ -232,7 +230,7 @@ class _SequenceReader(JourneyReader):
     def _labels(self, journeys: RolloutBatch) -> dict[str, Array]:
         """Labels of the auxiliary heads, by column."""
         labels, infos = {}, journeys.infos
-        for name, head in self._bidder.model.config.auxiliary.items():
+        for name, head in self._heads.items():
             if name not in infos:
                 raise UserError(
                     f"auxiliary head {name!r} names no event of the ad auction; choose from "
@@ -250,6 +248,8 @@ class _SequenceReader(JourneyReader):
 
     def _sequences(self, journeys: RolloutBatch) -> dict[str, Array]:
         """Sequences of at most `max_seq_len` steps and the states in which they begin."""
+        if not self.policy.is_recurrent():
+            return {}
         longest = self.policy.config["model"]["max_seq_len"]
         count = -(-journeys.lengths // longest)  # sequences of each piece
         piece = np.repeat(np.arange(len(count)), count)
@@ -259,70 +259,3 @@ class _SequenceReader(JourneyReader):
             **{f"state_in_{number}": state for number, state in enumerate(states)},
             SampleBatch.SEQ_LENS: np.minimum(journeys.lengths[piece] - begin, longest),
         }
-
-
-class _Bidder:
-    """Acts for many users at once, and remembers what each has seen."""
-
-    def __init__(self, policy: Policy, rows: int, longest: int) -> None:
-        self.policy, self.model = policy, policy.model
-        self.memory = memory_of(self.model, rows, longest)
-        space = self.model.action_space
-        self._actions = torch.from_numpy(np.zeros((rows, *(space.shape or ())), space.dtype))
-
-    def __call__(self, rows: Ints, new: Array, observations: Array, rewards: Array) -> ActionBatch:
-        who, first = torch.from_numpy(rows), torch.from_numpy(new)
-        previous = self._actions[who]
-        previous[first] = 0
-        rewards = np.where(new, 0.0, rewards).astype(np.float32)
-        inputs = self._inputs(observations, previous, rewards, first)
-        with torch.inference_mode():
-            outputs, columns = self.memory.read(who, first, inputs)
-            outputs = self._masked(outputs, observations)
-            distribution = self.policy.dist_class(outputs, self.model)
-            actions = distribution.sample()
-            logp = distribution.logp(actions)
-        self._actions[who] = actions.to(self._actions.dtype)
-        columns |= {
-            SampleBatch.ACTION_DIST_INPUTS: outputs.numpy(),
-            SampleBatch.ACTION_LOGP: logp.numpy(),
-        }
-        if self.model.config.prev_action:
-            columns[SampleBatch.PREV_ACTIONS] = previous.numpy()
-        if self.model.config.prev_reward:
-            columns[SampleBatch.PREV_REWARDS] = rewards
-        return ActionBatch(actions.numpy(), columns, self._served(actions.numpy()))
-
-    def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
-        """See `sampler.StreamActor`."""
-        who = torch.from_numpy(rows)
-        first = torch.zeros(len(rows), dtype=torch.bool)
-        inputs = self._inputs(observations, self._actions[who], rewards.astype(np.float32), first)
-        with torch.inference_mode():
-            return self.memory.value_after(who, inputs)
-
-    def _inputs(
-        self, observations: Array, previous: torch.Tensor, rewards: Array, first: torch.Tensor
-    ) -> torch.Tensor:
-        """Raw step inputs `[n, W]`; refuses numbers that are not finite."""
-        step_inputs = self.model.step_inputs
-        inputs = step_inputs.join(
-            torch.from_numpy(observations), previous, torch.from_numpy(rewards), first
-        )
-        step_inputs.refuse_non_finite(inputs[:, None], torch.ones(len(first), 1, dtype=torch.bool))
-        return inputs
-
-    def _masked(self, outputs: torch.Tensor, observations: Array) -> torch.Tensor:
-        """Outputs `[n, K]` without the actions that masks forbid."""
-        step_inputs = self.model.step_inputs
-        if step_inputs.mask is None:
-            return outputs
-        return step_inputs.mask_outputs(outputs, torch.from_numpy(observations))
-
-    def _served(self, actions: Array) -> Array:
-        """Actions as the environment takes them: RLlib learns Box actions in units of its own."""
-        if self.policy.config["normalize_actions"]:
-            return unsquash_action(actions, self.policy.action_space_struct)
-        if self.policy.config["clip_actions"]:
-            return clip_action(actions, self.policy.action_space_struct)
-        return actions

@@ -17,9 +17,9 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from rllib_seq.rollouts.acting.memories import COPY
+from rllib_seq.rollouts.acting.module_actor import ModuleActor
 from rllib_seq.rollouts.gym_arrays import INFO, INFO_BEFORE
-from rllib_seq.rollouts.memories import COPY
-from rllib_seq.rollouts.module_actor import ModuleActor
 from rllib_seq.rollouts.sampler import Campaign, RolloutBatch
 
 __all__ = ["EpisodeChunks", "campaign_episodes"]

@@ -11,6 +11,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 
 import rllib_seq  # noqa: F401, registers the model
 from rllib_seq.envs.array_env import GymArrays
+from rllib_seq.errors import UserError
 from rllib_seq.rollouts import ArrayRolloutWorker
 
 
@@ -170,3 +171,44 @@ def test_vector_entry_points_are_played():
         arrays.serve(rows, np.zeros(len(rows), np.int64))
         arrays.begin(np.flatnonzero(arrays.over))
     envs.close()
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_models_of_rllib_are_played(recurrent):
+    """From the states of sequences their models compute again what was recorded."""
+    model = {"fcnet_hiddens": [8], "use_lstm": recurrent, "lstm_cell_size": 8, "max_seq_len": 4}
+    config = config_of("lstm")
+    config.model.pop("custom_model")
+    algo = config.training(model={**model, "custom_model_config": {}}).build_algo()
+    try:
+        worker = algo.env_runner
+        policy = worker.policy_map["default_policy"]
+        algo.train()  # fragments after the first start within episodes
+        batch = worker.sample().policy_batches["default_policy"].copy()
+    finally:
+        algo.stop()
+    assert ("seq_lens" in batch) == recurrent and len(batch["rewards"]) >= 80
+    lengths = np.array(batch["seq_lens"]) if recurrent else np.ones(len(batch["rewards"]), int)
+    ends = np.cumsum(lengths)
+    for number, end in enumerate(ends):
+        steps = slice(end - lengths[number], end)
+        state = [torch.tensor(batch[f"state_in_{i}"][number])[None] for i in range(2 * recurrent)]
+        with torch.no_grad():
+            outputs, _ = policy.model(
+                {"obs": torch.from_numpy(batch["obs"][steps])},
+                state,
+                torch.tensor([lengths[number]]),
+            )
+            values = policy.model.value_function()
+        np.testing.assert_allclose(outputs, batch["action_dist_inputs"][steps], atol=1e-5)
+        np.testing.assert_allclose(values, batch["vf_preds"][steps], atol=1e-5)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_attention_of_rllib_is_refused():
+    config = config_of("lstm")
+    config.model.pop("custom_model")
+    config.training(model={"use_attention": True, "custom_model_config": {}, "max_seq_len": 4})
+    with pytest.raises(UserError, match="reads the states of several steps before.*causal"):
+        config.build_algo()

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_seq.models import LSTMTransformerModel
+from rllib_seq.rollouts.acting.value_states import ValueReader, ValueReading
 from rllib_seq.rollouts.sampler import RolloutBatch
-from rllib_seq.rollouts.value_states import ValueReader, ValueReading
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
-INPUTS, _VALUES = "inputs", "values"
+INPUTS, VALUES = "inputs", "values"
 _VALUED_AT_ONCE = 4096
 """Steps: their windows are as many bytes as L times their inputs."""
 COPY = "number_of_copy"
 """Column of steps: number of the copy that `CarriedStates` made before it, or -1."""
-OF_MEMORY = (INPUTS, _VALUES, COPY)
+OF_MEMORY = (INPUTS, VALUES, COPY)
 """Columns of steps that memories alone read."""
 
 
@@ -312,7 +312,7 @@ class CarriedMemory:
         self._carried.set(rows, after)
         columns = {COPY: numbers}
         if self._reader is None:
-            columns[_VALUES] = networks.value_head(features[:, 0])[:, 0].numpy()
+            columns[VALUES] = networks.value_head(features[:, 0])[:, 0].numpy()
         else:
             self._newest[rows] = inputs
             columns[INPUTS] = inputs.numpy()
@@ -321,7 +321,7 @@ class CarriedMemory:
     def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
         """See `Memory.values`."""
         if self._reader is None:  # they came with the states
-            return journeys.columns[_VALUES], journeys.next_values
+            return journeys.columns[VALUES], journeys.next_values
         self._reading = reading = self._reader.read(journeys, journeys.columns[INPUTS])
         head, encoder = self._model.networks.value_head, self._reader.encoder
         next_values = np.zeros(len(journeys.rows), np.float32)

@@ -29,9 +29,9 @@ from rllib_seq.models.rl_module import episode_states
 from rllib_seq.models.rl_module.configure import module_windows
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.models.rl_module.stream_windows import StreamWindows
-from rllib_seq.rollouts.memories import COPY, INPUTS, CarriedStates
+from rllib_seq.rollouts.acting.memories import COPY, INPUTS, CarriedStates
+from rllib_seq.rollouts.acting.value_states import ValueReader, ValueReading
 from rllib_seq.rollouts.sampler import ActionBatch, RolloutBatch
-from rllib_seq.rollouts.value_states import ValueReader, ValueReading
 
 __all__ = ["ModuleActor"]
 
