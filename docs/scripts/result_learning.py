@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import groupby
+from statistics import median
 
 from result_format import Row, cpu, mean, number, read, share, spread, table
 
@@ -47,6 +48,37 @@ def learning_journey() -> str:
             "CPA": lambda row: f"{row['cpa']:.3f}",
             "ROAS": lambda row: f"{row['roas']:.2f}",
             "requests to 80 %": steps_to_goal,
+            "processor seconds": cpu,
+        },
+    )
+
+
+def to_goal(goal: str) -> Callable[[Row], str | None]:
+    """Median requests and processor seconds to a goal of `bench peers`, or who reached it."""
+
+    def cell(row: Row) -> str | None:
+        if not row["seeds"]:
+            return None
+        there = [point for point in row["reached"][goal] if point is not None]
+        if 2 * len(there) <= row["seeds"]:
+            return f"{len(there)} of {row['seeds']}" if there else "not reached"
+        steps, seconds = (
+            median(point[name] for point in there) for name in ("steps", "cpu_seconds")
+        )
+        return f"{steps:,.0f} ({seconds:,.0f} s)"
+
+    return cell
+
+
+def peers() -> str:
+    """Learners from outcomes on preset journey."""
+    return learning(
+        "peers",
+        "journey",
+        {
+            "learns from": lambda row: row["signal"],
+            "% of Bayes": lambda row: f"{row['score']:.1f}",
+            **{f"requests to {goal} %": to_goal(goal) for goal in ("80", "90", "95")},
             "processor seconds": cpu,
         },
     )
@@ -249,6 +281,7 @@ def memory() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "learning-journey": learning_journey,
+    "peers": peers,
     "learning-display": learning_display,
     "learning-log": learning_log,
     "improvement": improvement,

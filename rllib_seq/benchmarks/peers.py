@@ -1,6 +1,6 @@
 """Learners from outcomes on the same users: ours, RLlib's own, and one outside Ray.
 
-    rllib-seq bench peers --steps 600000 --seeds 5 --jobs 2 --json docs/results/peers.json
+    rllib-seq bench peers --steps 600000 --seeds 5 --jobs 2 --json peers.json
     rllib-seq bench peers journey/lift_lstm journey/ppo_mlp     # parts of it
     rllib-seq bench peers --short                               # some minutes
 
@@ -53,64 +53,51 @@ def run(
     for row in result["presets"]["journey"]["rows"]:
         own = [cell for cell in cells if cell["contender"] == row["policy"]]
         if own:
-            row["reached"] = {f"{goal:g}": [_to(cell, goal) for cell in own] for goal in GOALS}
+            row["reached"] = reached(own)
     return {**result, "passed": True}
 
 
-def _to(cell: dict[str, Any], goal: float) -> dict[str, Any] | None:
-    """Requests and processor seconds of a run to a goal, or nothing if it did not get there."""
-    found = next((at for at in cell["curve"] if at["pct_of_bayes"] >= goal), None)
-    return found and {"steps": found["steps"], "cpu_seconds": found["cpu_seconds"]}
-
-
-def table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table, the best learner first; bidders that do not learn come last."""
-    head = ["bidder", "learns from", "runs", "requests", "% of Bayes"]
-    head += [f"requests to {goal:g} %, processor s" for goal in GOALS]
-    head += ["processor s"]
-    rows = []
-    found = result["presets"]["journey"]
-    for row in sorted(found["rows"], key=lambda row: (not row["seeds"], -row["score"])):
-        score = f"{row['score']:.1f}"
-        if not row["seeds"]:
-            rows.append([row["policy"], row["signal"] or "", "", "", score, *[""] * len(GOALS), ""])
-            continue
-        if row["seeds"] > 1:
-            score += f" [{min(row['scores']):.1f}, {max(row['scores']):.1f}]"
-        reached = [_median(row["reached"][f"{goal:g}"]) for goal in GOALS]
-        steps = f"{found['steps'][0]:,}"
-        seconds = f"{row['cpu_seconds']:,.0f}"
-        rows.append(
-            [row["about"], row["signal"], str(row["seeds"]), steps, score, *reached, seconds]
+def reached(cells: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any] | None]]:
+    """Requests and processor seconds of each run to each goal; None where it was not reached."""
+    found: dict[str, list[dict[str, Any] | None]] = {}
+    for goal in GOALS:
+        points = (
+            next((at for at in cell["curve"] if at["pct_of_bayes"] >= goal), None) for cell in cells
         )
-    return head, rows
+        found[f"{goal:g}"] = [
+            at and {"steps": at["steps"], "cpu_seconds": at["cpu_seconds"]} for at in points
+        ]
+    return found
 
 
-def _median(points: list[dict[str, Any] | None]) -> str:
+def median(points: Sequence[dict[str, Any] | None]) -> str:
+    """Requests and processor seconds to a goal, or how many runs reached it."""
     there = [point for point in points if point is not None]
+    if not there:
+        return "not reached"
     if 2 * len(there) <= len(points):
-        return "never" if not there else f"{len(there)} of {len(points)}"
+        return f"{len(there)} of {len(points)}"
     steps, seconds = (
         np.median([point[name] for point in there]) for name in ("steps", "cpu_seconds")
     )
-    return f"{steps:,.0f}, {seconds:,.0f}"
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The table as the documentation has it."""
-    head, rows = table(result)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{steps:,.0f} ({seconds:,.0f} s)"
 
 
 def show(result: dict[str, Any]) -> None:
-    """Prints the table."""
-    head, rows = table(result)
-    shown = Table(title="journey, learned from outcomes", title_justify="left")
-    for name in head:
-        shown.add_column(name, justify="left" if name in head[:2] else "right")
-    for row in rows:
-        shown.add_row(*row)
+    """Prints the table, the best learner first; bidders that do not learn come last."""
+    found = result["presets"]["journey"]
+    shown = Table(title=f"journey, {found['steps'][0]:,} requests", title_justify="left")
+    for name in ("bidder", "signal"):
+        shown.add_column(name)
+    for name in ("runs", "% of Bayes", *(f"to {goal:g} %" for goal in GOALS), "CPU s"):
+        shown.add_column(name, justify="right")
+    for row in sorted(found["rows"], key=lambda row: (not row["seeds"], -row["score"])):
+        learned = row["seeds"] is not None
+        goals = [median(row["reached"][f"{goal:g}"]) if learned else "" for goal in GOALS]
+        runs, seconds = (row["seeds"], f"{row['cpu_seconds']:,.0f}") if learned else ("", "")
+        shown.add_row(
+            row["policy"], row["signal"], str(runs), f"{row['score']:.1f}", *goals, seconds
+        )
     make_console().print(shown)
 
 

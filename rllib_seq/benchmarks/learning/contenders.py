@@ -48,7 +48,6 @@ class Contender:
         env: what it changes in the world that trains it.
         algorithm: "ppo", "dqn", "sb3", or the short name of a shipped experiment that brings its
             own method.
-        entropy: bonus at the first step and at the last; None: that of the preset.
     """
 
     about: str
@@ -57,7 +56,6 @@ class Contender:
     training: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     algorithm: str = "ppo"
-    entropy: tuple[float, float] | None = None
 
 
 _NOT_OURS: dict[str, Any] = {
@@ -126,8 +124,7 @@ def _from_outcomes(about: str, **settings: Any) -> Contender:
     return Contender(
         about,
         env={"reward": "sampled", "reward_scale": 3.0},
-        training={"gamma": 1.0, "lambda_": 0.9},
-        entropy=(0.1, 0.01),
+        training={"gamma": 1.0},
         **settings,
     )
 
@@ -192,7 +189,7 @@ def config_of(
 
 def _ppo(contender: Contender, preset: str, steps: int) -> AlgorithmConfig:
     config = load_config(default_module(preset))
-    first, last = contender.entropy or ENTROPY[preset]
+    first, last = ENTROPY[preset]
     config.training(
         lr_schedule=[[0, LR[0]], [steps, LR[1]]],
         entropy_coeff_schedule=[[0, first], [steps, last]],

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.benchmarks.learning.contenders import JOURNEY, LR, WIDTH, Contender
+from rllib_seq.benchmarks.learning.contenders import ENTROPY, JOURNEY, LR, WIDTH, Contender
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.envs.ad_auction.sb3_vec_env import sb3_vec_env
 from rllib_seq.errors import UserError
@@ -59,7 +59,6 @@ def train_sb3(
             f"{error.name} is not installed; pip install 'rllib-seq[peers]', or leave out "
             "sb3_recurrent_ppo"
         ) from error
-    assert contender.entropy is not None
     envs = sb3_vec_env(_USERS, preset=preset, num_users=1, **contender.env)
     model = RecurrentPPO(
         "MlpLstmPolicy",
@@ -69,9 +68,10 @@ def train_sb3(
         batch_size=512,
         n_epochs=2,
         gamma=contender.training["gamma"],
-        gae_lambda=contender.training["lambda_"],
-        ent_coef=float(np.mean(contender.entropy)),
+        gae_lambda=0.5,
+        vf_coef=0.2,
         policy_kwargs={"lstm_hidden_size": 2 * WIDTH, "net_arch": [2 * WIDTH]},
+        max_grad_norm=0.5,
         seed=seed,
         device="cpu",
     )
@@ -79,7 +79,7 @@ def train_sb3(
     row: dict[str, Any] = {}
 
     class Watch(BaseCallback):
-        """Stops the clock while others look."""
+        """Stops the clock while others look, and lets the entropy bonus fall as PPO's does."""
 
         def _on_training_start(self) -> None:
             self.wall, self.busy = time.monotonic(), time.process_time()
@@ -90,6 +90,8 @@ def train_sb3(
         def _on_rollout_start(self) -> None:  # the batch before was learned from
             if self.num_timesteps:
                 self.look()
+            first, last = ENTROPY[preset]
+            model.ent_coef = first + (last - first) * min(1.0, self.num_timesteps / steps)
 
         def _on_training_end(self) -> None:
             self.look()

@@ -191,11 +191,27 @@ def test_payments_are_what_the_rewards_hold_of_them(records):
     assert conversions > 0
 
 
+OUTCOME_DQN = """
+from rllib_seq.lift.dqn import OutcomeDQNConfig, use_outcome_q_learning
+
+config = use_outcome_q_learning(
+    OutcomeDQNConfig()
+    .environment("multi_user_ad_auction", env_config={"num_users": 8})
+    .training(train_batch_size=32, num_steps_sampled_before_learning_starts=8)
+    .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=1)
+    .debugging(seed=0),
+    window_length=2, d_model=8, num_heads=2, head_hidden=8, feedforward_dim=8, dropout=0.0,
+    transformer_layers=1, prev_action=False, prev_reward=False,
+)
+"""
+
+
 @pytest.mark.usefixtures("ray_session")
-def test_lift_learns_from_them_and_is_evaluated(records, tmp_path):
+@pytest.mark.parametrize("config", [LIFT, OUTCOME_DQN], ids=["lift", "dqn"])
+def test_learners_from_outcomes_learn_from_them_and_are_evaluated(records, tmp_path, config):
     """Whole journeys, and no one else's."""
     folder, happened = records
-    (tmp_path / "config.py").write_text(LIFT)
+    (tmp_path / "config.py").write_text(config)
     steps = sum(map(len, happened.values()))
     result = run_training(
         str(tmp_path / "config.py"),
