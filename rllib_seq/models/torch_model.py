@@ -164,6 +164,12 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 "`rllib-seq export RUN DIR` writes its step as ONNX"
             )
         observation = input_dict["obs_flat"]
+        if not isinstance(observation, Tensor):
+            raise UserError(
+                "the model reads flat observations; flatten them as RLlib does (get_preprocessor("
+                "space)(space).transform of ray.rllib.models.preprocessors), or leave that to "
+                "rllib_seq and act with rllib_seq.load_policy(checkpoint).predict"
+            )
         rows, device = len(observation), observation.device
         if not state:
             state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]

@@ -1,12 +1,16 @@
 """RLlib's own ways to act: what it leaves optional, and what is missing in one line."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.models.preprocessors import get_preprocessor
 
+import rllib_seq
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel, SequenceRLModule
 from rllib_seq.q_learning import SequenceQRLModule
@@ -143,3 +147,73 @@ def test_the_step_after_a_nan_is_not_blamed():
     net = module("window", prev_action=False, prev_reward=False)
     with pytest.raises(UserError, match=r"feature 0 is nan \(row 1, step 2\)"):
         net.forward_inference({"obs": obs})
+
+
+class Seen(gym.Env):
+    """A Dict of observations with a mask of two of three actions; episodes of six steps."""
+
+    observation_space = Dict({"action_mask": MultiBinary(3), "observations": OBS})
+    action_space = ACTIONS
+
+    def __init__(self, config=None):
+        self.rng = np.random.default_rng(0)
+
+    def _seen(self):
+        mask = np.ones(3, np.int8)
+        mask[self.rng.integers(3)] = 0
+        return {"action_mask": mask, "observations": self.rng.random(4).astype(np.float32)}
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self._seen(), float(action) - 1.0, self.t == 6, False, {}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_algorithms_and_policies_of_the_old_stack_act_as_predict_does(
+    encoder, tmp_path, ray_session
+):
+    """`compute_single_action` and `compute_actions`, along an episode, with a Dict and a mask."""
+    config = PPOConfig().environment(Seen).env_runners(num_env_runners=0, explore=False)
+    config.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
+    own = {**SMALL, "encoder": encoder}
+    settings = {"custom_model": "lstm_transformer", "custom_model_config": own}
+    config.training(train_batch_size=32, minibatch_size=32, model=settings)
+    algorithm = config.build_algo()
+    algorithm.save_checkpoint(str(tmp_path))
+    policy, trained = algorithm.get_policy(), rllib_seq.load_policy(tmp_path)
+    with torch.no_grad():  # so that actions differ
+        for each in (policy, trained.network.policy):
+            each.model.policy.head.weight.mul_(300.0)
+    transform = get_preprocessor(Seen.observation_space)(Seen.observation_space).transform
+    with pytest.raises(UserError, match="flat observations; .* and act with .*predict"):
+        policy.compute_single_action(Seen().reset()[0])
+    env = Seen()
+    observation, _ = env.reset()
+    ours, theirs, reward, previous, taken = None, policy.get_initial_state(), None, None, []
+    batched, over = [np.stack([part] * 2) for part in theirs], False
+    while not over:
+        said = trained.step(observation, ours, reward=reward)
+        more = {} if previous is None else {"prev_action": previous, "prev_reward": reward}
+        if not taken:  # the state may be left out, too
+            assert algorithm.compute_single_action(observation)[0] == said.actions
+        action, theirs, extra = algorithm.compute_single_action(observation, theirs, **more)
+        assert action == said.actions and observation["action_mask"][action]
+        np.testing.assert_allclose(
+            extra["action_dist_inputs"], said.outputs[0], rtol=1e-5, atol=1e-5
+        )
+        flat = np.stack([transform(observation)] * 2)
+        more = {f"{name}_batch": np.array([value] * 2) for name, value in more.items()}
+        actions, batched, extra = policy.compute_actions(flat, batched, explore=False, **more)
+        assert list(actions) == [action] * 2
+        np.testing.assert_allclose(
+            extra["action_dist_inputs"][1], said.outputs[0], rtol=1e-5, atol=1e-5
+        )
+        taken.append(int(action))
+        ours, previous = said.state, action
+        observation, reward, over, _, _ = env.step(action)
+    algorithm.stop()
+    assert len(set(taken)) > 1
