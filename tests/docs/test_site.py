@@ -14,7 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "docs" / "scripts"
 # One page of each kind, those with the widest tables and code.
-WIDE = ("index", "guides/serving", "environments/auctions", "algorithms/lift", "results/learning")
+WIDE = (
+    "index",
+    "guides/serving",
+    "environments/auctions",
+    "algorithms/ppo-outcomes",
+    "results/learning",
+)
 WIDE += ("reference/command-line", "reference/settings", "reference/api/rllib_seq.nn")
 
 
@@ -67,6 +73,12 @@ def test_nothing_comes_from_elsewhere(site):
     for page in site.rglob("*.html"):
         for tag in re.findall(r"<(?:script|link|img|iframe)\b[^>]*>", page.read_text()):
             assert not re.search(r'(?:src|href)="(?:https?:)?//', tag), f"{page.name}: {tag}"
+
+
+@pytest.mark.slow
+def test_formulas_are_mathml(site):
+    page = (site / "algorithms" / "lift.html").read_text()
+    assert "<math" in page and 'class="arithmatex"' not in page
 
 
 @pytest.fixture
