@@ -22,7 +22,7 @@ def same(first, second):
     + [("display", "sampled", "rivalry")],
 )
 def test_bit_identical_to_scalar_envs_through_autoresets(preset, reward, rivals):
-    config = {"num_envs": 5, "preset": preset, "num_users": 6, "reward": reward}
+    config = {"num_envs": 5, "preset": preset, "num_users": 3, "reward": reward}
     config["competitors"] = rivals
     lockstep = gym.make_vec("AdAuction-v0", **config)
     scalar = gym.make_vec("AdAuction-v0", vectorization_mode="sync", **config)
@@ -33,7 +33,7 @@ def test_bit_identical_to_scalar_envs_through_autoresets(preset, reward, rivals)
     np.testing.assert_array_equal(first, second)
     lockstep.action_space.seed(0)
     terminations = np.zeros(5, int)
-    for _ in range(400):
+    for _ in range(200):
         actions = lockstep.action_space.sample()
         a, b = lockstep.step(actions), scalar.step(actions)
         for x, y in zip(a[:4], b[:4], strict=True):

@@ -21,7 +21,7 @@ from rllib_seq.envs.ad_auction.worlds.values import (
 )
 
 JOURNEY = PRESETS["journey"]
-USERS = 40_000
+USERS = 20_000
 
 
 @pytest.mark.parametrize("preset", PRESETS)
