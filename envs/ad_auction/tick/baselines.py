@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from rllib_seq.envs.ad_auction.market.pacing import PID, Constant, OnlineDual, Pacing
+from rllib_seq.envs.ad_auction.tick.requests import Requests
 from rllib_seq.envs.ad_auction.tick.simulator import (
-    Requests,
     TickOutcome,
     TickPolicy,
     TickSimulator,

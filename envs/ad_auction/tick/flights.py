@@ -7,17 +7,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.market.auctions import own_slot
 from rllib_seq.envs.ad_auction.market.bidders import Population
 from rllib_seq.envs.ad_auction.market.objective import score
 from rllib_seq.envs.ad_auction.market.pacing import Report
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups, Ledgers
-from rllib_seq.envs.ad_auction.tick.simulator import STREAMS
+from rllib_seq.envs.ad_auction.tick.requests import (
+    Draws,
+    clear_tick,
+    draw_tick,
+    random_streams,
+    requests_of,
+)
 from rllib_seq.envs.ad_auction.tick.steering import PER_BUDGET, REACH, fields, ratio, squash
 from rllib_seq.envs.ad_auction.tick.worlds import TICKS_PER_DAY, TickConfig
 
@@ -56,7 +60,6 @@ class TickFlights:
             *(world.rivals, world.rival_values, world.auctions, plan, config.requests),
             *(world.regimes, world.exposure),
         )
-        self._exposure = np.append(world.exposure, 0.0)
         self._conversion_value = np.asarray(world.conversion_value)
         self._channels = len(world.channels)
         self._budget = world.budget * config.requests
@@ -64,24 +67,9 @@ class TickFlights:
 
     def reset(self, seeds: Sequence[np.random.SeedSequence]) -> NDArray[np.float32]:
         """Starts E flights, of these seeds; returns the first observations `[E, D]`."""
-        self._rngs = [
-            [
-                np.random.default_rng(
-                    np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))
-                )
-                for i in range(len(STREAMS))
-            ]
-            for seed in seeds
-        ]
-        regimes = STREAMS.index("regimes")
-        rngs = [rngs[regimes] for rngs in self._rngs]
-        again = [
-            np.random.default_rng(
-                np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, regimes))
-            )
-            for seed in seeds
-        ]
-        self._rivals.reset([*rngs, *again])
+        self._rngs = [random_streams(seed) for seed in seeds]
+        again = [random_streams(seed)["regimes"] for seed in seeds]
+        self._rivals.reset([*(rng["regimes"] for rng in self._rngs), *again])
         both = 2 * self.num_flights
         self._ledgers = Ledgers(both, self._budget)
         self._state = self.world.pacing.start((both,))
@@ -110,15 +98,7 @@ class TickFlights:
         reach = REACH ** np.asarray(actions, np.float64)
         multiplier = self._state[0][:, None] * np.concatenate([reach, np.ones_like(reach)])
         bids = multiplier[self._campaign, self._channel] * self._worth
-        floor = world.auctions.floor[self._channel]
-        if len(world.exposure) == 1:
-            won, price = world.auctions.clear(bids, self._prices[:, 0], self._channel)
-            slot = np.where(won, 0, 1)
-        else:
-            slot, price = own_slot(bids, self._prices, floor)
-            won = slot < len(world.exposure)
-        seen = self._visible < self._exposure[slot]
-        paid = np.where(seen, price, 0.0)
+        won, seen, paid = clear_tick(world, bids, self._prices, self._channel, self._visible)
         groups = Groups.of(self._campaign, 2 * flights)
         made = ledgers.affordable(groups, bids, paid)
         won, seen, paid = won & made, seen & made, np.where(made, paid, 0.0)
@@ -127,8 +107,7 @@ class TickFlights:
         value = conversions * self._conversion_value[self._channel]
         remaining = self._budget - ledgers.total("spend")
         ledgers.add(groups, wins=won, spend=paid, conversions=conversions, value=value)
-        spend = self._budget - ledgers.total("spend")
-        spend = remaining - spend
+        spend = remaining - (self._budget - ledgers.total("spend"))
 
         before, now = self._planned[self.tick], self._planned[self.tick + 1]
         plan = remaining * (now - before) / (1.0 - before)
@@ -137,7 +116,7 @@ class TickFlights:
         books = Report(spend, plan, ledgers.budget_left, left, nothing)
         self._state = world.pacing.following(self._state, books)
         self._pace = ratio(spend, plan)
-        self._remember(won, paid, floor, actions)
+        self._remember(won, paid, actions)
         count = world.goal.count(ledgers.total("conversions"), ledgers.total("value"))
         new = np.array(score(count, ledgers.total("spend"), world.goal.price))  # not a view
         growth, self._score = new - self._score, new
@@ -146,11 +125,12 @@ class TickFlights:
         return self._observe(), PER_BUDGET * worth / self._budget
 
     def _remember(
-        self, won: NDArray[np.bool_], paid: Floats, floor: Floats, actions: NDArray[np.floating]
+        self, won: NDArray[np.bool_], paid: Floats, actions: NDArray[np.floating]
     ) -> None:
         ours = slice(0, int((self._campaign < self.num_flights).sum()))
         worth, wins = self._worth[ours], won[ours].astype(np.float64)
-        to_win = np.maximum(self._prices[ours, -1], floor[ours])
+        floor = self.world.auctions.floor[self._channel[ours]]
+        to_win = np.maximum(self._prices[ours, -1], floor)
         self._last = np.stack(
             [
                 ratio(self._total(wins), self._total(np.ones(len(wins)))),
@@ -169,38 +149,23 @@ class TickFlights:
 
     def _next_tick(self) -> None:
         self.tick += 1
-        world = self.world
-        drawn: list[tuple[Any, ...]] = []
-        for rngs in self._rngs:
-            rng, n = dict(zip(STREAMS, rngs, strict=True)), 0
-            if not self.done:
-                noise = world.traffic_noise * rng["traffic"].standard_normal()
-                noise -= world.traffic_noise**2 / 2
-                n = int(rng["traffic"].poisson(self._mean_requests[self.tick] * np.exp(noise)))
-            drawn.append(
-                (
-                    rng["channel"].random(n),
-                    rng["values"].random((n, self._rivals.num_draws + 1)),
-                    rng["exposure"].random(n),
-                )
-            )
-        number = np.array([len(of_channel) for of_channel, *_ in drawn])
-        which, uniforms, visible = map(np.concatenate, zip(*drawn, strict=True))
-        share = np.cumsum(world.channel_share)[:-1]
-        channel = np.searchsorted(share, which, side="right")
+        mean = None if self.done else self._mean_requests[self.tick]
+        drawn = [draw_tick(rng, self.world, mean, self._rivals.num_draws) for rng in self._rngs]
+        draws = Draws(*map(np.concatenate, zip(*drawn, strict=True)))
+        requests = requests_of(self.world, draws)
+        number = [len(each.channel) for each in drawn]
         campaign = np.repeat(np.arange(self.num_flights), number)
-        own = world.own_values.draw(uniforms[:, [0, -1]], channel)[:, 0]
-        probability = np.minimum(own, 1.0)
-        counts = world.goal.count(probability, probability * self._conversion_value[channel])
-        worth = world.goal.unit * counts
         # Of each flight the same requests a second time, for the pacing rule alone.
         self._campaign = np.concatenate([campaign, campaign + self.num_flights])
-        self._channel, self._visible = np.tile(channel, 2), np.tile(visible, 2)
-        self._probability, self._worth = np.tile(probability, 2), np.tile(worth, 2)
+        self._channel, self._visible = np.tile(requests.channel, 2), np.tile(draws.exposure, 2)
+        self._probability, self._worth = (
+            np.tile(requests.probability, 2),
+            np.tile(requests.worth, 2),
+        )
         if not self.done:
             tick = np.full(2 * self.num_flights, self.tick)
             self._prices = self._rivals.prices(
-                np.tile(uniforms[:, :-1], (2, 1)), self._channel, self._campaign, tick
+                np.tile(draws.values[:, :-1], (2, 1)), self._channel, self._campaign, tick
             )
 
     def _observe(self) -> NDArray[np.float32]:

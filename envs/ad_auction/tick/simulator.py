@@ -4,7 +4,7 @@ Nothing random depends on a bid: every purpose has a stream of its own, and a ti
 draws from each as it has requests. Policies that play the same seed meet the same requests.
 
 - `TickSimulator`: one flight in the market of a `TickWorld`.
-- `Requests`, `TickOutcome`: what a bidder sees of a tick before and after they bid.
+- `TickOutcome`: what a bidder sees of a tick after they bid; before it, see `Requests`.
 - `TickPolicy`, `play_ticks`: one flight under a bidding policy.
 """
 
@@ -15,34 +15,25 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.market.auctions import own_slot
 from rllib_seq.envs.ad_auction.market.bidders import Population
 from rllib_seq.envs.ad_auction.market.competitors import Competitors
 from rllib_seq.envs.ad_auction.market.objective import score
 from rllib_seq.envs.ad_auction.references.hindsight import Optimum, optimum
 from rllib_seq.envs.ad_auction.simulator.campaign import Ledger, affordable
+from rllib_seq.envs.ad_auction.tick.requests import (
+    Requests,
+    clear_tick,
+    draw_tick,
+    random_streams,
+    requests_of,
+)
 from rllib_seq.envs.ad_auction.tick.worlds import TICKS_PER_DAY, TickConfig
 
-__all__ = ["STREAMS", "Requests", "TickOutcome", "TickPolicy", "TickSimulator", "play_ticks"]
+__all__ = ["TickOutcome", "TickPolicy", "TickSimulator", "play_ticks"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-# Each purpose has its own child of the seed; append new ones, never reorder.
-STREAMS = ("traffic", "channel", "values", "exposure", "conversion", "regimes")
-
-
-class Requests(NamedTuple):
-    """The requests of one tick, each `[n]`, in the order of time."""
-
-    channel: Ints
-    probability: Floats
-    """That a seen impression converts; a bidder's prediction, and exact."""
-    counts: Floats
-    """What the goal counts, expected of a seen impression: conversions, or their value."""
-    worth: Floats
-    """What the impression may cost: counts * `Goal.unit`."""
 
 
 class TickOutcome(NamedTuple):
@@ -94,7 +85,6 @@ class TickSimulator:
             world.regimes,
             world.exposure,
         )
-        self._exposure = np.append(world.exposure, 0.0)  # of no slot
         self._conversion_value = np.asarray(world.conversion_value)
 
     def reset(self, seed: int | np.random.SeedSequence) -> None:
@@ -102,13 +92,7 @@ class TickSimulator:
         if not isinstance(seed, np.random.SeedSequence):
             seed = np.random.SeedSequence(seed)
         self.seed = seed
-        self._rng = {
-            # Not seed.spawn(): it counts its calls, and a second reset would differ.
-            name: np.random.default_rng(
-                np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, i))
-            )
-            for i, name in enumerate(STREAMS)
-        }
+        self._rng = random_streams(seed)
         self._rivals.reset([self._rng["regimes"]])
         self.ledger = Ledger(budget=self.world.budget * self.config.requests)
         self.tick = -1
@@ -148,15 +132,7 @@ class TickSimulator:
             )
         if not (bids >= 0).all():
             raise ValueError(f"a bid is {bids[~(bids >= 0)][0]}; bids are numbers of at least 0")
-        floor = world.auctions.floor[requests.channel]
-        if len(world.exposure) == 1:
-            won, price = world.auctions.clear(bids, self._prices[:, 0], requests.channel)
-            slot = np.where(won, 0, 1)
-        else:
-            slot, price = own_slot(bids, self._prices, floor)
-            won = slot < len(world.exposure)
-        seen = self._visible < self._exposure[slot]
-        paid = np.where(seen, price, 0.0)
+        won, seen, paid = clear_tick(world, bids, self._prices, requests.channel, self._visible)
         made = affordable(bids, paid, ledger.remaining)
         won, seen, paid = won & made, seen & made, np.where(made, paid, 0.0)
         self._rivals.observe(np.where(made, bids, 0.0))
@@ -171,8 +147,8 @@ class TickSimulator:
         ledger.conversions += float(conversions.sum())
         ledger.value += float(conversions @ self._conversion_value[requests.channel])
 
-        to_win = np.maximum(self._prices, floor[:, None])
-        reach = self._visible[:, None] < self._exposure[:-1]
+        to_win = np.maximum(self._prices, world.auctions.floor[requests.channel][:, None])
+        reach = self._visible[:, None] < np.asarray(world.exposure)
         self._past.append((requests.counts[:, None] * reach, to_win * reach))
         self._next_tick()
         return TickOutcome(won, paid, conversions, to_win[:, -1])
@@ -195,23 +171,13 @@ class TickSimulator:
 
     def _next_tick(self) -> None:
         self.tick += 1
-        world, rng, n = self.world, self._rng, 0
+        mean = None if self.done else self._mean_requests[self.tick]
+        draws = draw_tick(self._rng, self.world, mean, self._rivals.num_draws)
+        self._visible, self.requests = draws.exposure, requests_of(self.world, draws)
         if not self.done:
-            noise = (
-                world.traffic_noise * rng["traffic"].standard_normal() - world.traffic_noise**2 / 2
-            )
-            n = int(rng["traffic"].poisson(self._mean_requests[self.tick] * np.exp(noise)))
-        share = np.cumsum(world.channel_share)[:-1]
-        channel = np.searchsorted(share, rng["channel"].random(n), side="right")
-        uniforms = rng["values"].random((n, self._rivals.num_draws + 1))
-        self._visible = rng["exposure"].random(n)
-        own = uniforms[:, [0, -1]]  # the first makes what is common to all bidders
-        probability = np.minimum(world.own_values.draw(own, channel)[:, 0], 1.0)
-        counts = world.goal.count(probability, probability * self._conversion_value[channel])
-        self.requests = Requests(channel, probability, counts, world.goal.unit * counts)
-        if not self.done:
-            campaign, tick = np.zeros(n, np.int64), np.array([self.tick])
-            self._prices = self._rivals.prices(uniforms[:, :-1], channel, campaign, tick)
+            channel = self.requests.channel
+            campaign, tick = np.zeros(len(channel), np.int64), np.array([self.tick])
+            self._prices = self._rivals.prices(draws.values[:, :-1], channel, campaign, tick)
 
 
 class TickPolicy(Protocol):

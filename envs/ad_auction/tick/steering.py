@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.market.pacing import Report
-from rllib_seq.envs.ad_auction.tick.simulator import Requests, TickOutcome, TickSimulator
+from rllib_seq.envs.ad_auction.tick.requests import Requests
+from rllib_seq.envs.ad_auction.tick.simulator import TickOutcome, TickSimulator
 
 __all__ = ["PER_BUDGET", "REACH", "Steering", "fields", "ratio", "report", "squash"]
 

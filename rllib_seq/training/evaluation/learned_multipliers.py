@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.envs.ad_auction.tick.simulator import Requests, TickOutcome, TickSimulator
+from rllib_seq.envs.ad_auction.tick.requests import Requests
+from rllib_seq.envs.ad_auction.tick.simulator import TickOutcome, TickSimulator
 from rllib_seq.envs.ad_auction.tick.steering import Steering
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.loading import load_policy
