@@ -4,12 +4,13 @@
 # make shipped  train, export and judge the policy that comes with the package
 # make docs     build the documentation in build/site
 # make results  write the tables of docs/results from their JSON files
+# make pictures draw the pictures of the documentation
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-fast shipped lint format docs results clean
+.PHONY: train test test-fast shipped lint format docs results pictures clean
 
 train: $(READY)
 	$(BIN)/rllib-seq train lift --stop-time-s 300
@@ -28,6 +29,9 @@ docs: $(READY)
 
 results:
 	$(PYTHON) docs/scripts/results.py
+
+pictures: $(READY)
+	$(BIN)/python docs/scripts/pictures.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 - `docs/pictures/journey.gif`: one user's journey, request by request, as the shipped policy bids.
   Hidden stage, belief of Bayes' rule, bids and market prices are those of the simulator.
+- `docs/pictures/ad-auction.png`: what `AdAuction-v0` renders, in the middle of a campaign.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from PIL import Image, ImageDraw, ImageFont
 
+import rllib_seq  # noqa: F401, registers the environment
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.exported.spec import SHIPPED
@@ -88,6 +91,15 @@ def frame(requests: list[dict[str, Any]], shown: int, stages: list[str], most: f
     return image
 
 
+def campaign_picture(requests: int = 700) -> Any:
+    """A campaign of preset display after so many requests, with the same bid for each."""
+    env = gym.make("AdAuction-v0", preset="display", num_users=256, render_mode="rgb_array")
+    env.reset(seed=1)
+    for _ in range(requests):
+        env.step(6)
+    return Image.fromarray(env.render())
+
+
 def _legend(draw: Any, font: Any, top: int, entries: list[tuple[str, str]]) -> None:
     left = float(LEFT)
     for name, color in entries:
@@ -97,7 +109,8 @@ def _legend(draw: Any, font: Any, top: int, entries: list[tuple[str, str]]) -> N
 
 
 def main() -> None:
-    """Writes the animation."""
+    """Writes the pictures."""
+    campaign_picture().save(PICTURES / "ad-auction.png", optimize=True)
     campaign, chosen = journey()
     requests = chosen["requests"]
     most = max(max(each["bid"], each["bayes_bid"]) for each in requests) * 1.15

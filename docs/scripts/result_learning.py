@@ -256,6 +256,28 @@ def exploration() -> str:
     return table([*heads, "above memoryless on"], rows)
 
 
+def lift(name: str) -> str:
+    """The last point of every run of `bench lift`, and the mean over the drawn worlds."""
+    runs = [(run, run["points"][-1]) for run in read(name)["runs"] if run["points"]]
+    rows: list[list[object]] = [
+        [
+            run["world"],
+            run["who"],
+            run["seed"],
+            f"{point['steps']:,}",
+            f"{point['pct_of_bayes']:.1f}",
+            f"{point['pct_of_gap']:.0f} %",
+            f"{point['cpu_seconds']:.0f}",
+        ]
+        for run, point in runs
+    ]
+    drawn = [point["pct_of_gap"] for run, point in runs if run["world"].startswith("drawn")]
+    if drawn:
+        rows.append(["mean of `drawn`", None, None, None, None, f"{mean(drawn):.0f} %", None])
+    heads = ["world", "who", "training seed", "requests", "% of Bayes", "gap closed"]
+    return table([*heads, "processor seconds"], rows)
+
+
 def memory() -> str:
     """Tasks that only memory solves."""
     rows = []
@@ -291,5 +313,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "probes-channels": probes_channels,
     "probes-attention": probes_attention,
     "exploration": exploration,
+    "lift-minibatch-256": lambda: lift("lift-minibatch-256"),
     "memory": memory,
 }

@@ -1,13 +1,19 @@
 """What the pages show exists: links, pictures, commands, options; code runs or compiles."""
 
+import importlib
 import importlib.util
+import json
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
+from PIL import Image
 from ray.scripts.scripts import cli as ray_commands
 
+from rllib_seq.benchmarks.memory.curves import draw
 from rllib_seq.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -95,3 +101,15 @@ def test_targets_scripts_and_commands_of_ray_exist(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_pictures_are_current():
+    sys.path.insert(0, str(ROOT / "docs" / "scripts"))
+    try:
+        drawn = importlib.import_module("pictures").campaign_picture()
+    finally:
+        sys.path.remove(str(ROOT / "docs" / "scripts"))
+    kept = Image.open(ROOT / "docs" / "pictures" / "ad-auction.png").convert("RGB")
+    assert np.array_equal(np.asarray(drawn), np.asarray(kept)), "run docs/scripts/pictures.py"
+    curves = draw(json.loads((ROOT / "docs" / "results" / "memory.json").read_text()))
+    assert curves == (ROOT / "docs" / "pictures" / "memory.svg").read_text()
