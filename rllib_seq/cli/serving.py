@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Run or checkpoint folder.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the export goes.")],
+    policy: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which, if there are several policies.")
+    ] = None,
     json_file: Json = None,
 ) -> None:
-    """Write a policy as ONNX, for `serve`: it needs no torch, no Ray and no pickle.
+    """Write any policy as ONNX, for `serve`: it needs no torch, no Ray and no pickle.
+
+    The graph is one step of many streams, from observations and states to actions and states, with
+    all that stands around the network; `spec.json` names and measures its inputs and outputs.
 
     A server that serves the folder takes a new export over at once, if it passes its self-test.
 
@@ -31,8 +37,8 @@ def export(
     from rllib_seq.training.storage.run_folder import find_checkpoint
 
     find_checkpoint(checkpoint)  # what is wrong with it is said before the work
-    typer.echo("exporting (about ten seconds)")
-    spec = export_checkpoint(checkpoint, folder)
+    typer.echo("exporting (some ten seconds)")
+    spec = export_checkpoint(checkpoint, folder, policy)
     typer.echo(f"written: {folder / 'spec.json'}, model {spec['model']['sha256'][:12]}")
     write(json_file, spec)
 
@@ -110,7 +116,9 @@ def serve(
     max_replicas: Annotated[int, typer.Option(help="The same.")] = 4,
     json_file: Json = None,
 ) -> None:
-    """Serve bids over OpenRTB 2.6, remembering every user. See docs/guides/serving.md.
+    """Serve a policy that remembers: bids over OpenRTB 2.6, all others by POST /act.
+
+    See docs/guides/serving.md; what is about money and creatives is for bids.
 
     Secrets come from the environment, or from files: RLLIB_SEQ_TOKEN is the token that requests
     must show, RLLIB_SEQ_USER_SECRET the key of the hash that stands for user ids,

@@ -1,26 +1,20 @@
 """A checkpoint as files that a bid server runs without torch, Ray and pickle.
 
-- `export_checkpoint`: ONNX, `spec.json` and a self-test, see `rllib_seq.serving.exported.spec`.
-- `export_network`: the same of a network in memory.
+- `export_checkpoint`: ONNX, `spec.json` and a self-test, of any policy.
+- `export_network`: the same of a bidder's network in memory, see `rllib_seq.serving.exported.spec`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import io
-import logging
-import os
-import platform
-import warnings
-from importlib.metadata import version
+import inspect
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
+from ray.rllib.algorithms.algorithm import Algorithm
 from torch import nn
 
 from rllib_seq.config import SequenceConfig
@@ -31,9 +25,19 @@ from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
 from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
 from rllib_seq.serving.exported.policy import TOLERANCE, load_policy
-from rllib_seq.serving.exported.spec import FORMAT, File, Spec, world_facts
+from rllib_seq.serving.exported.spec import FORMAT, Spec, world_facts
 from rllib_seq.training.acting.loading import load_policy as load_trained
+from rllib_seq.training.acting.policy import TrainedPolicy
 from rllib_seq.training.config.checks import auction_config, plays_one_stream, training_signal
+from rllib_seq.training.exporting.files import (
+    arrays_of,
+    export_folder,
+    onnx_of,
+    remove_older,
+    versions,
+    written,
+)
+from rllib_seq.training.exporting.policy import export_policy
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
@@ -43,37 +47,41 @@ _TEST_ROWS = 16
 _Names = tuple[tuple[str, ...], tuple[str, ...]]  # of inputs and outputs
 
 
-def export_checkpoint(checkpoint: Path, folder: Path) -> dict[str, Any]:
+def export_checkpoint(
+    checkpoint: Path, folder: Path, policy_id: str | None = None
+) -> dict[str, Any]:
     """Writes an export, over an older one if there is one.
 
     Args:
-        checkpoint: checkpoint or run folder, of either API stack.
+        checkpoint: whatever `rllib_seq.load_policy` reads, in a folder.
         folder: is made.
+        policy_id: which, if there are several policies.
 
     Returns:
-        The content of `spec.json`.
+        The content of `spec.json`: of a sequence model that bids in the ad auction that of
+        `serving.exported.spec`, of all others that of `serving.streams.spec`.
 
     Raises:
-        UserError: it is no checkpoint of a sequence model in the ad auction, or ONNX Runtime does
+        UserError: the checkpoint cannot be read, the network cannot be traced, or ONNX Runtime does
             not agree with torch.
     """
     checkpoint = find_checkpoint(checkpoint)
-    config = resumed_config(checkpoint)
-    world = auction_config(config)
-    if world is None:
-        raise UserError(f"{str(checkpoint)!r} was not trained in the ad auction; nothing to serve")
-    if config.observation_filter != "NoFilter":
-        raise UserError(
-            f"observation_filter={config.observation_filter!r} changes with every observation and "
-            "is not exported; train without it (observations are normalised already)"
-        )
-    network, settings = _network(load_trained(checkpoint).network.model, checkpoint)
-    source = {
-        "checkpoint": checkpoint.name,
-        "algorithm": config.algo_class.__name__,
-        "signal": training_signal(config),
-    }
-    return export_network(network, settings, world, plays_one_stream(config), folder, source)
+    policy = load_trained(checkpoint, policy_id)
+    config = resumed_config(checkpoint) if _has_config(checkpoint) else None
+    source = {"checkpoint": checkpoint.name}
+    world = None
+    if config is not None:
+        source |= {"algorithm": config.algo_class.__name__, "signal": training_signal(config)}
+        world = auction_config(config)
+    bidder = _bidder(policy)
+    if config is None or world is None or bidder is None:
+        return export_policy(policy, folder, source)
+    return export_network(*bidder, world, plays_one_stream(config), folder, source)
+
+
+def _has_config(checkpoint: Path) -> bool:
+    names = ("algorithm_state.pkl", Algorithm.CLASS_AND_CTOR_ARGS_FILE_NAME)
+    return any((checkpoint / name).is_file() for name in names)
 
 
 def export_network(
@@ -102,9 +110,7 @@ def export_network(
         UserError: ONNX Runtime does not agree with torch, or the world's actions are real numbers.
     """
     sizes = _action_sizes(world)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{str(folder)!r} is a file; give a folder for the export")
-    folder.mkdir(parents=True, exist_ok=True)
+    export_folder(folder)
     facts = world_facts(world)
     width = len(facts["observation"]) + settings.prev_action * sum(sizes) + settings.prev_reward
     if isinstance(network, PolicyStep):
@@ -115,8 +121,6 @@ def export_network(
         memory_size = 0
         names = ("inputs", "valid"), ("outputs",)
         test = _test_windows(settings.window_length, width)
-    arrays = io.BytesIO()
-    np.savez(arrays, **_answers(network, test, names))
     spec = Spec(
         format=FORMAT,
         encoder=settings.encoder,
@@ -128,13 +132,10 @@ def export_network(
         action_sizes=sizes,
         world=dataclasses.asdict(world),
         facts=facts,
-        model=_written(folder, "model", ".onnx", _onnx(network, test, names)),
-        selftest=_written(folder, "selftest", ".npz", arrays.getvalue()),
+        model=written(folder, "model", ".onnx", _onnx(network, test, names)),
+        selftest=written(folder, "selftest", ".npz", arrays_of(_answers(network, test, names))),
         source=source,
-        versions={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("rllib-seq", "torch", "onnx", "onnxruntime")},
-        },
+        versions=versions(),
     )
     try:
         load_policy(folder, spec)
@@ -143,27 +144,28 @@ def export_network(
             f"ONNX Runtime and torch do not agree to {TOLERANCE:g}; nothing is exported ({error})"
         ) from error
     spec.write(folder)
-    for old in [*folder.glob("model-*.onnx"), *folder.glob("selftest-*.npz")]:
-        if old.name not in (spec.model.name, spec.selftest.name):
-            old.unlink()
+    remove_older(folder, spec.model, spec.selftest)
     return dataclasses.asdict(spec)
 
 
-def _network(model: Any, checkpoint: Path) -> tuple[nn.Module, SequenceConfig]:
+def _bidder(policy: TrainedPolicy) -> tuple[nn.Module, SequenceConfig] | None:
     """What maps windows, or steps and memories, to outputs, and its settings.
 
-    Q networks read windows whatever their encoder is, see docs/guides/encoders.md.
+    Q networks read windows whatever their encoder is, see docs/guides/encoders.md. None: it is no
+    sequence model of ours, or cannot bid in levels on raw observations.
     """
+    if policy.preprocessing.filters or not isinstance(
+        policy.action_space, Discrete | MultiDiscrete
+    ):
+        return None
+    model = policy.network.model
     if isinstance(model, LSTMTransformerModel):
         return policy_graph(model.policy.eval()), model.config
     if isinstance(model, SequenceRLModule):
         return policy_graph(model.policy.eval()), model.config_of_sequence
     if isinstance(model, WindowedRLModule):
         return model.acting_network.eval(), model.config_of_sequence
-    raise UserError(
-        f"{str(checkpoint)!r} holds a {type(model).__name__}; the sequence models alone can be "
-        "exported (lstm_transformer, use_sequence_module, use_sequence_q_learning)"
-    )
+    return None
 
 
 def _action_sizes(world: AuctionConfig) -> list[int]:
@@ -210,28 +212,5 @@ def _answers(
 
 
 def _onnx(network: nn.Module, test: tuple[torch.Tensor, torch.Tensor], names: _Names) -> bytes:
-    batch = torch.export.Dim("batch", min=1)
-    # What the exporter says of itself is not for the user.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            network,
-            test,
-            dynamo=True,
-            dynamic_shapes=({0: batch}, {0: batch}),
-            input_names=names[0],
-            output_names=names[1],
-            verbose=False,
-        )
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString(deterministic=True))
-
-
-def _written(folder: Path, name: str, ending: str, content: bytes) -> File:
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = folder / f"{name}-{sha256[:12]}{ending}"
-    aside = folder / f".{path.name}.part"
-    aside.write_bytes(content)
-    os.replace(aside, path)
-    return File(path.name, sha256)
+    arguments = inspect.signature(network.forward).parameters
+    return onnx_of(network, dict(zip(arguments, test, strict=False)), *names)

@@ -2,11 +2,13 @@
 
 - `Policy`: windows, or steps and memories, to actions.
 - `load_policy`: reads, verifies and tests one.
+- `open_session`, `check_selftest`, `agree`: what exports of all kinds share.
 - `window_inputs`: the step inputs of windows, as `rllib_seq.models.step_inputs` joins them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,7 +22,10 @@ from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import StoredWindow
 from rllib_seq.serving.exported.spec import File, Spec, file_sha256
 
-__all__ = ["TOLERANCE", "Policy", "load_policy", "window_inputs"]
+__all__ = [
+    *("TOLERANCE", "Policy", "agree", "check_selftest", "load_policy", "open_session"),
+    "window_inputs",
+]
 
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -34,6 +39,7 @@ _BAD_MODEL: tuple[type[Exception], ...] = (
         if isinstance(each, type) and issubclass(each, Exception)
     ),
 )
+_FORBIDDEN = -1e8  # outputs below are those of actions that are not allowed
 TOLERANCE = 1e-5
 """Between ONNX Runtime and torch, relative to the largest output of the test (at least 1)."""
 
@@ -169,42 +175,78 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
         UserError: it is damaged, or does not do here what it did where it was exported.
     """
     spec = spec or Spec.read(folder)
-    model, selftest = (_verified(folder, file) for file in (spec.model, spec.selftest))
+    policy = Policy(spec, open_session(folder, spec.model))
+    if policy.input_names != ["inputs", "memory" if spec.memory_size else "valid"]:
+        raise UserError(
+            f"{str(folder)!r} has memory_size {spec.memory_size} and a model that reads "
+            f"{' and '.join(policy.input_names)}; export it again"
+        )
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return dict(zip(policy.output_names, policy.run(**inputs), strict=True))
+
+    check_selftest(folder, spec.selftest, policy.input_names, run)
+    return policy
+
+
+def open_session(folder: Path, model: File) -> onnxruntime.InferenceSession:
+    """The graph of an export, on one thread.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = _verified(folder, model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
-        )
-        policy = Policy(spec, session)
-        if policy.input_names != ["inputs", "memory" if spec.memory_size else "valid"]:
-            raise UserError(
-                f"{str(folder)!r} has memory_size {spec.memory_size} and a model that reads "
-                f"{' and '.join(policy.input_names)}; export it again"
-            )
-        with np.load(selftest, allow_pickle=False) as test:
-            inputs = {name: test[name] for name in policy.input_names}
-            wanted = [test[name] for name in policy.output_names]
-        got = policy.run(**inputs)
-        alone = policy.run(**{name: values[:1] for name, values in inputs.items()})
-    except UserError:
-        raise
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _BAD_MODEL as error:
         raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
-    rows = [values[:1] for values in wanted]
-    if not all(map(_agree, [*got, *alone], [*wanted, *rows], [*wanted, *wanted])):
-        raise UserError(
-            f"the model of {str(folder)!r} fails its self-test on this machine; export it again"
-        )
-    return policy
 
 
-def _agree(got: Floats32, wanted: Floats32, of_all: Floats32) -> bool:
-    """Sums are rounded by their largest terms, so the error goes with the scale of all outputs."""
+def check_selftest(
+    folder: Path,
+    selftest: File,
+    inputs: Sequence[str],
+    run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]],
+) -> None:
+    """Runs the self-test of an export, in a batch and with its first row alone.
+
+    Args:
+        folder: of the export.
+        selftest: arrays of all inputs and outputs, by name.
+        inputs: names of those that are read.
+        run: the graph, from inputs to outputs by name.
+
+    Raises:
+        UserError: it does not do here what it did where it was exported.
+    """
+    path = _verified(folder, selftest)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            test = {name: file[name] for name in file.files}
+        batch = {name: test[name] for name in inputs}
+        together, alone = run(batch), run({name: rows[:1] for name, rows in batch.items()})
+        wanted = {name: test[name] for name in together}
+    except _BAD_MODEL as error:
+        raise UserError(f"cannot run the model of {str(folder)!r}: {error}") from error
+    for name, rows in wanted.items():
+        if not (agree(together[name], rows, rows) and agree(alone[name], rows[:1], rows)):
+            raise UserError(
+                f"the model of {str(folder)!r} fails its self-test on this machine; export it again"
+            )
+
+
+def agree(got: NDArray[Any], wanted: NDArray[Any], of_all: NDArray[Any]) -> bool:
+    """Sums are rounded by their largest terms, so the error goes with the scale of all outputs.
+
+    Actions that are not allowed have an output of -1e9, which is no scale.
+    """
     if got.shape != wanted.shape:
         return False
-    scale = max(1.0, float(np.abs(of_all).max(initial=0.0)))
+    allowed = of_all[of_all > _FORBIDDEN]
+    scale = max(1.0, float(np.abs(allowed).max(initial=0.0)))
     return bool(np.allclose(got, wanted, rtol=0.0, atol=TOLERANCE * scale))
 
 

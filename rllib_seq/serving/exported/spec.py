@@ -86,6 +86,11 @@ class Spec:
         path = folder / SPEC
         try:
             content = dict(json.loads(path.read_text()))
+            if "kind" in content:
+                raise UserError(
+                    f"{str(path)!r} is an export for POST /act, and not a bidder; serve it with "
+                    "rllib-seq serve, or act with its checkpoint"
+                )
             if content["format"] != FORMAT:
                 raise UserError(
                     f"{str(path)!r} has format {content['format']!r}, and this version reads "

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ray.rllib.algorithms.ppo import PPOConfig
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
@@ -155,20 +154,3 @@ def wrong_selftest(spec, folder):
     arrays["outputs"] = arrays["outputs"] + 0.1
     np.savez(path, **arrays)
     spec["selftest"]["sha256"] = file_sha256(path)
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_other_models_and_worlds_are_refused(tmp_path):
-    for number, (env, words) in enumerate(
-        [("AdAuction-v0", "the sequence models alone"), ("CartPole-v1", "nothing to serve")]
-    ):
-        config = PPOConfig().environment(env).env_runners(num_env_runners=0)
-        config.rl_module(model_config={"fcnet_hiddens": [4]})
-        algorithm = config.build_algo()
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        algorithm.save_checkpoint(str(folder))
-        algorithm.stop()
-        with pytest.raises(UserError, match=words):
-            export_checkpoint(folder, tmp_path / "export")
-    assert not (tmp_path / "export").exists()
