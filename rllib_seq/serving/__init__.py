@@ -1,6 +1,7 @@
-"""A bid server that remembers every user.
+"""A server that remembers: of bids, and of steps in any environment.
 
-- `exported`: what `rllib-seq export` wrote, and what runs it.
+- `exported`: bidders that `rllib-seq export` wrote, and what runs them.
+- `streams`: exports of any other policy: their sessions and steps.
 - `openrtb`: what OpenRTB 2.6 says: requests, what may be shown, who the user is, prices.
 - `sessions`, `state`: what is remembered, in memory and in a file or in Redis.
 - `service`, `notices`: from bid requests to bids and from notices to books, no HTTP.
@@ -13,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rllib_seq.serving.engine_ray import bid_deployment
+    from rllib_seq.serving.engine_ray import PolicyDeployment, bid_deployment
     from rllib_seq.serving.exported.policy import load_policy
     from rllib_seq.serving.exported.response import ResponseScorer
     from rllib_seq.serving.http.app import create_app, open_service
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BidService",
+    "PolicyDeployment",
     "ResponseScorer",
     "Settings",
     "bid_deployment",
@@ -32,6 +34,7 @@ __all__ = [
 
 _MODULES = {
     "BidService": "service",
+    "PolicyDeployment": "engine_ray",
     "ResponseScorer": "exported.response",
     "Settings": "settings",
     "bid_deployment": "engine_ray",

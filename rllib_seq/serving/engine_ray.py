@@ -2,6 +2,7 @@
 
 - `serve_ray`: serves until a signal comes.
 - `bid_deployment`: the deployment, for a Serve config of your own; `user_router` is its router.
+- `PolicyDeployment`: a policy of any environment, for an application of your own.
 
 A request with the header `x-session-id` (any text that stands for the user) goes to the replica
 that its hash belongs to. State is in Redis, where every replica finds every user: the header keeps
@@ -14,22 +15,29 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions, RequestRouterConfig
+from starlette.requests import Request
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.http.access import check_exposure
-from rllib_seq.serving.http.app import create_app, open_service
+from rllib_seq.serving.http.bids.batching import Batcher
 from rllib_seq.serving.http.connections import bound_socket
+from rllib_seq.serving.http.faces import app_of, open_any
+from rllib_seq.serving.http.problems import refusal
+from rllib_seq.serving.http.steps.app import open_streams
 from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.streams.service import FAILED, LATE
 
-__all__ = ["bid_deployment", "serve_ray", "user_router"]
+__all__ = ["PolicyDeployment", "bid_deployment", "serve_ray", "user_router"]
 
 _APP = "rllib-seq"
 _MOST_ONGOING = 256  # of a replica; more wait in the proxy
 _TARGET_ONGOING = 16.0
+_ANSWER_SECONDS = 30.0
 
 
 def bid_deployment(settings: Settings, min_replicas: int = 1, max_replicas: int = 4) -> Any:
@@ -55,7 +63,7 @@ def bid_deployment(settings: Settings, min_replicas: int = 1, max_replicas: int 
         )
 
     def build_app() -> Any:
-        return create_app(lambda: open_service(settings))
+        return app_of(settings)
 
     deployment = serve.deployment(
         name="bidder",
@@ -71,6 +79,58 @@ def bid_deployment(settings: Settings, min_replicas: int = 1, max_replicas: int 
         request_router_config=user_router(),
     )(serve.ingress(build_app)())
     return deployment.bind()
+
+
+@serve.deployment(max_ongoing_requests=_MOST_ONGOING)
+class PolicyDeployment:
+    """A policy of any environment, which remembers sessions.
+
+    Bind it with an export; `act` takes and returns what `POST /act` does, and so does a request to
+    the deployment itself. Several replicas need a state in Redis.
+
+    Example:
+        >>> from ray import serve
+        >>> handle = serve.run(PolicyDeployment.bind("policy"))  # doctest: +SKIP
+        >>> step = {"session": "a", "observation": [0.1, 0.2]}
+        >>> handle.act.remote(step).result()["action"]  # doctest: +SKIP
+        1
+    """
+
+    def __init__(self, export: str, state: str = ":memory:", **settings: Any) -> None:
+        """Open the export.
+
+        Args:
+            export: folder that `rllib-seq export` wrote; every node must find it there.
+            state: see `Settings`.
+            **settings: other fields of `Settings`.
+
+        Raises:
+            UserError: something that the operator can fix.
+        """
+        self._service = open_streams(Settings(export=export, state=state, **settings))
+        self._batcher = Batcher(self._service, LATE, FAILED)
+
+    async def act(self, step: dict[str, Any]) -> dict[str, Any]:
+        """Take a step of a session.
+
+        Raises:
+            ValueError: a field is missing or wrong; begins with its name.
+            TimeoutError: the state cannot be written, or the replica is too busy.
+        """
+        query = self._service.query(step)
+        answer = await self._batcher.answer(query, time.monotonic() + _ANSWER_SECONDS)
+        if answer.values is None:
+            raise (ValueError if answer.why == "refused" else TimeoutError)(answer.detail)
+        return dict(answer.values)
+
+    async def __call__(self, request: Request) -> Any:
+        """Answer `POST` with a step as JSON."""
+        try:
+            return await self.act(await request.json())
+        except ValueError as error:
+            return refusal(400, str(error))
+        except TimeoutError:
+            return refusal(503, "the state cannot be written, or the server is too busy; try again")
 
 
 def user_router() -> RequestRouterConfig:
@@ -102,7 +162,7 @@ def serve_ray(
     """
     check_exposure(host, settings)
     bound_socket(host, port).close()
-    service = open_service(settings)  # what is wrong with it is better said here than by replicas
+    service = open_any(settings)  # what is wrong with it is better said here than by replicas
     service.close()
     deployment = bid_deployment(settings, min_replicas, max_replicas)
     stopped = threading.Event()
@@ -115,7 +175,7 @@ def serve_ray(
         stopped.wait()
     finally:
         serve.shutdown()
-    service = open_service(settings)
+    service = open_any(settings)
     totals = service.money.totals
     service.close()
     return totals

@@ -18,6 +18,7 @@ import numpy as np
 
 from rllib_seq.serving.openrtb.bid_ids import Bid, BidSealer
 from rllib_seq.serving.openrtb.prices import Booked, PriceReader
+from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.clock import BookClock
 from rllib_seq.serving.state.session_cache import CampaignClock, SessionCache
@@ -54,7 +55,7 @@ class Notices:
 
     def __init__(
         self,
-        memory: SessionCache,
+        memory: SessionCache[Sessions],
         storage: Storage,
         sealer: BidSealer,
         settings: Settings,

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.exported.loading import load_export
 
 _CPU_SECONDS = 300
 
@@ -21,7 +21,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     try:
-        print(load_policy(Path(sys.argv[1])).spec.model.sha256)
+        print(load_export(Path(sys.argv[1])).spec.model.sha256)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -21,16 +21,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
 from pydantic.json_schema import models_json_schema
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.policy import load_policy
-from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.bids.batching import Batcher
-from rllib_seq.serving.http.bids.endpoint import BID_PATH, BidEndpoint
+from rllib_seq.serving.http.bids.endpoint import BidEndpoint
 from rllib_seq.serving.http.connections import Connections
-from rllib_seq.serving.http.docs_page import docs_page
-from rllib_seq.serving.http.health import Health, Healthy
+from rllib_seq.serving.http.front import BID_PATH, Front, figure_routes
+from rllib_seq.serving.http.health import Health
 from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
 from rllib_seq.serving.http.problems import PROBLEMS, first_problem, refusal
@@ -46,8 +45,6 @@ from rllib_seq.serving.state.opening import open_storage
 
 __all__ = ["create_app", "open_service"]
 
-_OPEN = ("/healthz", "/notice/", "/click/", "/pixel/")
-_TOLD_BY_PAGES = ("/notice/", "/click/", "/pixel/")
 _REF = "#/components/schemas/{model}"
 
 
@@ -107,49 +104,11 @@ def create_app(
     _bid_route(app)
     add_notice_routes(app)
     add_user_routes(app)
-    _figure_routes(app)
+    figure_routes(app)
+    _page_routes(app)
     served_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return _Front(app)
-
-
-class _Front:
-    """The whole application: the token first, then bids, then what FastAPI serves."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"]
-            settings = self._app.state.service.settings
-            token = settings.token
-            if token is None:
-                why = foreign(scope, settings.public_url, path.startswith(_TOLD_BY_PAGES))
-                if why is not None:
-                    await refusal(403, why)(scope, receive, send)
-                    return
-            elif not path.startswith(_OPEN) and not authorised(scope, token):
-                refused = refusal(401, "give the token: Authorization: Bearer TOKEN")
-                await refused(scope, receive, send)
-                return
-            if path == BID_PATH and scope["method"] == "POST":
-                await self._app.state.bid(scope, receive, send)
-                return
-            if scope["method"] == "HEAD" and path != BID_PATH:
-                scope, send = {**scope, "method": "GET"}, _without_body(send)
-        await self._app(scope, receive, send)
-
-
-def _without_body(send: Send) -> Send:
-    """Headers alone, as HEAD wants them."""
-
-    async def send_headers(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await send(message)
-
-    return send_headers
+    return Front(app)
 
 
 def _bid_route(app: FastAPI) -> None:
@@ -163,31 +122,14 @@ def _bid_route(app: FastAPI) -> None:
     )
     async def bid(request: Request) -> Response:
         """Bids on the impressions of an OpenRTB 2.6 request, or says why not (`nbr`)."""
-        raise AssertionError("for the documentation alone: see _Front")
+        raise AssertionError("for the documentation alone: see Front")
 
 
-def _figure_routes(app: FastAPI) -> None:
-    @app.get("/healthz", response_model=Healthy, responses={503: {"model": Healthy}})
-    async def healthz() -> Response:
-        """Whether bids and notices can be booked, and which model bids."""
-        found = await app.state.health.look()
-        status = 200 if found.status == "ok" else 503
-        return Response(found.model_dump_json(), status, media_type="application/json")
-
-    @app.get("/metrics", responses={401: PROBLEMS[401]}, response_class=Response)
-    async def metrics() -> Response:
-        """Figures for Prometheus."""
-        text = await app.state.batcher.call(app.state.metrics.text)
-        return Response(text, media_type="text/plain; version=0.0.4")
-
+def _page_routes(app: FastAPI) -> None:
     @app.get("/live", responses={401: PROBLEMS[401]})
     async def live() -> dict[str, Any]:
         """Figures for the page at `/`."""
         return dict(await app.state.batcher.call(app.state.metrics.live))
-
-    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    async def docs() -> str:
-        return docs_page(app.openapi())
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 
 from rllib_seq.serving.credentials import without_password
 from rllib_seq.serving.http.access import check_exposure
-from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.http.connections import Connections, bound_socket, bounded_protocol
+from rllib_seq.serving.http.faces import app_of, open_any
 from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.settings import Settings
 
@@ -41,9 +41,9 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     """
     check_exposure(host, settings)
     listening = bound_socket(host, port)
-    service = open_service(settings)  # before anything is said, so that errors are one line
+    service = open_any(settings)  # before anything is said, so that errors are one line
     model = service.policy.spec.model.sha256[:12]
-    most = f"{settings.max_users:,} users in memory take at most"
+    most = f"{settings.max_users:,} users or sessions in memory take at most"
     megabytes = service.sessions.nbytes / 2**20
     state = without_password(settings.state)
     print(f"model {model}, state {state}; {most} {megabytes:,.0f} MB", file=sys.stderr)
@@ -54,7 +54,7 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     bounds = Connections(
         settings.max_connections, settings.max_connections_per_address, settings.head_seconds
     )
-    run_uvicorn(create_app(lambda: service, bounds), listening, bounds)
+    run_uvicorn(app_of(settings, lambda: service, bounds), listening, bounds)
     return service.money.totals
 
 

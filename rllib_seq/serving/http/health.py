@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from rllib_seq.serving.http.bids.batching import Batcher
-from rllib_seq.serving.service import BidService
 
 __all__ = ["Health", "Healthy"]
 
@@ -38,7 +37,7 @@ class Health:
         watching: the task that takes over new exports.
     """
 
-    def __init__(self, service: BidService, batcher: Batcher, watching: asyncio.Task[Any]) -> None:
+    def __init__(self, service: Any, batcher: Batcher, watching: asyncio.Task[Any]) -> None:
         self._service, self._batcher, self._watching = service, batcher, watching
         self._status, self._until = "ok", 0.0
         self._turn = asyncio.Lock()

@@ -10,11 +10,11 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.exported.policy import Policy, load_policy
+from rllib_seq.serving.exported.loading import load_export
 from rllib_seq.serving.exported.spec import SPEC
-from rllib_seq.serving.service import BidService
 
 __all__ = ["watch_export"]
 
@@ -23,7 +23,7 @@ _WATCH_SECONDS = 1.0
 _TRIAL_SECONDS = 120.0
 
 
-async def watch_export(service: BidService, reloads: dict[str, int]) -> None:
+async def watch_export(service: Any, reloads: dict[str, int]) -> None:
     """Takes over a new export as soon as it is complete; a bad one changes nothing.
 
     Args:
@@ -51,7 +51,7 @@ async def watch_export(service: BidService, reloads: dict[str, int]) -> None:
             _LOG.exception("the export before it goes on bidding")
 
 
-async def _tried(folder: Path) -> Policy:
+async def _tried(folder: Path) -> Any:
     """The policy of an export that a process of its own could load.
 
     Raises:
@@ -79,7 +79,7 @@ async def _tried(folder: Path) -> Policy:
         if child.returncode < 0:
             why = f"it was ended by signal {-child.returncode}"
         raise UserError(f"a process that loaded {str(folder)!r} failed: {why}")
-    policy = await asyncio.to_thread(load_policy, folder)
+    policy = await asyncio.to_thread(load_export, folder)
     if policy.spec.model.sha256 != said.decode().strip():
         raise UserError(f"{str(folder)!r} was changed while it was tried; export it again")
     return policy

@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.serving.sessions import Sessions
-from rllib_seq.serving.state.money import Money
 from rllib_seq.serving.state.storage import Change, Notice, Storage
+from rllib_seq.serving.streams.sessions import StreamSessions
 
 __all__ = ["CampaignClock", "SessionCache"]
 
@@ -25,6 +26,12 @@ Bools = NDArray[np.bool_]
 _HOUR, _WEEK = 3600.0, 7 * 86400.0
 _MONDAY = 4 * 86400.0  # 5 January 1970 was one
 _PRUNE_SECONDS = 600.0
+
+
+class Totals(Protocol):
+    """The totals as they were last written, see `state.money.Money`."""
+
+    totals: dict[str, float]
 
 
 class CampaignClock:
@@ -48,7 +55,10 @@ class CampaignClock:
         return (self.now() - self._monday) / _HOUR
 
 
-class SessionCache:
+_Kept = TypeVar("_Kept", Sessions, StreamSessions)
+
+
+class SessionCache(Generic[_Kept]):
     """What the server remembers.
 
     Args:
@@ -61,13 +71,13 @@ class SessionCache:
 
     def __init__(
         self,
-        sessions: Sessions,
+        sessions: _Kept,
         storage: Storage,
-        money: Money,
+        money: Totals,
         ttl_seconds: float,
         hour: float,
     ) -> None:
-        self.sessions = sessions
+        self.sessions: _Kept = sessions
         self._storage, self._money, self._ttl = storage, money, ttl_seconds
         self._pruned = -np.inf
         self._as_written = np.zeros(sessions.rows, np.bool_)  # rows that no one is changing

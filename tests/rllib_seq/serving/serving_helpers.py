@@ -16,8 +16,8 @@ import numpy as np
 import uvicorn
 
 from rllib_seq.serving.decisions import BidQuery
-from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.http.connections import Connections, bounded_protocol
+from rllib_seq.serving.http.faces import app_of, open_any
 
 HOUR = 3600.0
 TOKEN = "a token of sufficient length"
@@ -40,7 +40,7 @@ class Client:
 
     def __call__(self, method, path, body=None, **headers):
         """Status, headers and body (JSON if it is some)."""
-        if isinstance(body, dict):
+        if isinstance(body, dict | list):
             body = json.dumps(body)
         self._connection.request(method, path, body, {**self.headers, **headers})
         answer = self._connection.getresponse()
@@ -86,12 +86,12 @@ def request_of(name, channel="display", floor=0.0, **changes):
 @contextlib.contextmanager
 def running(settings):
     """A server in a thread; yields its port and its service."""
-    service = open_service(settings)
+    service = open_any(settings)
     bounds = Connections(
         settings.max_connections, settings.max_connections_per_address, settings.head_seconds
     )
     config = uvicorn.Config(
-        create_app(lambda: service, bounds),
+        app_of(settings, lambda: service, bounds),
         http=bounded_protocol(bounds),
         port=free_port(),
         log_level="error",

@@ -16,14 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from rllib_seq.serving.decisions import BidDecision, BidQuery
+from rllib_seq.serving.decisions import BidDecision
 from rllib_seq.serving.quiet_log import OncePerSecond
-from rllib_seq.serving.service import BidService
+from rllib_seq.serving.settings import Settings
 
 __all__ = ["FAILED", "LATE", "Batcher"]
 
@@ -38,9 +38,30 @@ _TICK_SECONDS = 0.004  # how late a late answer may be
 
 
 class _Waiting(NamedTuple):
-    query: BidQuery
+    query: Any
     deadline: float
-    answer: asyncio.Future[BidDecision]
+    answer: asyncio.Future[Any]
+
+
+class Batched(Protocol):
+    """A service that answers many requests at once, see `BidService` and `StreamService`."""
+
+    settings: Settings
+    counts: Counter[str]
+    state_errors: tuple[type[Exception], ...]
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether all requests are steps of one stream."""
+
+    def answer(self, queries: Any) -> list[Any]:
+        """Answers to queries of different users (`query.user`).
+
+        If one is late, its `bid` is taken back, unless that is None.
+        """
+
+    def withdraw(self, bid: Any) -> None:
+        """Takes back what was answered too late."""
 
 
 class Batcher:
@@ -48,17 +69,19 @@ class Batcher:
 
     Args:
         service: that answers; no one else may call it meanwhile.
+        late: the answer to who has waited past their deadline.
+        failed: the answer if the service fails.
     """
 
-    def __init__(self, service: BidService) -> None:
-        self._service = service
+    def __init__(self, service: Batched, late: Any = LATE, failed: Any = FAILED) -> None:
+        self._service, self._late, self._failed = service, late, failed
         self._waiting: deque[_Waiting] = deque()
         self._open: list[_Waiting] = []  # those who may still become late, oldest first
         self._busy = self._ticking = False
-        self._thread = ThreadPoolExecutor(1, "bid-service")
+        self._thread = ThreadPoolExecutor(1, "service")
 
-    async def answer(self, query: BidQuery, deadline: float) -> BidDecision:
-        """The answer to a request; no bid rather than a late one.
+    async def answer(self, query: Any, deadline: float) -> Any:
+        """The answer to a request; none rather than a late one.
 
         Args:
             query: the request.
@@ -66,7 +89,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= _MOST_WAITING:
-            return LATE
+            return self._late
         waiting = _Waiting(query, deadline, loop.create_future())
         self._waiting.append(waiting)
         self._open.append(waiting)
@@ -102,10 +125,11 @@ class Batcher:
             # Those who wait must hear of it, and the next batch must have its turn. It
             # is logged as it is, counted, and answered as an error (`nbr` 1).
             expected = isinstance(error, self._service.state_errors)
-            _LOG.error("a batch of bid requests failed: %r", error, exc_info=not expected)
+            _LOG.error("a batch of requests failed: %r", error, exc_info=not expected)
             self._service.counts["error"] += len(batch)
-            answers = [FAILED] * len(batch)
-        loop.call_soon_threadsafe(self._finish, [*batch, *late], [*answers, *[LATE] * len(late)])
+            answers = [self._failed] * len(batch)
+        answers = [*answers, *[self._late] * len(late)]
+        loop.call_soon_threadsafe(self._finish, [*batch, *late], answers)
         self._thread.submit(self._run, loop)
 
     def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -114,7 +138,7 @@ class Batcher:
         if self._busy:
             self._start(loop)
 
-    def _finish(self, batch: list[_Waiting], answers: list[BidDecision]) -> None:
+    def _finish(self, batch: list[_Waiting], answers: list[Any]) -> None:
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
@@ -129,7 +153,7 @@ class Batcher:
             if waiting.answer.done():
                 continue
             if now > waiting.deadline:
-                waiting.answer.set_result(LATE)
+                waiting.answer.set_result(self._late)
             else:
                 still.append(waiting)
         self._open = still
@@ -137,13 +161,13 @@ class Batcher:
         if self._ticking:
             loop.call_later(_TICK_SECONDS, self._tick, loop)
 
-    def _answers(self, batch: list[_Waiting]) -> list[BidDecision]:
+    def _answers(self, batch: list[_Waiting]) -> list[Any]:
         answers = self._service.answer([waiting.query for waiting in batch]) if batch else []
         now = time.monotonic()
         for place, (waiting, answer) in enumerate(zip(batch, answers, strict=True)):
             if answer.bid is not None and now > waiting.deadline:
                 self._withdraw(answer)
-                answers[place] = LATE
+                answers[place] = self._late
         return answers
 
     def _next_batch(self) -> tuple[list[_Waiting], list[_Waiting]]:
@@ -165,7 +189,7 @@ class Batcher:
         self._service.counts["late"] += len(late)
         return list(batch.values()), late
 
-    def _withdraw(self, answer: BidDecision) -> None:
+    def _withdraw(self, answer: Any) -> None:
         assert answer.bid is not None
         try:
             self._service.withdraw(answer.bid)

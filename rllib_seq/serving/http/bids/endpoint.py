@@ -10,7 +10,6 @@ import asyncio
 import gzip
 import json
 import time
-import zlib
 from urllib.parse import parse_qs
 
 from pydantic import ValidationError
@@ -19,30 +18,18 @@ from starlette.types import Receive, Scope, Send
 from rllib_seq.serving.http.bids.batching import Batcher
 from rllib_seq.serving.http.bids.markup import BidWriter
 from rllib_seq.serving.http.bids.queries import queries_of
+from rllib_seq.serving.http.bodies import Gone, Refused, read_body
 from rllib_seq.serving.http.metrics import Metrics
 from rllib_seq.serving.http.problems import first_problem, problem
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.openrtb.response import NO_BID
 from rllib_seq.serving.service import BidService
 
-__all__ = ["BID_PATH", "BidEndpoint"]
+__all__ = ["BidEndpoint"]
 
-BID_PATH = "/openrtb2/bid"
 _HEADERS = [(b"content-type", b"application/json"), (b"x-openrtb-version", b"2.6")]
 _WORTH_PACKING = 512
 _SHORT_BYTES = 16_384
-
-
-class _Refused(Exception):
-    """The request is not answered with a bid, nor with none."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
-
-
-class _Gone(Exception):
-    """The client has."""
 
 
 class BidEndpoint:
@@ -64,9 +51,9 @@ class BidEndpoint:
         started = time.monotonic()
         try:
             status, content = await self._answer(scope, receive, started)
-        except _Refused as refused:
+        except Refused as refused:
             status, content = problem(refused.status, refused.detail)
-        except _Gone:
+        except Gone:
             return
         headers = _HEADERS
         if len(content) >= _WORTH_PACKING and _takes_gzip(scope):
@@ -79,14 +66,14 @@ class BidEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, started: float) -> tuple[int, bytes]:
         service, settings = self._service, self._settings
-        content = await self._body(scope, receive)
+        content = await read_body(scope, receive, settings)
         try:
             request = BidRequest.model_validate_json(content)
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
-            raise _Refused(400, first_problem(errors)) from None
+            raise Refused(400, first_problem(errors)) from None
         if len(request.imp) > settings.max_imps:
-            raise _Refused(400, f"imp: more than {settings.max_imps} impressions")
+            raise Refused(400, f"imp: more than {settings.max_imps} impressions")
         short = len(content) <= _SHORT_BYTES
         queries, why = queries_of(request, service, _exchange(scope), short)
         if not queries:
@@ -106,47 +93,6 @@ class BidEndpoint:
         if not made:
             return _no_bid(request.id, answers[-1].why)
         return 200, self._writer.response(request.id, made, scope)
-
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        most = self._settings.max_body_bytes
-        packed = False
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > most:
-                raise _Refused(413, f"the body has more than {most} bytes")
-            if name == b"content-encoding":
-                encoding = value.strip().lower()
-                packed = encoding in (b"gzip", b"x-gzip")
-                if not packed and encoding not in (b"", b"identity"):
-                    raise _Refused(415, "send the body with content-encoding gzip, or without")
-        seconds = self._settings.body_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                message = await receive()
-                content = message.get("body", b"")
-                while message.get("more_body", False) and len(content) <= most:
-                    message = await receive()
-                    content += message.get("body", b"")
-        except TimeoutError:
-            raise _Refused(408, f"the body took more than {seconds:g} seconds") from None
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        if packed:
-            content = _unpacked(content, most)
-        if len(content) > most:
-            raise _Refused(413, f"the body has more than {most} bytes")
-        return bytes(content)
-
-
-def _unpacked(content: bytes, most: int) -> bytes:
-    """At most one byte more than is allowed, however much there is in it."""
-    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        unpacked = unpacker.decompress(content, most + 1)
-    except zlib.error:
-        raise _Refused(400, "the body is not gzip, as its content-encoding says") from None
-    if len(unpacked) <= most and not unpacker.eof:
-        raise _Refused(400, "the body ends in the middle of its gzip")
-    return unpacked
 
 
 def _takes_gzip(scope: Scope) -> bool:

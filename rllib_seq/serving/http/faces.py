@@ -1,0 +1,53 @@
+"""Which application serves which export.
+
+- `open_any`: the service of some settings: bids, or steps of any environment
+- `app_of`: the application around it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from rllib_seq.serving.http.app import create_app, open_service
+from rllib_seq.serving.http.connections import Connections
+from rllib_seq.serving.http.steps.app import create_stream_app, open_streams
+from rllib_seq.serving.service import BidService
+from rllib_seq.serving.settings import Settings
+from rllib_seq.serving.streams.service import StreamService
+from rllib_seq.serving.streams.spec import is_stream_export
+
+__all__ = ["app_of", "open_any"]
+
+
+def open_any(settings: Settings) -> BidService | StreamService:
+    """Loads the export and opens the state.
+
+    Raises:
+        UserError: something that the operator can fix.
+    """
+    streams = is_stream_export(Path(settings.export))
+    return open_streams(settings) if streams else open_service(settings)
+
+
+def app_of(
+    settings: Settings,
+    make_service: Callable[[], Any] | None = None,
+    connections: Connections | None = None,
+) -> ASGIApp:
+    """Builds the application.
+
+    Args:
+        settings: of the operator.
+        make_service: is called where and when the app starts; None: `open_any`.
+        connections: of the server, for its figures; None: of another engine.
+
+    Raises:
+        UserError: there is no export.
+    """
+    streams = is_stream_export(Path(settings.export))
+    create: Callable[..., ASGIApp] = create_stream_app if streams else create_app
+    return create(make_service or (lambda: open_any(settings)), connections)

@@ -1,0 +1,1 @@
+"""`POST /act`: steps of sessions over HTTP, for exports of any environment."""
