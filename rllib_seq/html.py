@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -46,6 +46,12 @@ th:first-child, td:first-child, td.text { text-align: left; }
   .wide td:first-child { font-weight: 600; }
 }
 tr.trained { font-weight: 600; }
+.verdict { font-size: 1.15rem; }
+tr[title] td:first-child { text-decoration: underline dotted; text-underline-offset: .2em; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }
+dt { font-weight: 600; } dd { margin: 0; }
+ul.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; list-style: none; }
+ul.legend i { display: inline-block; min-width: 1em; margin-right: .3em; font-style: normal; }
 .scroll, pre { overflow-x: auto; }
 :focus-visible { outline: 3px solid #5b8def; outline-offset: 2px; }
 h1, h2, p, figcaption { overflow-wrap: anywhere; }
@@ -67,24 +73,36 @@ def page(title: str, parts: Iterable[str]) -> str:
     for number, heading in enumerate(re.findall(r"<h2>(.*?)</h2>", body)):
         body = body.replace(f"<h2>{heading}</h2>", f"<h2 id=part{number}>{heading}</h2>", 1)
         links.append(f"<a href=#part{number}>{heading}</a>")
+    # What comes before the first heading is what a reader is to see first, on a phone, too.
+    start = body.find("<h2")
+    first, rest = (body, "") if start < 0 else (body[:start], body[start:])
+    nav = f"<nav aria-label='parts of the page'>{''.join(links)}</nav>"
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
         f"<script>{get_plotlyjs()}</script></head><body>"
-        f"<nav aria-label='parts of the page'>{''.join(links)}</nav><main>{body}</main>"
-        "</body></html>"
+        f"<main>{first}{nav}{rest}</main></body></html>"
     )
 
 
-def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table_html(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    hints: Mapping[str, str] | None = None,
+) -> str:
     """A table of plain text that fits a phone: long texts wrap, and wide tables become lists.
 
     The first column and long texts are left-aligned; numbers stay on one line.
+
+    Args:
+        columns: their names.
+        rows: of texts; the first text is the row's class.
+        hints: what shows over the first text of a row, by that text.
     """
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = "".join(
-        "<tr>"
+        f"<tr{_row_of(str(row[0]), hints)}>"
         + "".join(
             f'<td class={_kind(str(cell))} data-name="{html.escape(name)}">'
             f"{html.escape(str(cell))}</td>"
@@ -95,6 +113,14 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
     wide = " wide" if len(columns) > _NARROW else ""
     return f"<div class='scroll{wide}' tabindex=0><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _row_of(name: str, hints: Mapping[str, str] | None) -> str:
+    """Attributes of a row."""
+    if hints is None:
+        return ""
+    hint = f' title="{html.escape(hints[name])}"' if name in hints else ""
+    return f" class='{html.escape(name)}'{hint}"
 
 
 def _kind(cell: str) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import plotly.graph_objects as go
@@ -37,12 +38,34 @@ def campaign_html(campaign: dict[str, Any]) -> list[str]:
         "<h2>Journeys</h2><p>Some of the longest journeys of each way to end. Above, what Bayes' "
         "rule makes of all that a bidder could have seen of the user (areas); the line runs "
         "through the area of the true stage, which no bidder sees. Below, our bid, what Bayes "
-        "would have bid there, and the price that was to be beaten.</p>",
+        "would have bid there, and the price that was to be beaten.</p>"
+        + _legend(campaign["stages"]),
         *(
             figure_html(_journey(journey, campaign["stages"]), height=520)
             for journey in campaign["journeys"]
         ),
     ]
+
+
+def _legend(stages: list[str]) -> str:
+    """Of all journeys at once."""
+    areas = [
+        (_STAGES[s % len(_STAGES)], "\u25a0", f"believed {stage}") for s, stage in enumerate(stages)
+    ]
+    lines = [
+        (GREY, "\u25cf", "hidden stage"),
+        (ORANGE, "\u25ae", "our bid, won"),
+        (GREY, "\u25ae", "our bid, lost"),
+        (BLUE, "\u2501", "bid of Bayes"),
+        (BLUE, "\u2508", "price"),
+        *((BLUE, sign, name) for sign, name in (("\u25b2", "click"), ("\u25cb", "visit"))),
+        (BLUE, "\u2605", "conversion"),
+    ]
+    items = "".join(
+        f"<li><i style='color:{color}'>{sign}</i>{html.escape(name)}</li>"
+        for color, sign, name in [*areas, *lines]
+    )
+    return f"<ul class=legend>{items}</ul>"
 
 
 def _money(campaign: dict[str, Any]) -> go.Figure:
@@ -196,6 +219,7 @@ def _journey(journey: dict[str, Any], stages: list[str]) -> go.Figure:
     figure.update_layout(
         title=f"User {journey['user']}: {journey['outcome']}, {len(requests)} requests",
         barmode="overlay",
+        showlegend=False,
     )
     figure.update_yaxes(title="belief", range=[0, 1.12], row=1, col=1)
     figure.update_yaxes(title="currency units", row=2, col=1)

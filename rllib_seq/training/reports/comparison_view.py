@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 from rich.table import Table
 
-from rllib_seq.html import GREY, figure_html
+from rllib_seq.html import GREY, figure_html, table_html
 
 __all__ = ["comparison_html", "comparison_table"]
 
@@ -48,33 +48,67 @@ def comparison_table(evaluation: dict[str, Any]) -> Table:
 
 
 def comparison_html(evaluation: dict[str, Any]) -> list[str]:
-    """The same as parts of a page, with a chart."""
-    return [_summary(evaluation), figure_html(_profit_chart(evaluation))]
+    """The same as parts of a page, with a chart and a legend of all policies."""
+    return [_summary(evaluation), figure_html(_profit_chart(evaluation)), _legend(evaluation)]
+
+
+_POLICIES = {
+    "trained": "what this run learned; bids greedily",
+    "random": "a bid level drawn for every request",
+    "fixed": "the best single bid for all requests",
+    "memoryless": "the best bid for every request that can be chosen without a past",
+    "one_step": "the same, with what the user did after their last request",
+    "bayes": "knows the numbers of the world, and keeps the exact belief about every user's hidden "
+    "stage by Bayes' rule; bids what a win is worth by that belief",
+    "optimal": "Bayes' belief, and pays for what a win will teach: the most that a bidder can "
+    "earn who does not see the stage",
+    "full_information": "sees the hidden stage, which no bidder can",
+}
+_MORE_THAN_ALL = (
+    "<p><b>More than 100 % is possible.</b> Shares compare mean profits in the same campaigns. "
+    "Bayes' rule bids what a win is worth now, and does not pay for what a win teaches: a policy "
+    "that does can earn more. The optimum cannot be beaten in the mean; in a few campaigns chance "
+    "can do it, within the interval. Where there is a budget, Bayes' rule is no bound, for it does "
+    "not plan spend.</p>"
+)
 
 
 def _summary(evaluation: dict[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in evaluation["seeds"])
-    rows = "".join(_row(row) for row in evaluation["summary"])
+    rows = [_cells(row) for row in evaluation["summary"]]
+    table = table_html(_COLUMNS, rows, _POLICIES)
     return (
         f"<h2>Comparison</h2><p>Preset {html.escape(_world(evaluation))}, seeds {seeds}, "
         f"{evaluation['episodes']} campaigns of {evaluation['num_users']} users per seed; mean and "
-        "95 % interval.</p><div class=scroll tabindex=0><table><tr><th>policy</th>"
-        "<th>signal</th><th>profit per user</th><th>% of optimum</th><th>% of Bayes</th>"
-        f"<th>over best memoryless</th></tr>{rows}</table></div><p>{_PRIVILEGED}</p>"
+        f"95 % interval.</p>{table}<p>{_PRIVILEGED}</p>"
     )
 
 
-def _row(row: dict[str, Any]) -> str:
-    name = html.escape(row["policy"])
+_COLUMNS = (
+    *("policy", "signal", "profit per user", "% of optimum", "% of Bayes"),
+    "over best memoryless",
+)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     profit, over = row["profit_per_user"], row["over_memoryless"]
     shares = [row.get("pct_of_optimum"), row["pct_of_bayes"]]  # the first is not in older runs
-    optimum, bayes = ("-" if share is None else f"{share:.1f}" for share in shares)
     return (
-        f"<tr class='{name}'><td>{name}</td><td>{row.get('signal') or '-'}</td>"
-        f"<td>{profit['mean']:.4f} ± {profit['half_width']:.4f}</td>"
-        f"<td>{optimum}</td><td>{bayes}</td>"
-        f"<td>{over['mean']:+.4f} ± {over['half_width']:.4f}</td></tr>"
+        row["policy"],
+        row.get("signal") or "-",
+        f"{profit['mean']:.4f} ± {profit['half_width']:.4f}",
+        *map(_percent, shares),
+        f"{over['mean']:+.4f} ± {over['half_width']:.4f}",
     )
+
+
+def _legend(evaluation: dict[str, Any]) -> str:
+    """What every policy of the table is."""
+    names = [row["policy"] for row in evaluation["summary"]]
+    known = "".join(
+        f"<dt>{name}</dt><dd>{_POLICIES[name]}</dd>" for name in names if name in _POLICIES
+    )
+    return f"<dl>{known}</dl>{_MORE_THAN_ALL}"
 
 
 def _profit_chart(evaluation: dict[str, Any]) -> go.Figure:
@@ -87,6 +121,7 @@ def _profit_chart(evaluation: dict[str, Any]) -> go.Figure:
                 "array": [row["profit_per_user"]["half_width"] for row in summary],
                 "color": GREY,
             },
+            hovertext=[_POLICIES.get(row["policy"], "") for row in summary],
             marker_color=[
                 "#d9822b" if row["policy"] == "trained" else "#5b8def" for row in summary
             ],

@@ -20,12 +20,13 @@ from rllib_seq.training.storage.run_folder import RunFolder
 pytestmark = pytest.mark.chromium
 
 WORLD = AuctionConfig(preset="journey", num_users=64)
+CONFIG = {"module": "a.module", "algorithm": "PPO", "env_config": {"preset": "journey"}}
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The page of a run that had learned to bid without memory."""
-    run = RunFolder.create(tmp_path_factory.mktemp("runs"), "ppo-journey", {"module": "a.module"})
+    run = RunFolder.create(tmp_path_factory.mktemp("runs"), "ppo-journey", CONFIG)
     for iteration in (1, 2):
         numbers = {
             "iteration": iteration,
@@ -66,9 +67,27 @@ def test_all_charts_are_drawn_and_nothing_fails(page, report):
 
 
 def test_the_table_says_what_was_measured(page, report):
-    rows_shown = page.find_elements(By.CSS_SELECTOR, "table tr")[1:]
+    table = page.find_element(By.TAG_NAME, "table")
+    rows_shown = table.find_elements(By.TAG_NAME, "tr")[1:]
     names = [row.find_element(By.TAG_NAME, "td").text for row in rows_shown]
     assert names == [row["policy"] for row in report[1]["summary"]]
+
+
+def test_the_verdict_comes_first_and_every_policy_is_explained(page, report):
+    """On a phone, too: above the links and the table, in the first screen."""
+    _emulate(page, 390)
+    verdict = page.find_element(By.CSS_SELECTOR, "main > .verdict")
+    assert verdict.rect["y"] + verdict.rect["height"] < 844
+    assert verdict.rect["y"] < page.find_element(By.TAG_NAME, "nav").rect["y"]
+    assert verdict.text.startswith("PPO was trained for 1 seconds on 200 steps")
+    trained = next(row for row in report[1]["summary"] if row["policy"] == "trained")
+    assert f"{trained['pct_of_bayes']:.1f}\u00a0% of Bayes' rule" in verdict.text
+    assert "not measurably different from the best bidder without memory" in verdict.text
+    explained = [term.text for term in page.find_elements(By.TAG_NAME, "dt")]
+    assert explained == [row["policy"] for row in report[1]["summary"]]
+    hints = page.find_elements(By.CSS_SELECTOR, "table tr[title]")
+    assert len(hints) == len(explained)
+    assert len(page.find_elements(By.CSS_SELECTOR, "ul.legend")) == 1
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -106,7 +125,7 @@ def test_it_is_readable_in_light_and_dark(page, scheme):
 def test_it_can_be_read_by_keyboard(page):
     """Tab reaches the links and every box that scrolls, and shows where it is."""
     seen = []
-    wanted = page.find_elements(By.CSS_SELECTOR, "nav a, .scroll, pre")
+    wanted = page.find_elements(By.CSS_SELECTOR, "nav a, .scroll, summary")
     for _ in wanted:
         page.switch_to.active_element.send_keys(Keys.TAB)
         focused = page.switch_to.active_element
