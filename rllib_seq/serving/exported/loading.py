@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rllib_seq.serving.exported.policy import Policy, load_policy
 from rllib_seq.serving.streams.model import StreamModel, load_stream_model
-from rllib_seq.serving.streams.spec import is_stream_export
+from rllib_seq.serving.streams.spec import stream_kind
 
 __all__ = ["load_export"]
 
@@ -20,4 +20,4 @@ def load_export(folder: Path) -> Policy | StreamModel:
     Raises:
         UserError: it is damaged, or does not do here what it did where it was exported.
     """
-    return load_stream_model(folder) if is_stream_export(folder) else load_policy(folder)
+    return load_policy(folder) if stream_kind(folder) is None else load_stream_model(folder)

@@ -18,7 +18,7 @@ from rllib_seq.serving.http.steps.app import create_stream_app, open_streams
 from rllib_seq.serving.service import BidService
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.streams.service import StreamService
-from rllib_seq.serving.streams.spec import is_stream_export
+from rllib_seq.serving.streams.spec import stream_kind
 
 __all__ = ["app_of", "open_any"]
 
@@ -29,7 +29,7 @@ def open_any(settings: Settings) -> BidService | StreamService:
     Raises:
         UserError: something that the operator can fix.
     """
-    streams = is_stream_export(Path(settings.export))
+    streams = stream_kind(Path(settings.export)) is not None
     return open_streams(settings) if streams else open_service(settings)
 
 
@@ -48,6 +48,8 @@ def app_of(
     Raises:
         UserError: there is no export.
     """
-    streams = is_stream_export(Path(settings.export))
-    create: Callable[..., ASGIApp] = create_stream_app if streams else create_app
-    return create(make_service or (lambda: open_any(settings)), connections)
+    make: Callable[[], Any] = make_service or (lambda: open_any(settings))
+    kind = stream_kind(Path(settings.export))
+    if kind is None:
+        return create_app(make, connections)
+    return create_stream_app(make, kind, connections)

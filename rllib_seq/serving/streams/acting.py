@@ -64,9 +64,9 @@ class ActingSteps:
             raise ValueError("reward: must be a finite number")
         return _Step(read_parts(self._observations, item[OBSERVATION], OBSERVATION), reward)
 
-    def refusal(self, content: _Step, steps: int) -> str:
+    def refusal(self, content: _Step, kept: Mapping[str, Any]) -> str:
         """See `Stepper.refusal`."""
-        if self._reads_reward and steps and content.reward is None:
+        if self._reads_reward and kept["steps"] and content.reward is None:
             return (
                 "reward: is missing, which this policy reads; give the reward of the session's "
                 "last action, or reset"
@@ -94,4 +94,5 @@ class ActingSteps:
                     name: float(said[FORECAST + name][row]) for name in self._forecasts
                 }
             answers.append(answer)
-        return answers, {STATE + name: rows for name, rows in after.items()}
+        kept_after = {STATE + name: rows for name, rows in after.items()}
+        return answers, {**kept_after, "steps": kept["steps"] + 1}

@@ -75,13 +75,13 @@ class Stepper(Protocol):
             ValueError: one is missing or wrong; begins with its name.
         """
 
-    def refusal(self, content: Any, steps: int) -> str:
-        """Why a step cannot be taken after so many others; "" if it can."""
+    def refusal(self, content: Any, kept: Mapping[str, Any]) -> str:
+        """Why a step cannot be taken by a session; "" if it can."""
 
     def step(
         self, model: StreamModel, contents: Sequence[Any], kept: Arrays
     ) -> tuple[list[dict[str, Any]], Arrays]:
-        """Answers for JSON, and what is kept of the sessions afterwards."""
+        """Answers for JSON, and what is kept of the sessions afterwards, `steps` counted."""
 
 
 class _Totals:
@@ -178,26 +178,26 @@ class StreamService:
         remembered = np.array([query.remembered for query in queries])
         rows = self.memory.claim(keys, self.clock.hour(), remembered)
         self.sessions.begin(rows[[query.begins for query in queries]])
-        steps = self.sessions.get(rows)["steps"].tolist()
-        contents = [query.content for query in queries]
+        known, contents = self.sessions.get(rows), [query.content for query in queries]
         why = [
-            self.stepper.refusal(content, count)
-            for content, count in zip(contents, steps, strict=True)
+            self.stepper.refusal(content, {name: part[row] for name, part in known.items()})
+            for row, content in enumerate(contents)
         ]
         answers = [StepAnswer(None, "refused", reason) for reason in why]
         taken = np.array([not reason for reason in why])
         if not taken.any():
             return answers
         places = np.flatnonzero(taken)
-        kept = self.sessions.get(rows[taken])
+        kept = {name: part[taken] for name, part in known.items()}
         said, after = self.stepper.step(self.policy, [contents[i] for i in places], kept)
-        self.sessions.put(rows[taken], {**after, "steps": kept["steps"] + 1})
+        self.sessions.put(rows[taken], after)
         written = taken & remembered
         self.memory.write(
             rows[written], keys[written].tolist(), now, {"requests": float(len(places))}
         )
-        for place, values in zip(places.tolist(), said, strict=True):
-            answers[place] = StepAnswer({**values, "steps": steps[place] + 1})
+        steps = after["steps"].tolist()
+        for place, values, count in zip(places.tolist(), said, steps, strict=True):
+            answers[place] = StepAnswer({**values, "steps": count})
         return answers
 
     def replace(self, model: StreamModel) -> None:

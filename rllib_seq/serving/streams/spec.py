@@ -1,7 +1,7 @@
 """What an export of streams says of itself: `spec.json` beside the ONNX file.
 
 - `StreamSpec`: its content
-- `is_stream_export`: whether a folder holds such an export, or one of a bidder (see `serving.spec`)
+- `stream_kind`: whether a folder holds such an export, or one of a bidder (see `exported.spec`)
 
 DIR/
   spec.json                 everything but the weights
@@ -22,13 +22,14 @@ from rllib_seq.serving.exported.spec import SPEC, File
 
 __all__ = [
     *("ACTION", "FORECAST", "NEXT", "OBSERVATION", "OUTPUTS", "POLICY", "RESPONSE", "REWARD"),
-    *("STATE", "StreamSpec", "is_stream_export"),
+    *("MEMORY", "PROBABILITY", "STATE", "STEP", "StreamSpec", "stream_kind"),
 ]
 
 FORMAT = 1
 POLICY, RESPONSE = "policy", "response"
 OBSERVATION, ACTION, REWARD, OUTPUTS = "observation", "action", "reward", "outputs"
 STATE, NEXT, FORECAST = "state.", "next.", "forecast."
+STEP, MEMORY, PROBABILITY = "step", "memory", "probability"  # of response models
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class StreamSpec:
     outputs: dict[str, Any]
     """The same of outputs: `action` or `action.PART`, ready for the environment; `outputs`, what it
     was taken from (inputs of the distribution, or Q values); `forecast.EVENT`, probabilities; and
-    `next.NAME`, the state afterwards."""
+    `next.NAME`, the state afterwards. A response model maps `step` to `probability`."""
     facts: dict[str, Any]
     """Of a policy: `observation_space` and `action_space`, and what the graph does around the
     network (`preprocessing`). Of a response model: how fields become numbers."""
@@ -101,14 +102,14 @@ class StreamSpec:
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
-def is_stream_export(folder: Path) -> bool:
-    """Whether `spec.json` of a folder is that of a stream export.
+def stream_kind(folder: Path) -> str | None:
+    """The kind of a stream export; None: the folder holds that of a bidder.
 
     Raises:
         UserError: it cannot be read.
     """
     path = folder / SPEC
     try:
-        return "kind" in json.loads(path.read_text())
+        return dict(json.loads(path.read_text())).get("kind")
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"cannot read export {str(path)!r}: {error!r}") from error

@@ -28,7 +28,15 @@ from torch import Tensor, nn
 from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.spec import File
 
-__all__ = ["arrays_of", "export_folder", "onnx_of", "remove_older", "versions", "written"]
+__all__ = [
+    "arrays_of",
+    "export_folder",
+    "onnx_of",
+    "port_of",
+    "remove_older",
+    "versions",
+    "written",
+]
 
 
 def onnx_of(
@@ -95,6 +103,11 @@ def arrays_of(arrays: Mapping[str, NDArray[Any] | Tensor]) -> bytes:
     named: dict[str, Any] = {name: np.asarray(rows) for name, rows in arrays.items()}
     np.savez(file, **named)
     return file.getvalue()
+
+
+def port_of(rows: NDArray[Any]) -> dict[str, Any]:
+    """Shape, without the batch dimension, and type of an input or output."""
+    return {"shape": list(rows.shape[1:]), "dtype": str(rows.dtype)}
 
 
 def export_folder(folder: Path) -> None:

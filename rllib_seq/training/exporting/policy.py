@@ -38,6 +38,7 @@ from rllib_seq.training.exporting.files import (
     arrays_of,
     export_folder,
     onnx_of,
+    port_of,
     remove_older,
     versions,
     written,
@@ -79,8 +80,8 @@ def export_policy(policy: TrainedPolicy, folder: Path, source: dict[str, Any]) -
     spec = StreamSpec(
         kind=POLICY,
         format=FORMAT,
-        inputs={name: _port(rows) for name, rows in inputs.items()},
-        outputs={name: _port(rows.numpy()) for name, rows in outputs.items()},
+        inputs={name: port_of(rows) for name, rows in inputs.items()},
+        outputs={name: port_of(rows.numpy()) for name, rows in outputs.items()},
         facts=facts,
         model=written(folder, "model", ".onnx", model),
         selftest=written(folder, "selftest", ".npz", arrays_of({**inputs, **outputs})),
@@ -111,10 +112,6 @@ def _preprocessing(policy: TrainedPolicy) -> dict[str, Any]:
         "clip_actions": around.clip_actions,
         "clip_rewards": around.clip_rewards,
     }
-
-
-def _port(rows: NDArray[Any]) -> dict[str, Any]:
-    return {"shape": list(rows.shape[1:]), "dtype": str(rows.dtype)}
 
 
 def _observations(space: gym.Space[Any], seed: int) -> Any:

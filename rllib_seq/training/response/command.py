@@ -83,7 +83,7 @@ def run_response(
 
     Args:
         table: steps with outcomes.
-        output: folder for `response.json`, `response.onnx` and `comparison.json`; None: no files.
+        output: folder for the export and `comparison.json`; None: no files.
         seed: of users and weights.
         console: where progress and the table go.
 
@@ -103,7 +103,7 @@ def run_response(
         progress("training on all steps, for export")
         export_response(fit_response(table, seed=seed), output)
         (output / "comparison.json").write_text(json.dumps(comparison.to_json(), indent=1) + "\n")
-        console.print(f"written: {output / 'response.onnx'}", soft_wrap=True)
+        console.print(f"written: {output / 'spec.json'}", soft_wrap=True)
     return comparison
 
 

@@ -1,28 +1,42 @@
 """A response model as an ONNX graph that reads one step of each user.
 
 - `ResponseStep`: fields of a step, news since the last one, and a state, to a probability.
-- `export_response`: writes `response.onnx` and `response.json`, and checks them with ONNX Runtime.
+- `export_response`: writes it as an export, and checks that with ONNX Runtime.
 
 `rllib_seq.serving.exported.response` runs the two files without PyTorch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import logging
-import warnings
-from importlib.metadata import version
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.streams.model import StreamModel, load_stream_model
+from rllib_seq.serving.streams.spec import (
+    FORMAT,
+    MEMORY,
+    NEXT,
+    PROBABILITY,
+    RESPONSE,
+    STATE,
+    STEP,
+    StreamSpec,
+)
+from rllib_seq.training.exporting.files import (
+    arrays_of,
+    export_folder,
+    onnx_of,
+    port_of,
+    remove_older,
+    versions,
+    written,
+)
 from rllib_seq.training.response.history import COUNTED, DECAYS, TRACED
 from rllib_seq.training.response.model import ResponseModel
 
@@ -123,35 +137,51 @@ def export_response(model: ResponseModel, folder: Path) -> dict[str, Any]:
         folder: is made.
 
     Returns:
-        The content of `response.json`.
+        The content of `spec.json`, see `serving.streams.spec`.
 
     Raises:
         UserError: the folder cannot be written, or ONNX Runtime does not agree with PyTorch.
     """
-    step = ResponseStep(model).eval()
-    features = model.features
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {str(folder)!r}: {error.strerror}") from error
-    spec = {
-        "format": 1,
-        "numbers": features.numbers,
-        "words": features.words,
-        "clock": features.clock,
-        "static": features.names,
-        "counted": [*COUNTED, *TRACED],
-        "unit": features.unit,
-        "rate": features.rate,
-        "state_size": step.state_size,
-        "encoder": model.config.encoder,
-        "versions": {name: version(name) for name in ("rllib-seq", "torch", "onnxruntime")},
-    }
-    graph = _onnx(step)
-    _check(step, graph)
-    (folder / "response.onnx").write_bytes(graph)
-    (folder / "response.json").write_text(json.dumps(spec, indent=1) + "\n")
-    return spec
+    graph, features = ResponseStep(model).eval(), model.features
+    step, state = _played(graph, np.random.default_rng(0))
+    with torch.no_grad():
+        probability, after = graph(step, state)
+    inputs = {STEP: step.numpy(), STATE + MEMORY: state.numpy()}
+    outputs = {PROBABILITY: probability.numpy(), NEXT + MEMORY: after.numpy()}
+    onnx = onnx_of(graph, {"step": step, "state": state}, list(inputs), list(outputs))
+    export_folder(folder)
+    spec = StreamSpec(
+        kind=RESPONSE,
+        format=FORMAT,
+        inputs={name: port_of(rows) for name, rows in inputs.items()},
+        outputs={name: port_of(rows) for name, rows in outputs.items()},
+        facts={
+            "numbers": features.numbers,
+            "words": features.words,
+            "clock": features.clock,
+            "static": features.names,
+            "counted": [*COUNTED, *TRACED],
+            "unit": features.unit,
+            "rate": features.rate,
+        },
+        model=written(folder, "model", ".onnx", onnx),
+        selftest=written(folder, "selftest", ".npz", arrays_of({**inputs, **outputs})),
+        source={"encoder": model.config.encoder},
+        versions=versions(),
+    )
+    _check(graph, load_stream_model(folder, spec))
+    spec.write(folder)
+    remove_older(folder, spec.model, spec.selftest)
+    return dataclasses.asdict(spec)
+
+
+@torch.no_grad()
+def _played(step: ResponseStep, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """A step of users who have some behind them, and their states."""
+    state = torch.zeros(_TEST_USERS, step.state_size)
+    for _ in range(_TEST_STEPS):
+        state = step(_test_step(step, random), state)[1]
+    return _test_step(step, random), state
 
 
 def _test_step(step: ResponseStep, random: np.random.Generator) -> Tensor:
@@ -162,41 +192,17 @@ def _test_step(step: ResponseStep, random: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
 
 
-def _onnx(step: ResponseStep) -> bytes:
-    batch = torch.export.Dim("batch", min=1)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    example = (
-        _test_step(step, np.random.default_rng(0)),
-        torch.zeros(_TEST_USERS, step.state_size),
-    )
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            step,
-            example,
-            dynamo=True,
-            dynamic_shapes=({0: batch}, {0: batch}),
-            input_names=("step", "state"),
-            output_names=("probability", "state_after"),
-            verbose=False,
-        )
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString(deterministic=True))
-
-
 @torch.no_grad()
-def _check(step: ResponseStep, graph: bytes) -> None:
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+def _check(step: ResponseStep, model: StreamModel) -> None:
     random = np.random.default_rng(1)
-    state = torch.zeros(_TEST_USERS, step.state_size)
+    state, memory = torch.zeros(_TEST_USERS, step.state_size), model.new_state(_TEST_USERS)
     for _ in range(_TEST_STEPS):
         inputs = _test_step(step, random)
-        expected, after = step(inputs, state)
-        found = session.run(None, {"step": inputs.numpy(), "state": state.numpy()})[0]
-        distance = float(np.abs(found - expected.numpy()).max())
+        expected, state = step(inputs, state)
+        found, memory = model.step({STEP: inputs.numpy()}, memory)
+        distance = float(np.abs(found[PROBABILITY] - expected.numpy()).max())
         if not distance <= _TOLERANCE:
             raise UserError(
                 f"ONNX Runtime and PyTorch differ by {distance:g}, more than {_TOLERANCE:g}; "
                 "nothing is exported"
             )
-        state = after

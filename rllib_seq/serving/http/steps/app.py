@@ -3,7 +3,8 @@
 - `create_stream_app`: FastAPI around a `StreamService`
 - `open_streams`: the service of some settings
 
-`POST /act`, `DELETE /sessions`, `/healthz`, `/metrics` and `/docs`.
+`POST /act` of policies or `POST /score` of response models, `DELETE /sessions`, `/healthz`,
+`/metrics` and `/docs`.
 """
 
 from __future__ import annotations
@@ -37,13 +38,22 @@ from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.opening import open_storage
 from rllib_seq.serving.streams.acting import ActingSteps
 from rllib_seq.serving.streams.model import load_stream_model
+from rllib_seq.serving.streams.scoring import ScoringSteps
 from rllib_seq.serving.streams.service import FAILED, LATE, StepAnswer, StepQuery, StreamService
+from rllib_seq.serving.streams.spec import POLICY, RESPONSE
 
 __all__ = ["create_stream_app", "open_streams"]
 
 _LOG = logging.getLogger(__name__)
 _LOG.addFilter(OncePerSecond())
 _SECONDS = 30.0  # for an answer; who waits longer is asked to try again
+
+
+STEPPERS: dict[str, type[ActingSteps] | type[ScoringSteps]] = {
+    POLICY: ActingSteps,
+    RESPONSE: ScoringSteps,
+}
+"""By the kind of an export."""
 
 
 def open_streams(settings: Settings) -> StreamService:
@@ -53,7 +63,7 @@ def open_streams(settings: Settings) -> StreamService:
         UserError: something that the operator can fix.
     """
     model = load_stream_model(Path(settings.export))
-    stepper = ActingSteps(model.spec)
+    stepper = STEPPERS[model.spec.kind](model.spec)
     kept = json.dumps(["streams 1", model.spec.kind, stepper.fields], sort_keys=True)
     fingerprint = hashlib.sha256(kept.encode()).hexdigest()
     storage = open_storage(settings.state, fingerprint, settings.session_hours * 3600.0)
@@ -65,12 +75,15 @@ def open_streams(settings: Settings) -> StreamService:
 
 
 def create_stream_app(
-    make_service: Callable[[], StreamService], connections: Connections | None = None
+    make_service: Callable[[], StreamService],
+    kind: str = POLICY,
+    connections: Connections | None = None,
 ) -> ASGIApp:
     """Builds the app.
 
     Args:
         make_service: is called where and when the app starts.
+        kind: of the export.
         connections: of the server, for its figures; None: of another engine.
     """
 
@@ -95,14 +108,16 @@ def create_stream_app(
         redoc_url=None,
     )
     app.add_exception_handler(RequestValidationError, _invalid)
-    _step_route(app, "/act")
+    _step_route(app, kind)
     _session_route(app)
     figure_routes(app)
     return Front(app)
 
 
-def _step_route(app: FastAPI, path: str) -> None:
-    @app.post(path, responses=PROBLEMS, openapi_extra={"requestBody": _BODY})
+def _step_route(app: FastAPI, kind: str) -> None:
+    body = {"required": True, "content": {"application/json": {"schema": _SCHEMAS[kind]}}}
+
+    @app.post(STEPPERS[kind].path, responses=PROBLEMS, openapi_extra={"requestBody": body})
     async def step(request: Request) -> Response:
         """One step of a session, or a list of steps: in, what it shows; out, what to do.
 
@@ -125,21 +140,29 @@ def _step_route(app: FastAPI, path: str) -> None:
         return Response(body, media_type="application/json")
 
 
-_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "session": {"type": "string", "description": "Without it, nothing is kept."},
-                    "observation": {"description": "As the environment returns it, as JSON."},
-                    "reward": {"type": "number", "description": "Of the session's last action."},
-                    "reset": {"type": "boolean", "description": "This step begins an episode."},
-                },
-                "required": ["observation"],
-            }
-        }
+_SESSION = {"type": "string", "description": "Without it, nothing is kept."}
+_RESET = {"type": "boolean", "description": "The session begins again with this step."}
+_SCHEMAS: dict[str, Any] = {
+    POLICY: {
+        "type": "object",
+        "properties": {
+            "session": _SESSION,
+            "observation": {"description": "As the environment returns it, as JSON."},
+            "reward": {"type": "number", "description": "Of the session's last action."},
+            "reset": _RESET,
+        },
+        "required": ["observation"],
+    },
+    RESPONSE: {
+        "type": "object",
+        "properties": {
+            "session": _SESSION,
+            "time": {"type": "number", "description": "In the unit of the log, in order."},
+            "fields": {"type": "object", "description": "Of a step, by name."},
+            "answered": {"type": "boolean", "description": "An answer became known now."},
+            "reset": _RESET,
+        },
+        "required": ["time"],
     },
 }
 

@@ -4,6 +4,8 @@ import dataclasses
 import gzip
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +13,13 @@ import pyarrow.parquet
 import pytest
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "serving"))
+from serving_helpers import Client, running
+
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.reading import reading_options
 from rllib_seq.serving.exported.response import ResponseScorer
+from rllib_seq.serving.settings import Settings
 from rllib_seq.training.response.command import read_responses, run_response
 from rllib_seq.training.response.comparison import COUNTS, MEMORY, STATIC, auc, compare
 from rllib_seq.training.response.model import fit_response
@@ -136,6 +142,7 @@ def test_steps_of_the_export_are_the_model(third, trained, tmp_path):
             scorer.answered(int(some.user[i]), some.known[i])
     with pytest.raises(UserError, match="give steps in order"):
         scorer.score(int(some.user[0]), 0.0, {})
+    serve_alike(folder, some, expected)
     code = (
         "import sys; from pathlib import Path;"
         "from rllib_seq.serving.exported.response import ResponseScorer;"
@@ -144,6 +151,34 @@ def test_steps_of_the_export_are_the_model(third, trained, tmp_path):
         "assert not {'torch', 'ray'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def serve_alike(folder, some, expected):
+    """`POST /score` of users in lists, also after a restart."""
+    channels, names = some.words["channel"]
+    steps = np.flatnonzero(some.user == some.user[0])
+    before = steps[: len(steps) // 2]
+    with tempfile.TemporaryDirectory() as place:
+        settings = Settings(export=str(folder), state=f"{place}/state.sqlite", max_users=8)
+        for part in (before, steps[len(before) :]):
+            with running(settings) as (port, _):
+                client = Client(port)
+                events, wanted = [], []
+                for i in part.tolist():
+                    step = {"session": "ann", "time": float(some.time[i])}
+                    events.append({**step, "fields": {"channel": names[channels[i]]}})
+                    wanted.append(expected[i])
+                    if some.outcome[i]:
+                        events.append({**step, "time": float(some.known[i]), "answered": True})
+                status, answers = client("POST", "/score", events)
+                assert status == 200
+                found = [each["probability"] for each in answers if "probability" in each]
+                assert found == pytest.approx(wanted, abs=2e-4)
+                late = {"session": "ann", "time": 0.0, "fields": {}}
+                status, refused = client("POST", "/score", late)
+                assert status == 400
+                assert refused["detail"].startswith("time: 0.0 is before")
+                client.close()
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):
@@ -172,11 +207,8 @@ def test_the_command_reads_a_table_and_leaves_its_files(tmp_path):
     result = run_response(read, tmp_path / "out", 0, Console())
     assert {row.model for row in result.rows} == {STATIC, COUNTS, MEMORY}
     assert "Memory" in result.sentence
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        "response.onnx",
-        "response.json",
-        "comparison.json",
-    }
+    endings = sorted(file.name.partition("-")[0] for file in (tmp_path / "out").iterdir())
+    assert endings == ["comparison.json", "model", "selftest", "spec.json"]
     with pytest.raises(UserError, match="no column 'user_id'"):
         read_responses(path, "bought")
     with pytest.raises(UserError, match="at least 10"):
