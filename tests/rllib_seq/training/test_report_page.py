@@ -81,7 +81,7 @@ def test_the_verdict_comes_first_and_every_policy_is_explained(page, report):
     assert verdict.rect["y"] < page.find_element(By.TAG_NAME, "nav").rect["y"]
     assert verdict.text.startswith("PPO was trained for 1 seconds on 200 steps")
     trained = next(row for row in report[1]["summary"] if row["policy"] == "trained")
-    assert f"{trained['pct_of_bayes']:.1f}\u00a0% of Bayes' rule" in verdict.text
+    assert f"{trained['pct_of_bayes']:.1f} % of Bayes' rule" in verdict.text
     assert "not measurably different from the best bidder without memory" in verdict.text
     explained = [term.text for term in page.find_elements(By.TAG_NAME, "dt")]
     assert explained == [row["policy"] for row in report[1]["summary"]]
