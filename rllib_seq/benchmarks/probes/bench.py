@@ -34,7 +34,7 @@ from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.actor import Actor, PolicyActor
 from rllib_seq.training.acting.loading import load_policy
-from rllib_seq.training.config.checks import auction_config, plays_one_stream
+from rllib_seq.training.config.checks import auction_config, plays_one_stream, training_signal
 from rllib_seq.training.evaluation.campaigns import evaluate
 from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.evaluation.policies import TrainedBids
@@ -80,6 +80,7 @@ def run(only: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "run": str(only[0]),
         "preset": world.preset,
+        "signal": training_signal(config),
         "requests": len(columns["bid"]),
         "stages": list(users.stages),
         "stage": probe_stage(columns),
@@ -244,7 +245,10 @@ def _calibration(actor: Actor, world: AuctionConfig) -> list[dict[str, Any]]:
 def show(result: dict[str, Any]) -> None:
     """Prints tables."""
     console = make_console()
-    console.print(f"{result['run']}: {result['requests']:,} requests of {result['preset']}")
+    console.print(
+        f"{result['run']}, learned from {result['signal']}: {result['requests']:,} requests of "
+        f"{result['preset']}"
+    )
     _print(
         f"hidden stage ({', '.join(result['stages'])}), read from",
         ("from", "accuracy", "agrees with Bayes", "loss, nats"),

@@ -66,7 +66,8 @@ class OutcomeEncoder(StreamEncoder):
     def windows(self, inputs: Tensor, valid: Tensor) -> Tensor:
         """See `StreamEncoder.windows`."""
         newest = (valid * torch.arange(valid.shape[1], device=valid.device)).argmax(1)
-        last = inputs[torch.arange(len(inputs), device=inputs.device), newest]
+        place = newest[:, None, None].expand(-1, 1, inputs.shape[2])
+        last = inputs.gather(1, place).squeeze(1)
         return self._pass(self.encoder.windows(self._flag(inputs), valid), last)
 
     def _flag(self, inputs: Tensor) -> Tensor:

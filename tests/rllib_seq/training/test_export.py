@@ -111,15 +111,20 @@ def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_pat
 
 
 @pytest.mark.slow
-def test_causal_q_networks_are_exported_as_what_reads_windows(tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [CAUSAL, {**SMALL, "prev_reward": False, "head": "auction", "price_context": [0, 1, 2]}],
+    ids=["causal", "head of auctions"],
+)
+def test_q_networks_are_exported_as_what_reads_windows(tmp_path, settings):
     """As they act, see docs/guides/encoders.md."""
     world = AuctionConfig(num_users=8)
     facts = world_facts(world)
     actions = len(facts["bid_levels"])
-    network = SequentialQNetwork(len(facts["observation"]) + actions, actions, **CAUSAL).eval()
-    config = SequenceConfig.from_dict(CAUSAL)
+    network = SequentialQNetwork(len(facts["observation"]) + actions, actions, **settings).eval()
+    config = SequenceConfig.from_dict(settings)
     spec = export_network(network, config, world, False, tmp_path, {})
-    assert (spec["encoder"], spec["memory_size"]) == ("causal", 0)
+    assert (spec["encoder"], spec["memory_size"]) == (config.encoder, 0)
 
 
 def refuse_damage(folder, tmp_path):
