@@ -52,11 +52,16 @@ def pieces_of(space: gym.Space, embed_above: int, one_hot: bool) -> list[Piece]:
         one_hot: whether these are one-hot in a flat observation (RLlib's way), or one feature.
 
     Raises:
-        UserError: observations have no fixed shape.
+        UserError: observations have no fixed shape, or a mask is no vector.
     """
     pieces: list[Piece] = []
     for key, leaf in _leaves(space):
         if key == MASK:
+            if not isinstance(leaf, Box | MultiBinary):
+                raise UserError(
+                    f"{MASK!r} is of {' '.join(str(leaf).split())}; make it a MultiBinary or a Box "
+                    "of 0 and 1 with one entry for each choice"
+                )
             pieces.append(Piece("mask", _width(leaf), leaf))
         elif isinstance(leaf, Discrete | MultiDiscrete):
             for count in _counts(leaf):
@@ -191,7 +196,8 @@ class StepSpace(Box):
 
     def rows(self, batch: Any, rows: int) -> NDArray[Any]:
         """See `flat_rows`."""
-        return flat_rows(self.unflattened, batch, rows, self.embed_above)
+        found = flat_rows(self.unflattened, batch, rows, self.embed_above)
+        return found.astype(self.dtype, copy=False)
 
 
 def choices_of(actions: gym.Space) -> list[int]:

@@ -16,9 +16,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import ray
 from ray.experimental import internal_kv
 from ray.rllib.env.vector_env import VectorEnv
+
+from rllib_seq.errors import UserError
+from rllib_seq.models.observations import MASK
 
 __all__ = [
     "Faults",
@@ -76,6 +81,8 @@ def name_faults(env: Any, where: str) -> Any:
     Args:
         env: of Gymnasium or RLlib, maybe a vector; is changed in place and returned.
         where: e.g. "rollout worker 2, environment 0".
+
+    Its `step` and `reset` raise a UserError if an action mask has another shape than it is to have.
     """
     names = "step", "reset"
     if isinstance(env, VectorEnv):
@@ -85,7 +92,7 @@ def name_faults(env: Any, where: str) -> Any:
 
     def reported(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
-            return call(*args, **kwargs)
+            returned = call(*args, **kwargs)
         except Exception as error:
             agents = sorted(args[0]) if args and isinstance(args[0], dict) else []
             acted = f", with actions of {', '.join(map(str, agents))}" if agents else ""
@@ -93,6 +100,8 @@ def name_faults(env: Any, where: str) -> Any:
             error.add_note(place)
             leave_fault(place, error)
             raise
+        _refuse_masks(env, returned, f"{where}, step {steps} of the episode")
+        return returned
 
     def named_reset(*args: Any, **kwargs: Any) -> Any:
         nonlocal steps
@@ -107,6 +116,25 @@ def name_faults(env: Any, where: str) -> Any:
     for name, call in zip(names, (named_step, named_reset), strict=True):
         setattr(env, name, call)
     return env
+
+
+def _refuse_masks(env: Any, returned: Any, place: str) -> None:
+    """Refuses masks of a wrong length, with which vectors of environments fail without a word."""
+    seen = returned[0] if isinstance(returned, tuple) else None
+    if not isinstance(seen, dict):
+        return
+    spaces = getattr(env, "observation_spaces", None)  # by agent, of a multi-agent environment
+    if isinstance(spaces, dict):
+        pairs = [(each, spaces.get(agent)) for agent, each in seen.items()]
+    else:
+        pairs = [(seen, env.observation_space)]
+    for each, space in pairs:
+        if isinstance(space, gym.spaces.Dict) and MASK in space.spaces and MASK in each:
+            shape, wanted = np.shape(each[MASK]), space[MASK].shape
+            if shape != wanted:
+                raise UserError(
+                    f"{place}: {MASK!r} has shape {shape}, and the observation space says {wanted}"
+                )
 
 
 def _key(name: str) -> bytes:

@@ -61,7 +61,10 @@ class _FaultReporting:
         def telling(worker: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return func(worker, *args, **kwargs)
-            except UserError as error:
+            except Exception as raised:
+                error = raised if isinstance(raised, UserError) else raised.__cause__
+                if not isinstance(error, UserError):
+                    raise
                 who = f"rollout worker {worker.worker_index}"
                 if isinstance(error, NonFiniteInputError) and (
                     worker.config.restart_failed_sub_environments
@@ -147,7 +150,7 @@ def raise_worker_errors(call: Callable[[], Result]) -> Result:
     except UserError:  # of the driver itself
         raise
     except Exception as error:  # not everything can go on without workers
-        if isinstance(error.__cause__, UserError):  # RLlib's old stack wraps what a loss raises
+        if isinstance(error.__cause__, UserError):  # of a loss or an environment
             raise error.__cause__ from error
         note = error_of_worker()
         if note is None:

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.dqn.dqn_learner import QF_NEXT_PREDS, QF_TARGET_NEXT_PREDS
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -20,7 +20,11 @@ from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
 from rllib_seq.models.step_inputs import FORBIDDEN
 from rllib_seq.q_learning import SequenceQRLModule, use_sequence_q_learning
 from rllib_seq.q_learning.exploration import EPSILON
-from rllib_seq.rollouts import ArrayEnvRunner, ArrayRolloutWorker
+from rllib_seq.rollouts import (
+    ArrayEnvRunner,
+    ArrayRolloutWorker,
+    FaultReportingSingleAgentEnvRunner,
+)
 
 ACTIONS = Discrete(4)
 SPACE = Dict({"observations": Box(-1, 1, (3,), np.float32), "action_mask": MultiBinary(4)})
@@ -153,6 +157,7 @@ def test_q_learning_takes_and_expects_allowed_actions_alone():
     ("space", "actions", "words"),
     [
         (Dict({"observations": ACTIONS, "action_mask": MultiBinary(3)}), ACTIONS, "3 entries"),
+        (Dict({"action_mask": MultiDiscrete([2] * 4)}), ACTIONS, "make it a MultiBinary or a Box"),
         (SPACE, Box(-1, 1, (4,)), "masks are for Discrete and MultiDiscrete"),
     ],
 )
@@ -194,16 +199,23 @@ def test_a_step_without_any_action_is_named():
 class Masked(gym.Env):
     """Two of four actions are allowed, others in each step; the smaller one pays."""
 
-    observation_space, action_space = SPACE, ACTIONS
+    action_space = ACTIONS
     steps = 0
 
     def __init__(self, config=None):
         self.rng = np.random.default_rng(0)
+        seen = SPACE["observations"]
+        if config and config.get("frames"):
+            seen = Tuple((Box(0, 255, (8, 8, 1), np.uint8), Discrete(100)))
+        self.observation_space = Dict({**SPACE, "observations": seen})
 
     def _seen(self):
         self.mask = np.zeros(4, np.int8)
         self.mask[self.rng.choice(4, 2, replace=False)] = 1
-        return {"action_mask": self.mask, "observations": np.full(3, self.t / 10, np.float32)}
+        seen = np.full(3, self.t / 10, np.float32)
+        if isinstance(self.observation_space["observations"], Tuple):
+            seen = (np.full((8, 8, 1), self.t, np.uint8), 10 * self.t)
+        return {"action_mask": self.mask, "observations": seen}
 
     def reset(self, *, seed=None, options=None):
         self.t = 0
@@ -228,6 +240,7 @@ def test_training_and_acting_keep_to_the_masks(how, tmp_path):
     config.env_runners(num_env_runners=0, num_envs_per_env_runner=4, rollout_fragment_length=64)
     config.debugging(seed=1)
     if how == "dqn":
+        config.environment(env_config={"frames": True})
         config.training(num_steps_sampled_before_learning_starts=50, train_batch_size=16)
         use_sequence_q_learning(config, **SMALL)
     elif how.startswith("new"):
@@ -243,12 +256,30 @@ def test_training_and_acting_keep_to_the_masks(how, tmp_path):
         kind = ArrayRolloutWorker if how.startswith("old") else ArrayEnvRunner
         config.env_runners(env_runner_cls=kind)
     algorithm, before = config.build_algo(), Masked.steps
-    while Masked.steps < before + 500:
+    while Masked.steps < before + (150 if how == "dqn" else 500):
         algorithm.train()
     save = algorithm.save_checkpoint if how.startswith("old") else algorithm.save_to_path
     save(str(tmp_path))
     algorithm.stop()
     policy = rllib_seq.load_policy(tmp_path)
     for deterministic in (True, False):
-        result = rllib_seq.evaluate_policy(policy, Masked(), 5, deterministic=deterministic)
+        env = Masked(config.env_config)
+        result = rllib_seq.evaluate_policy(policy, env, 5, deterministic=deterministic)
         assert result.lengths == (9,) * 5
+
+
+@pytest.mark.parametrize("kind", [FaultReportingSingleAgentEnvRunner, ArrayEnvRunner])
+def test_a_mask_of_a_wrong_length_is_named(kind):
+    class Short(Masked):
+        def _seen(self):
+            seen = super()._seen()
+            return {**seen, "action_mask": seen["action_mask"][:3]} if self.t == 2 else seen
+
+    config = use_sequence_module(PPOConfig().environment(Short), **SMALL)
+    runner = kind(config=config)
+    words = r"environment 0, step 2 of the episode: 'action_mask' has shape \(3,\), and the obs"
+    with pytest.raises((UserError, RuntimeError)) as error:
+        runner.sample(num_timesteps=9)
+    raised = error.value  # RLlib wraps what environments raise
+    with pytest.raises(UserError, match=words):
+        raise raised if isinstance(raised, UserError) else raised.__cause__
