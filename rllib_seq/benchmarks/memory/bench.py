@@ -4,7 +4,8 @@
     rllib-seq bench memory cartpole                       # one task
     rllib-seq bench memory cartpole/sequence/1000         # one run: task/contender/seed
 
-PPO of RLlib's new API stack, in one process and one thread, so that a run repeats itself exactly.
+PPO of RLlib's new API stack, in one process and one thread, so that a run repeats itself exactly;
+`ArrayEnvRunner` plays for all contenders.
 Every contender of a task has the same training settings; see `memory_tasks`. A point of a curve
 holds two returns: the mean of the last 100 training episodes, which explore, and the mean of fresh
 episodes played without exploration, whose steps are not counted.
@@ -29,14 +30,14 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.tune.registry import register_env
 from rich.console import Console
 from rich.table import Table
 
-from rllib_seq.benchmarks.memory.tasks import TASKS, make_env
+from rllib_seq.benchmarks.memory.tasks import LSTM, TASKS, make_env
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
+from rllib_seq.rollouts import ArrayEnvRunner
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
 
@@ -177,6 +178,7 @@ def _train(name: str, contender: str, seed: int, scale: float, console: Console)
     config = _config(name, seed)
     contestant = task.contenders[contender]
     if contestant.model == "sequence":
+        config.rl_module(model_config={"max_seq_len": LSTM["max_seq_len"]})
         use_sequence_module(config, **contestant.settings)
     else:
         config.rl_module(model_config=DefaultModelConfig(**contestant.settings))
@@ -236,16 +238,18 @@ def _config(name: str, seed: int) -> PPOConfig:
     """PPO in this process, without a model."""
     register_env(name, lambda context: make_env(name))
     config = PPOConfig().environment(name).callbacks(Returns)
-    config.env_runners(num_env_runners=0, num_envs_per_env_runner=ENVS)
+    config.env_runners(
+        env_runner_cls=ArrayEnvRunner, num_env_runners=0, num_envs_per_env_runner=ENVS
+    )
     config.training(**TASKS[name].training)
     return config.debugging(seed=seed, log_level="ERROR")
 
 
-def _judge(config: PPOConfig, seed: int) -> SingleAgentEnvRunner:
+def _judge(config: PPOConfig, seed: int) -> ArrayEnvRunner:
     """Plays apart from the training, in environments that do not know how training went."""
     config = config.copy(copy_frozen=False)
     config.env_runners(num_envs_per_env_runner=GAMES, explore=False)
-    return SingleAgentEnvRunner(config=config.debugging(seed=1000 * seed), worker_index=0)
+    return ArrayEnvRunner(config=config.debugging(seed=1000 * seed), worker_index=0)
 
 
 def _play(judge: Any, algorithm: Any) -> list[float]:

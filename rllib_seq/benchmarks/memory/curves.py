@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 GREY = "#7d8590"
-COLOURS = {"sequence": "#d9822b", "lstm": "#5b8def", "mlp": "#3fa66b"}
+COLOURS = {
+    "sequence": "#d9822b",
+    "lstm": "#5b8def",
+    "mlp": "#3fa66b",
+    "causal": "#c94f7c",
+    "our-lstm": "#2a9d8f",
+}
 OTHER_COLOUR = "#b05bd6"  # at most one more in a task
 WIDTH, HEIGHT = 430, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 62

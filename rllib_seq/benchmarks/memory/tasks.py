@@ -129,6 +129,10 @@ _SEQUENCE: dict[str, Any] = {
     "head_hidden": 64,
     "dropout": 0.0,
 }
+_CARRIED = {
+    "causal": _SEQUENCE | {"encoder": "causal"},
+    "our-lstm": _SEQUENCE | {"encoder": "lstm"},
+}
 # Answers and what they earned would be a memory of their own.
 _BLIND = {"prev_action": False, "prev_reward": False}
 
@@ -155,6 +159,7 @@ TASKS = {
         training=_ppo(30_000, lr=1e-3, **_CARDS),
         contenders={
             "sequence": Contender("sequence", _SEQUENCE, at_least=0.9),
+            **{name: Contender("sequence", each, at_least=0.9) for name, each in _CARRIED.items()},
             "window-3": Contender(
                 "sequence", _SEQUENCE | _BLIND | {"window_length": 3}, at_most=-0.3
             ),
@@ -186,6 +191,7 @@ TASKS = {
         units=_POLE_UNITS,
         contenders={
             "sequence": Contender("sequence", _SEQUENCE),
+            **{name: Contender("sequence", each) for name, each in _CARRIED.items()},
             "lstm": Contender("lstm", LSTM),
             "mlp": Contender("mlp", MLP),
         },

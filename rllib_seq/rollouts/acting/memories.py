@@ -214,9 +214,9 @@ class CarriedStates:
         parts = self.of(rows)
         who, begun = rows.numpy(), first.numpy()
         if begun.any():
+            which = torch.from_numpy(np.flatnonzero(begun))
             for name, part in parts.items():
-                old = ~first.view(-1, *[1] * (part.dim() - 1))
-                parts[name] = part.where(old, self._initial[name])
+                part[which] = self._initial[name]
             self._in_sequence[who[begun]] = 0
         begins = self._in_sequence[who] % self._longest == 0
         self._in_sequence[who] += 1
@@ -336,6 +336,7 @@ class CarriedMemory:
             with torch.inference_mode():
                 features, _ = encoder.sequence(after, torch.stack(inputs)[:, None])
                 next_values[goes_on] = head(features[:, 0])[:, 0].numpy()
+        assert reading.features is not None
         with torch.inference_mode():
             return head(reading.features)[:, 0].numpy(), next_values
 

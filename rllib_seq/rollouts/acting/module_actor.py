@@ -30,7 +30,7 @@ from rllib_seq.models.rl_module.configure import module_windows
 from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.models.rl_module.stream_windows import StreamWindows
 from rllib_seq.rollouts.acting.memories import COPY, INPUTS, CarriedStates
-from rllib_seq.rollouts.acting.value_states import ValueReader, ValueReading
+from rllib_seq.rollouts.acting.value_states import ValueReader
 from rllib_seq.rollouts.sampler import ActionBatch, RolloutBatch
 
 __all__ = ["ModuleActor"]
@@ -103,7 +103,8 @@ class ModuleActor:
         else:
             self._steps_alone = False
         self._states: list[dict[str, Array]] = []  # of the batch that ended, by copy
-        self._reading: ValueReading | None = None
+        self._value_begins: list[dict[str, Array]] = []
+        self._value_after: dict[str, Array] = {}
 
     def begin(self) -> None:
         """Begin a batch."""
@@ -131,7 +132,9 @@ class ModuleActor:
         if self._carried is not None and self._ours:
             self._states = self._carried.all_copies()
         if self._reader is not None and inputs is not None:
-            self._reading = self._reader.read(batch, inputs)
+            reading = self._reader.read(batch, inputs, values=False)
+            self._value_begins = [_arrays(state) for state in reading.begins]
+            self._value_after = _arrays(reading.after)
         return batch._replace(columns=columns)
 
     def keep_states(self, episode: SingleAgentEpisode, piece: int, row: int, copies: Ints) -> None:
@@ -146,19 +149,16 @@ class ModuleActor:
         states = [self._states[number] for number in copies[copies >= 0].tolist()]
         # What comes after a stream's end is not valued.
         now = states[-1] if episode.is_terminated else self._cut[row].popleft()
-        if self._reading is not None:
-            begins = self._reading.begins
-            states = [
-                self._both(state, begin, piece)
-                for state, begin in zip(states, begins, strict=False)
-            ]
-            now = self._both(now, self._reading.after, piece)
+        if self._reader is not None:
+            pairs = zip(states, self._value_begins, strict=False)
+            states = [self._both(state, begin, piece) for state, begin in pairs]
+            now = self._both(now, self._value_after, piece)
         episode_states.keep_states(episode, states, now)
 
     def _both(
-        self, policy: dict[str, Array], value: dict[str, Tensor], piece: int
+        self, policy: dict[str, Array], value: dict[str, Array], piece: int
     ) -> dict[str, Array]:
-        mine = {name: part[piece].numpy() for name, part in value.items()}
+        mine = {name: part[piece] for name, part in value.items()}
         return self.module.networks.join_states(policy, mine)
 
     def _flat(self, state: Any) -> dict[str, Tensor]:
@@ -259,3 +259,7 @@ class ModuleActor:
         if self.explore:
             columns[Columns.ACTION_LOGP] = distribution.logp(actions).numpy()
         return actions.numpy(), columns
+
+
+def _arrays(state: dict[str, Tensor]) -> dict[str, Array]:
+    return {name: part.numpy() for name, part in state.items()}

@@ -23,8 +23,8 @@ Ints = NDArray[np.int64]
 class ValueReading(NamedTuple):
     """What was made of a batch of N steps in P pieces."""
 
-    features: Tensor
-    """`[N, d]`, for the head of the values."""
+    features: Tensor | None
+    """`[N, d]`, for the head of the values; of no use if they were not asked for."""
     begins: list[dict[str, Tensor]]
     """States before steps 0, S, 2S, ... of the pieces, `[P, ...]` each; S: the longest sequence.
     Of a piece that has no such step: whatever."""
@@ -55,12 +55,14 @@ class ValueReader:
         """Return what follows a piece of a row, `[W]`, once; pieces in their order."""
         return self._following[row].popleft() if self._following[row] else None
 
-    def read(self, batch: RolloutBatch, inputs: Array) -> ValueReading:
+    def read(self, batch: RolloutBatch, inputs: Array, values: bool = True) -> ValueReading:
         """Read a batch; states are carried on.
 
         Args:
             batch: the pieces.
             inputs: raw step inputs of its steps, `[N, W]`.
+            values: whether the features are needed. Without, steps are left out after which no
+                state is: those of the last sequences of streams that terminated.
         """
         lengths, steps = torch.from_numpy(batch.lengths), torch.from_numpy(inputs)
         first = lengths.cumsum(0) - lengths
@@ -69,11 +71,15 @@ class ValueReader:
         state = {name: part[rows] for name, part in self._carried.items()}
         for part in state.values():
             part[fresh] = 0.0
+        ends = torch.from_numpy(batch.terminated).long()
         features: Tensor | None = None
         begins, done = [], 0
         while done < int(lengths.max()):
             begins.append({name: part.clone() for name, part in state.items()})
-            going = torch.nonzero(lengths > done).squeeze(1)
+            needed = lengths > (done if values else done + ends * self._longest)
+            going = torch.nonzero(needed).squeeze(1)
+            if not len(going):
+                break
             left = (lengths[going] - done).clamp(max=self._longest)
             place = torch.arange(int(left.max()))
             real = place < left[:, None]  # (G, T)
@@ -83,12 +89,12 @@ class ValueReader:
                 read, after = self.encoder.sequence(before, steps[where], left)
                 if features is None:
                     features = read.new_zeros(len(steps), read.shape[2])
-                features[where[real]] = read[real]
+                if values:
+                    features[where[real]] = read[real]
                 for name, part in after.items():
                     state[name][going] = part
             done += self._longest
         on = torch.from_numpy(~(batch.terminated | batch.truncated))
         for name, part in state.items():
             self._carried[name][rows[on]] = part[on]
-        assert features is not None  # a batch has steps
         return ValueReading(features, begins, state)
