@@ -1,4 +1,4 @@
-"""The Gymnasium face: one campaign, one bid request per step."""
+"""The Gymnasium adapter: one campaign, one bid request per step."""
 
 from __future__ import annotations
 
@@ -114,5 +114,5 @@ class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
 
 
 def campaign_seed(rng: np.random.Generator) -> int:
-    """The seed of the next campaign of a face that has been seeded once."""
+    """The seed of the next campaign of an environment that has been seeded once."""
     return int(rng.integers(2**63))

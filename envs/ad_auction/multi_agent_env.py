@@ -1,4 +1,4 @@
-"""The RLlib face: one campaign, every user an agent, and only those with a request act."""
+"""The RLlib adapter: one campaign, every user an agent, and only those with a request act."""
 
 from __future__ import annotations
 

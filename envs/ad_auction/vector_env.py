@@ -1,4 +1,4 @@
-"""The vector face: many campaigns in lockstep, one bid request of each per step."""
+"""The vector adapter: many campaigns in lockstep, one bid request of each per step."""
 
 from __future__ import annotations
 

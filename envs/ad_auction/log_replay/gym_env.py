@@ -1,4 +1,4 @@
-"""The Gymnasium face of a replayed log: one episode of the training days, a request per step."""
+"""The Gymnasium adapter of a replayed log: one episode of the training days, a request per step."""
 
 from __future__ import annotations
 

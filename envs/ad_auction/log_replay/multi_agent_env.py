@@ -1,4 +1,4 @@
-"""The RLlib face of a replayed log in which every user of an episode is an agent."""
+"""The RLlib adapter of a replayed log in which every user of an episode is an agent."""
 
 from __future__ import annotations
 

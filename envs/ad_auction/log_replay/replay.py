@@ -1,7 +1,7 @@
 """Replay of logged auctions: episodes of N requests with a budget, side by side.
 
 - `fields`: name and meaning of every component of the observation.
-- `Replay`: E episodes side by side; the faces and the evaluation are thin covers of it.
+- `Replay`: E episodes side by side; the adapters and the evaluation are thin covers of it.
 
 A bid wins if it reaches the logged market price; the winner pays that price (second price) or the
 bid (first price), and gets the logged click; none is known of an auction that the log lost. A bid

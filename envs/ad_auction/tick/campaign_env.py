@@ -1,4 +1,4 @@
-"""The Gymnasium face of tick mode: 48 ticks a day, one multiplier per channel.
+"""The Gymnasium adapter of tick mode: 48 ticks a day, one multiplier per channel.
 
 - `AdCampaignEnv`: `gym.make("AdCampaign-v0")`.
 """

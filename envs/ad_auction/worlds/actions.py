@@ -1,6 +1,6 @@
 """What an agent's action means: a bid and a creative.
 
-- `Actions`: an action space and how its actions become bids; the same for all faces.
+- `Actions`: an action space and how its actions become bids; the same for all adapters.
 """
 
 from __future__ import annotations

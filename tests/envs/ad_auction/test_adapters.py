@@ -1,4 +1,4 @@
-"""The Gymnasium and the RLlib face are the same simulator."""
+"""The Gymnasium and the RLlib adapter are the same simulator."""
 
 import subprocess
 import sys

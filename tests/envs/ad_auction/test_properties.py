@@ -102,7 +102,7 @@ def test_a_seed_is_the_same_campaign_in_every_face(preset, rivals):
     while not agents.simulator.done:
         acting = [agents.possible_agents[u] for u in agents.simulator.pending]
         agents.step(dict.fromkeys(acting, level))
-    scalar, lockstep, users = (face.simulator.ledger for face in (env, envs, agents))
+    scalar, lockstep, users = (adapter.simulator.ledger for adapter in (env, envs, agents))
     assert scalar == lockstep
     for name, total in vars(scalar).items():  # sums in another order
         assert getattr(users, name) == pytest.approx(total), name

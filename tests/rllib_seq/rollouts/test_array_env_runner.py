@@ -74,11 +74,11 @@ def _journeys(episode: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("ray_session")
 def test_episodes_are_those_of_rllibs_runner(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same weights, same campaigns, greedy: step for step what RLlib's runner plays."""
-    for face in (
+    for adapter in (
         "rllib_seq.envs.ad_auction.multi_agent_env",
         "rllib_seq.envs.ad_auction.array_env",
     ):
-        monkeypatch.setattr(f"{face}.campaign_seed", lambda rng: 123)
+        monkeypatch.setattr(f"{adapter}.campaign_seed", lambda rng: 123)
     played, weights = [], None
     for runner in (ArrayEnvRunner, FaultReportingMultiAgentEnvRunner):
         algo = _config(PPOConfig, runner, encoder).build_algo()
@@ -106,11 +106,11 @@ def test_episodes_are_those_of_rllibs_runner(encoder: str, monkeypatch: pytest.M
 def test_labels_of_auxiliary_heads_are_those_of_rllibs_runner(
     reward: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for face in (
+    for adapter in (
         "rllib_seq.envs.ad_auction.multi_agent_env",
         "rllib_seq.envs.ad_auction.array_env",
     ):
-        monkeypatch.setattr(f"{face}.campaign_seed", lambda rng: 123)
+        monkeypatch.setattr(f"{adapter}.campaign_seed", lambda rng: 123)
     heads = {"won": AuxiliaryHead(), "converted": AuxiliaryHead(3)}
     world = {"num_users": 12, "preset": "display", "reward": reward}
     labels = []

@@ -28,8 +28,8 @@ def _bidder(rows, new, observations, rewards):
 def world(monkeypatch, request):
     """All episodes begin at the same place."""
     replay = "rllib_seq.envs.ad_auction.log_replay"
-    faces = f"{replay}.gym_env", f"{replay}.multi_agent_env"
-    for module in (*faces, f"{replay}.array_env"):
+    adapters = f"{replay}.gym_env", f"{replay}.multi_agent_env"
+    for module in (*adapters, f"{replay}.array_env"):
         monkeypatch.setattr(f"{module}.training_episode", lambda *_: (slice(5, 35), 0.7))
     settings = {"log": [str(ROWS)], "episode_requests": 30, "stream": request.param}
     return replay_world({**settings, "budget_ratio": 0.25})

@@ -19,6 +19,7 @@ def records(journey, serve, clock, tmp_path):
     return tmp_path / "records", ledger
 
 
+@pytest.mark.slow
 def test_records_hold_every_step_and_reward(records):
     folder, ledger = records
     streams = read_trajectories([folder])

@@ -217,6 +217,7 @@ def test_a_driver_elsewhere_brings_our_code_to_workers_that_have_none(cluster, t
     assert RunFolder.open(run).read_progress()[-1]["steps"] >= 500
 
 
+@pytest.mark.slow
 def test_the_tutorial_submits_a_job(cluster, tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "rllib_seq", tmp_path / "rllib_seq", ignore=ignored)

@@ -1,4 +1,4 @@
-"""Replay: budgets hold, prices are paid, references stand in their order, faces agree."""
+"""Replay: budgets hold, prices are paid, references stand in their order, adapters agree."""
 
 import gymnasium as gym
 import numpy as np
@@ -119,7 +119,7 @@ def test_side_by_side_as_alone():
     assert sum(lengths) == len(WORLD.held_out) and max(lengths) - min(lengths) <= 1
 
 
-def test_the_gymnasium_face():
+def test_the_gymnasium_adapter():
     env = gym.make("AuctionLog-v0", world=WORLD)
     check_env(env.unwrapped, skip_render_check=True)
     assert env.observation_space.shape == (len(fields(WORLD)),)

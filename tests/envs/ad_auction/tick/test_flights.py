@@ -1,4 +1,4 @@
-"""Flights side by side are bit by bit the flights of the Gymnasium face."""
+"""Flights side by side are bit by bit the flights of the Gymnasium adapter."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ AROUND = {"actions": "around_pacing", "reward": "over_pacing", "conversions": "e
 
 
 @pytest.mark.parametrize("world", TICK_WORLDS)
-def test_each_flight_is_that_of_the_gymnasium_face(world):
+def test_each_flight_is_that_of_the_gymnasium_adapter(world):
     config = TickConfig(world=world, requests_per_tick=40, **AROUND)
     seeds = [np.random.SeedSequence(seed) for seed in (4, 5)]
     flights = TickFlights(config, 2)

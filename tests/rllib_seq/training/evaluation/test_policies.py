@@ -68,8 +68,8 @@ def spread(module):
 
 @pytest.fixture
 def same_campaign(monkeypatch, ray_session):
-    for face in ("multi_agent_env", "gym_env"):
-        monkeypatch.setattr(f"rllib_seq.envs.ad_auction.{face}.campaign_seed", lambda rng: CAMPAIGN)
+    for env in ("multi_agent_env", "gym_env"):
+        monkeypatch.setattr(f"rllib_seq.envs.ad_auction.{env}.campaign_seed", lambda rng: CAMPAIGN)
 
 
 @pytest.mark.usefixtures("same_campaign")
