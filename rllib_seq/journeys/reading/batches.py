@@ -140,6 +140,11 @@ def delimited_batches(
             columns = {clean: batch.column(name) for clean, name in place.items()}
             yield Batch(columns, lines, min(raw.tell() / max(raw.size(), 1), 1.0))
         report()
+        if text.odd:
+            bad.note(
+                r"bytes that are not UTF-8 are shown as \xNN; if names look odd, convert the file: "
+                "iconv -f latin1 -t utf-8 FILE"
+            )
         bad.quoted_lines += max(text.lines - first - start - len(skipped), 0)
 
 

@@ -24,7 +24,11 @@ NOT_A_NUMBER = pa.array([*_MISSING, "NA", "N/A", "n/a", "#N/A", "-"], pa.string(
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 """Text that is one."""
 _NO_ID = pa.array(
-    [*_MISSING, "NA", "N/A", "n/a", "#N/A", "00000000-0000-0000-0000-000000000000"], pa.string()
+    [
+        *(*_MISSING, "NA", "N/A", "n/a", "#N/A", "undefined", "nil", "(not set)", "-"),
+        "00000000-0000-0000-0000-000000000000",
+    ],
+    pa.string(),
 )
 _NO_NAME = pa.array(_MISSING, pa.string())
 _HEX = np.frombuffer(b"".join(b"%02x" % i for i in range(256)), "S2")
@@ -160,8 +164,8 @@ def _odd_bytes(values: Any) -> Any:
 class Words:
     r"""A column of names or ids: `[n]` indices into its distinct words, -1 where there is none.
 
-    Words are trimmed; NULL, null, \\N, NaN, None and the empty word are none. For ids NA, N/A and
-    the zeroed device id are none, too.
+    Words are trimmed; NULL, null, \\N, NaN, None and the empty word are none. For ids NA, N/A, nil,
+    undefined, (not set), - and the zeroed device id are none, too.
 
     Args:
         values: array of any type, `[n]`.

@@ -39,7 +39,7 @@ PATH_COLUMNS = {
 }
 """Columns of a file of journey paths, and how they may be called."""
 
-_DELIMITERS = (";", "\t", "|", ",")
+_DELIMITERS = (";", "\t", "|", ",", "^", "\x01")
 _HEADER_LINES = 20  # a header may have a title above it
 _SHOWN = 12  # columns in an error
 _ALIASES = {
@@ -109,7 +109,11 @@ def find_format(source: Source, schema: LogSchema) -> Format:
     mark = schema.delimiter or ","
     heads = [_split(line, mark) for line in lines[:_HEADER_LINES]]
     first = next((i for i, head in enumerate(heads) if _is_header(head, schema, source)), 0)
-    found = Format("events", schema, tuple(heads[first]), "text", mark, first + 1)
+    names = heads[first]
+    below = heads[first + 1] if first + 1 < len(heads) else names
+    if len(below) == len(names) + 1 and not below[-1]:
+        names = [*names, ""]  # rows end with a delimiter, and the header does not
+    found = Format("events", schema, tuple(names), "text", mark, first + 1)
     return _named(source, schema, found, lines)
 
 
@@ -233,6 +237,8 @@ def _way_out(
         return f"{begin}; looks like journey paths:{_aliases(names, [*paths, *optional])}"
     if missing == _required(schema) and lost_paths == ["conversions"]:
         return f"{begin}; journey paths need a count, too: --column conversions=COLUMN"
+    if lines and any(re.match(r"(19|20)\d\d-\d\d-\d\d|\d{10}", name) for name in names):
+        return f"{begin}; its first line is data: write the names of the columns above it"
     guess = _aliases(names, missing)
     if guess:
         return f"{begin}; looks like{guess}"
@@ -256,7 +262,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _alias(names: Sequence[str], wanted: str) -> str | None:
     pattern = re.compile(_ALIASES.get(wanted, "$^"))
-    return next((n.strip("\ufeff ") for n in names if pattern.fullmatch(clean_name(n))), None)
+    # Of an object (`ts.seconds`) its own name may tell.
+    parts = [(n, clean_name(n), clean_name(n.partition(".")[0])) for n in names]
+    return next((n.strip("\ufeff ") for n, *p in parts if any(map(pattern.fullmatch, p))), None)
 
 
 def _aliases(names: Sequence[str], missing: list[str]) -> str:

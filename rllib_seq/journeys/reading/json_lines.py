@@ -36,9 +36,10 @@ def json_names(source: Source) -> list[str]:
 
 def _flat(found: dict[str, Any], above: str = "") -> Iterator[str]:
     for key, value in found.items():
-        yield above + key
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key
 
 
 def json_batches(source: Source, bad: BadRows, wanted: set[str]) -> Iterator[Batch]:

@@ -327,7 +327,7 @@ def _zone(name: Any) -> str | None:
 def _delimiter(mark: Any) -> str | None:
     if mark is None:
         return None
-    mark = {"\\t": "\t", "tab": "\t"}.get(mark, mark)
+    mark = {"\\t": "\t", "tab": "\t", "\\x01": "\x01", "\\001": "\x01"}.get(mark, mark)
     if not isinstance(mark, str) or len(mark.encode()) != 1 or mark in '"\n\r':
         raise UserError(f"delimiter is {mark!r}; give one character, or tab")
     return mark

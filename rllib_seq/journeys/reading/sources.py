@@ -23,7 +23,12 @@ from rllib_seq.journeys.reading.columns import clean_name
 __all__ = ["Source", "Text", "find_sources", "reading_errors"]
 
 _HEAD = 1 << 16  # bytes of a file that are looked at first
-_PACKED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_PACKED = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bz2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+)
 _FOREIGN = (
     (b"PK\x03\x04", "a zip or Excel file; save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "an old Excel file; save it as CSV"),
@@ -31,6 +36,7 @@ _FOREIGN = (
     (b"Obj\x01", "an Avro file; save it as Parquet or JSON lines"),
     (b"ARROW1", "an Arrow file; save it as Parquet"),
     (b"SQLite format 3", "a database; export a table as CSV"),
+    (b"\xfd7zXZ", "packed with xz; unpack it, or pack it with gzip, zstd, bz2 or lz4"),
 )
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -101,8 +107,7 @@ class Source:
             if packed:
                 with pa.OSFile(str(self.path)) as again:
                     mark = pa.CompressedInputStream(again, packed).read(4)
-            wide = mark[:2] in (b"\xff\xfe", b"\xfe\xff")
-            text = Text(stream, "utf-16" if wide else "utf-8")
+            text = Text(stream, _encoding(mark))
             yield pa.PythonFile(text, "r"), raw, text
 
     def head(self) -> str:
@@ -119,7 +124,7 @@ class Source:
                     break
                 content += block
         words = content.removeprefix(b"\xef\xbb\xbf").decode(errors="backslashreplace")
-        odd = sum(ord(c) < 32 and c not in "\t\n\r" for c in words[:4096])
+        odd = sum(ord(c) < 32 and c not in "\t\n\r\x01" for c in words[:4096])  # Hive's is \x01
         if odd > len(words[:4096]) // 40:
             raise UserError(f"cannot read {str(self.path)!r} as text, JSON or Parquet")
         if not words.strip():
@@ -131,6 +136,19 @@ class Source:
         words = self.head()
         lines = words.splitlines()
         return lines[:-1] if len(words.encode()) >= _HEAD and len(lines) > 1 else lines
+
+
+def _encoding(begin: bytes) -> str:
+    """Of a text, by its first four bytes: a byte order mark, or where the zeros of ASCII are."""
+    if begin in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
+    if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    zeros = [each == 0 for each in begin]
+    return {
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+    }.get(tuple(zeros), "utf-8")
 
 
 class Text:
@@ -149,6 +167,8 @@ class Text:
         self._waiting = b""
         self.lines = 0
         """Line ends that were read."""
+        self.odd = False
+        """Whether there were bytes that are not UTF-8."""
 
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes; none at the end."""
@@ -156,6 +176,7 @@ class Text:
             block: bytes = self._stream.read(size if size > 0 else None)
             plain = self._ascii and block.isascii() and not self._decoder.getstate()[0]
             words = block if plain else self._decoder.decode(block, not block).encode()
+            self.odd |= not plain and words.count(b"\\x") > block.count(b"\\x")
             self.lines += words.count(b"\n")
             if size < 0 or not block:
                 return words
