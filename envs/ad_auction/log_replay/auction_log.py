@@ -55,6 +55,8 @@ class AuctionLog:
     value. None: 1 for a click."""
     gain_time: Ints | None = None
     """`[n]` when that was known, on the clock of `time`; None: at once."""
+    past: Floats | None = None
+    """`[n, 3]` what the log knows of the user, see `user_past`; None: it is not observed."""
     worth: Floats | None = None
     """`[n]` expected gain of an impression given its user's past, by a model of the training days.
     None: the click model of the request's own fields."""
@@ -68,7 +70,7 @@ class AuctionLog:
             name: None if (values := getattr(self, name)) is None else values[rows]
             for name in (
                 *("time", "user", "price", "clicked"),
-                *("won", "bid", "gain", "gain_time", "worth"),
+                *("won", "bid", "gain", "gain_time", "past", "worth"),
             )
         }
         codes = {name: code[rows] for name, code in self.codes.items()}
@@ -108,7 +110,8 @@ class AuctionLog:
         """The training days, and the last days, which are held out.
 
         A last day with less than half of a usual day's requests, because the log ends within it, is
-        held out besides and not counted.
+        held out besides and not counted. Of a log of one day the last quarter of the auctions is
+        held out.
 
         Args:
             held_out_days: how many; None: a quarter of the days, at least one.
@@ -117,11 +120,13 @@ class AuctionLog:
             ValueError: nothing would be left to train on.
         """
         days = self.days
-        if len(days) < 2:
+        if len(self) < 2:
             raise ValueError(
-                f"the log has {len(days)} day of auctions; give one of at least 2 days, to train "
-                "and to hold out (--timezone says whose days count)"
+                f"the log has {len(self)} auction; give one to train on and one to hold out"
             )
+        if len(days) == 1 and held_out_days is None:
+            early = np.arange(len(self)) < len(self) - max(1, len(self) // 4)
+            return self.take(early), self.take(~early)
         held = max(1, len(days) // 4) if held_out_days is None else held_out_days
         check_whole("held_out_days", held, 1)
         if held >= len(days):

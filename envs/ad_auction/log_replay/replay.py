@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
+from rllib_seq.envs.ad_auction.log_replay.user_past import PAST
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
@@ -53,6 +54,7 @@ def fields(world: ReplayWorld) -> list[tuple[str, str]]:
         ("hour_sin", "sine of the hour of the day"),
         ("hour_cos", "cosine of it"),
         *((f"channel_{name}", "1 if the request comes on this channel") for name in channels),
+        *(PAST if world.config.stream == "user" else ()),
     ]
 
 
@@ -112,8 +114,10 @@ class Replay:
         channels = np.arange(len(log.words.get("channel", ())))
         here = log.codes.get("channel", np.zeros(len(log), np.int64))[:, None] == channels
         columns = [_log(self._worth, 1.0), np.sin(turn), np.cos(turn), *here.T]
+        if log.past is not None:
+            columns += [*log.past.T]
         self._known = np.stack(columns, axis=1).astype(np.float32)
-        """`[n, 3 + C]`: what is observed of a request itself."""
+        """`[n, K]`: what is observed of a request itself, and of its user before."""
         count, rows = num_episodes, num_episodes * self.slots
         self._start = np.zeros(count, np.int64)
         self._length = np.zeros(count, np.int64)

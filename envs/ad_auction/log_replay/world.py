@@ -22,6 +22,7 @@ from rllib_seq.envs.ad_auction.checks import check_above_zero, check_choice, che
 from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.click_model import ClickModel
 from rllib_seq.envs.ad_auction.log_replay.price_model import PriceModel
+from rllib_seq.envs.ad_auction.log_replay.user_past import user_past
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
 __all__ = ["GAINS", "REWARDS", "STREAMS", "WORTHS", "Market", "ReplayConfig", "ReplayWorld"]
@@ -86,7 +87,7 @@ class Market:
     """What the training days teach about clicks and prices.
 
     Args:
-        log: the training days.
+        log: the training days; without an auction that was won, all are worth alike.
         auction: see `ReplayConfig`.
 
     Attributes:
@@ -99,8 +100,6 @@ class Market:
     def __init__(self, log: AuctionLog, auction: str) -> None:
         sizes = {name: len(words) for name, words in log.words.items()} | {"hour": 24}
         seen = log.take(log.shown)
-        if not len(seen):
-            raise ValueError("no auction of the training days was won; nothing says who clicks")
         self.clicks = ClickModel.fit(seen.features, seen.clicked, sizes)
         gains = log.gains[log.clicked]
         self.mean_gain = float(gains.mean()) if len(gains) and gains.any() else 1.0
@@ -161,7 +160,7 @@ class ReplayWorld:
     """A log, split into training and held-out days, with the market of the former.
 
     Args:
-        log: auctions of at least two days.
+        log: at least two auctions.
         config: how it is replayed.
 
     Attributes:
@@ -186,7 +185,11 @@ class ReplayWorld:
 
     def __init__(self, log: AuctionLog, config: ReplayConfig) -> None:
         self.config = config
+        if config.stream == "user":
+            log = dataclasses.replace(log, past=user_past(log))
         train, held_out = log.split(config.held_out_days)
+        self.notes = _notes(log, train)
+        """What has to be known about the days, in sentences."""
         self.modelled_prices = float(held_out.censored.mean())
         if log.censored.any():
             bid = np.full(len(train), np.nan) if train.bid is None else train.bid
@@ -248,3 +251,12 @@ class ReplayWorld:
             left -= paid
             gained += won * worth[:, t]
         return float(bases[gained.sum(axis=1).argmax()])
+
+
+def _notes(log: AuctionLog, train: AuctionLog) -> list[str]:
+    notes = []
+    if len(log.days) == 1:
+        notes.append("the log has one day: the last quarter of its auctions is held out")
+    if not train.shown.any():
+        notes.append("no auction to train on was won: nothing says who clicks, all are worth alike")
+    return notes

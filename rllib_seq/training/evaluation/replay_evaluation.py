@@ -192,7 +192,7 @@ def _days(log: AuctionLog) -> LogDays:
 def _notes(world: ReplayWorld, episodes: int) -> list[str]:
     """What a reader has to know before they believe the table."""
     learned, held = int(world.train.clicked.sum()), int(world.held_out.clicked.sum())
-    notes = [f"WARNING: {warning}." for warning in world.held_out.warnings]
+    notes = [f"WARNING: {each}." for each in (*world.held_out.warnings, *world.notes)]
     lost = 1 - float(world.held_out.shown.mean())
     if lost:
         notes.append(

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from log_market import make_log, make_world
 
+from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.click_model import ClickModel
+from rllib_seq.envs.ad_auction.log_replay.replay import Replay, fields
+from rllib_seq.envs.ad_auction.log_replay.user_past import user_past
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig, ReplayWorld
 
 
@@ -110,6 +113,55 @@ def test_errors_name_the_value(config, words):
         ReplayWorld(make_log(), ReplayConfig(**config))
 
 
-def test_a_single_day_cannot_be_held_out():
-    with pytest.raises(ValueError, match="has 1 day of auctions"):
-        make_world(make_log(days=1))
+def test_of_a_single_day_the_last_quarter_is_held_out():
+    log = make_log(days=1)
+    world = make_world(log)
+    assert len(world.held_out) == len(log) // 4
+    assert world.train.time.max() <= world.held_out.time.min()
+    assert "one day" in world.notes[0]
+    assert not make_world(make_log()).notes
+    with pytest.raises(ValueError, match="held_out_days is 1 of 1 days"):
+        ReplayWorld(log, ReplayConfig(held_out_days=1))
+    with pytest.raises(ValueError, match="has 1 auction"):
+        make_world(log.take(slice(0, 1)))
+
+
+def test_auctions_that_the_log_lost_are_enough_to_train_on():
+    log = make_log(days=1)
+    lost = dataclasses.replace(log, won=np.arange(len(log)) >= len(log) - len(log) // 4)
+    world = make_world(lost)
+    assert "no auction to train on was won" in world.notes[1]
+    np.testing.assert_array_equal(world.market.worth(world.train), 1.0)
+
+
+def test_the_past_of_a_user_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    n = 400
+    time = np.sort(rng.integers(0, 40, n)) * 3_600_000_000
+    clicked = rng.random(n) < 0.3
+    known = time + rng.integers(0, 10, n) * 3_600_000_000
+    log = AuctionLog(*(time, rng.integers(0, 9, n), np.ones(n), clicked, {}, {}), gain_time=known)
+    past = user_past(log)
+    for i in range(n):
+        mine = [j for j in range(i) if log.user[j] == log.user[i]]
+        gains = sum(
+            clicked[j] and known[j] < time[i] for j in range(n) if log.user[j] == log.user[i]
+        )
+        silence = 2.0 ** -((time[i] - time[mine[-1]]) / (24 * 3_600_000_000)) if mine else 0.0
+        expected = [np.log2(1 + len(mine)) / 8, min(np.log2(1 + gains) / 4, 1), silence]
+        np.testing.assert_allclose(past[i], expected)
+
+
+def test_users_are_remembered_across_episodes():
+    """The second episode begins with what the first one's users have done."""
+    log = make_log()
+    world = make_world(log, stream="user")
+    names = [name for name, _ in fields(world)]
+    replay = Replay(world, world.held_out, 1)
+    replay.reset([slice(0, world.episode_requests)])
+    seen = replay.observe(replay.pending)[0, names.index("user_requests")]
+    user, start = world.held_out.user[0], world.held_out.time[0]
+    before = (log.user[log.time < start] == user).sum()
+    assert before > 0
+    assert seen == pytest.approx(np.log2(1 + before) / 8)
+    assert "user_requests" not in [name for name, _ in fields(make_world(log))]
