@@ -144,11 +144,9 @@ def _encoding(begin: bytes) -> str:
         return "utf-32"
     if begin[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    zeros = [each == 0 for each in begin]
-    return {
-        (False, True, False, True): "utf-16-le",
-        (True, False, True, False): "utf-16-be",
-    }.get(tuple(zeros), "utf-8")
+    if begin[1::2] == b"\0\0":
+        return "utf-16-le"
+    return "utf-16-be" if begin[::2] == b"\0\0" else "utf-8"
 
 
 class Text:
