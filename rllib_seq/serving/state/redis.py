@@ -46,20 +46,23 @@ local function free(bid)
 end
 """
 
-# KEYS: totals, holds, holds-until. ARGV: budget, now, and for each bid its id, amount and end.
+# KEYS: totals, holds, holds-until. ARGV: budget, and for each bid its id, amount and seconds. Holds
+# end by the clock of Redis: of servers whose clocks differ, none frees what another holds.
 _HOLD = (
     _FREE
     + """
-for _, bid in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2])) do free(bid) end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+for _, bid in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now)) do free(bid) end
 local spend = tonumber(redis.call('HGET', KEYS[1], 'spend') or '0')
 local left = tonumber(ARGV[1]) - spend - tonumber(redis.call('HGET', KEYS[1], 'held') or '0')
 local made = {}
-for i = 3, #ARGV, 3 do
+for i = 2, #ARGV, 3 do
   local amount = tonumber(ARGV[i + 1])
   if amount <= left then
     left = left - amount
     redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-    redis.call('ZADD', KEYS[3], ARGV[i + 2], ARGV[i])
+    redis.call('ZADD', KEYS[3], now + tonumber(ARGV[i + 2]), ARGV[i])
     redis.call('HINCRBYFLOAT', KEYS[1], 'held', ARGV[i + 1])
     made[#made + 1] = 1
   else
@@ -182,13 +185,13 @@ class RedisStorage:
 
     def held(self, now: float) -> float:
         """Of all servers."""
-        self._hold(keys=_NAMES, args=[0, now])
+        self._hold(keys=_NAMES, args=[0])
         return float(self._redis.hget(_NAMES[0], "held") or 0)
 
     def hold(self, holds: Sequence[Hold], budget: float, now: float) -> list[bool]:
         """One after the other, and alone."""
-        args = [part for hold in holds for part in (hold.bid, repr(hold.amount), hold.until)]
-        return [bool(made) for made in self._hold(keys=_NAMES, args=[repr(budget), now, *args])]
+        args = [part for h in holds for part in (h.bid, repr(h.amount), repr(h.until - now))]
+        return [bool(made) for made in self._hold(keys=_NAMES, args=[repr(budget), *args])]
 
     def known(self, subject: str, name: str) -> bool:
         """Whether it was written."""
