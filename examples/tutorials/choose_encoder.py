@@ -8,6 +8,7 @@ can. `window` with 16 steps can, too, and reads every step 16 times.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -51,4 +52,4 @@ def compare(steps: int, names: list[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    compare(40_000)
+    compare(int(sys.argv[1]) if len(sys.argv) > 1 else 15_000)

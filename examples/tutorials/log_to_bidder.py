@@ -18,7 +18,7 @@ from rllib_seq.envs.ad_auction.references.baselines import RandomBids
 from rllib_seq.journeys import Patterns, discover, load_events
 from rllib_seq.training.config.experiment import Options
 from rllib_seq.training.run.trainer import Limits
-from rllib_seq.training.train import run_training
+from rllib_seq.training.train import TrainingResult, run_training
 
 
 def write_log(path: Path, users: int) -> Path:
@@ -40,7 +40,7 @@ def show(patterns: Patterns) -> None:
     Console().print(table)
 
 
-def main(folder: Path, users: int = 2_000, steps: int = 60_000) -> dict:
+def main(folder: Path, users: int = 2_000, steps: int = 60_000) -> TrainingResult:
     """Write a log, show its patterns, train on its first days, compare on its last."""
     folder.mkdir(exist_ok=True)
     log = write_log(folder / "events.csv", users)

@@ -71,8 +71,8 @@ def test_write_encoder(tutorial, small, ray_session, tmp_path, capsys):
 
 def test_log_to_bidder(tutorial, ray_session, tmp_path, capsys):
     result = tutorial("log_to_bidder").main(tmp_path, users=200, steps=2_000)
-    assert Path(result["run"]).is_dir()
-    assert "trained" in {row["policy"] for row in result["evaluation"]["policies"]}
+    assert Path(result.run).is_dir()
+    assert "trained" in {row["policy"] for row in result.to_json()["evaluation"]["policies"]}
     assert "window length" in capsys.readouterr().out
 
 
@@ -82,7 +82,7 @@ def test_sweep(tutorial, small, ray_session, tmp_path):
     options = SweepOptions(num_samples=1, stop_steps=STEPS)
     console = Console(file=(tmp_path / "printed").open("w"))
     result = run_sweep(str(TUTORIALS / "sweep.py"), options, tmp_path / "sweeps", console)
-    assert len(result["trials"]) == 1 and Path(result["run"]).is_dir()
+    assert len(result.trials) == 1 and Path(result.training.run).is_dir()
 
 
 def test_serve_and_call(tutorial, free_tcp_port, capsys):
