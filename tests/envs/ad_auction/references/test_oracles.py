@@ -57,6 +57,7 @@ def test_memory_pays(profits):
     assert sorted(profits, key=profits.__getitem__) == order
 
 
+@pytest.mark.slow
 def test_bayes_earns_1_7_times_the_best_memoryless_policy():
     """Its worth has no closed form: many users, each conversion by its probability."""
     users = 100_000
@@ -100,6 +101,7 @@ def test_bid_levels_cost_little_and_so_do_bids_that_are_off():
     assert shares[3] == pytest.approx(0.96, abs=0.015)
 
 
+@pytest.mark.slow
 def test_no_other_memoryless_bids_are_better():
     simulator = AuctionSimulator(AuctionConfig(num_users=USERS, reward="expected"))
 

@@ -77,6 +77,7 @@ def test_regret_is_profit_against_full_information_without_its_luck(preset, poli
     assert totals["regret"].std() < most * totals["expected"].std()
 
 
+@pytest.mark.slow
 def test_where_effects_wear_out_regrets_still_rank_policies_as_profit_does():
     world, earned = PRESETS["display"], {}
     for reward in ("expected", "regret"):
