@@ -2,7 +2,7 @@
 
     python docs/scripts/screenshot.py runs/RUN/report.html docs/pictures/report.png --height 1500
     python docs/scripts/screenshot.py runs/RUN/report.html docs/pictures/report-phone.png \
-        --width 390 --dark --section Journeys
+        --width 390 --dark
 
 Needs Debian's chromium and chromium-driver, and selenium (`pip install -e ".[dev]"`).
 """
