@@ -177,8 +177,8 @@ def serving_aims() -> str:
     """What a bid server adds to an echo."""
     compared = read("serve-local")["parts"]["local"]["compared_with"]
     aims = {
-        "throughput_share": "share of the throughput at 32 (aim: at least 0.6)",
-        "p99_ratio": "p99 at 32, times as long (aim: at most 3)",
+        "throughput_share": "share of the throughput at 32 (aim: at least 0.7)",
+        "p99_ratio": "p99 at 32, times as long (aim: at most 2)",
         "median_overhead_ms": "a single request, ms longer (aim: at most 2)",
     }
     cells = (

@@ -11,6 +11,7 @@ Source: IAB Tech Lab, OpenRTB 2.6 (section 3.2). Prices are per thousand impress
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -32,16 +33,15 @@ def _text(value: Any) -> Any:
     return str(value) if value.__class__ is int else value
 
 
-def _wholes(value: Any) -> Any:
-    if value.__class__ is not list:
-        return value
-    return [each if each.__class__ is int else _whole(each) for each in value if each is not None]
+def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Of values that are read alike; null is absent."""
 
+    def read_list(value: Any) -> Any:
+        if value.__class__ is not list:
+            return value
+        return [read(each) for each in value if each is not None]
 
-def _texts(value: Any) -> Any:
-    if value.__class__ is not list:
-        return value
-    return [each if each.__class__ is str else _text(each) for each in value if each is not None]
+    return read_list
 
 
 def _object(value: Any) -> Any:
@@ -60,9 +60,9 @@ Size = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_whole)]
 Flag = Annotated[int | None, BeforeValidator(_flag)]
 Text = Annotated[str | None, BeforeValidator(_text)]
 Id = Annotated[Annotated[str, Field(min_length=1, max_length=256)], BeforeValidator(_text)]
-Wholes = Annotated[list[int] | None, BeforeValidator(_wholes)]
-Texts = Annotated[list[str] | None, BeforeValidator(_texts)]
-Mimes = Annotated[Annotated[list[str], Field(min_length=1)], BeforeValidator(_texts)]
+Wholes = Annotated[list[int] | None, BeforeValidator(_list_of(_whole))]
+Texts = Annotated[list[str] | None, BeforeValidator(_list_of(_text))]
+Mimes = Annotated[Annotated[list[str], Field(min_length=1)], BeforeValidator(_list_of(_text))]
 Price = Annotated[float, Field(ge=0)] | None
 Unused = Annotated[Any, BeforeValidator(_not_negative)]
 """Not read, but never negative."""
