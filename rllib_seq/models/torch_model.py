@@ -57,6 +57,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
     # Set by TorchModelV2.
     action_space: gym.Space[Any]
     view_requirements: dict[str, Any]
+    model_config: dict[str, Any]
 
     def __init__(
         self,
@@ -175,6 +176,11 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
             state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]
         parts = dict(zip(self.networks.state_shapes, state, strict=True))
         batch = len(parts[LENGTH])
+        if not batch:
+            raise UserError(
+                f"a minibatch holds no sequence: max_seq_len={self.model_config['max_seq_len']} is "
+                "above minibatch_size; raise minibatch_size, or lower max_seq_len"
+            )
         steps = rows // batch
         if seq_lens is None:
             seq_lens = torch.full((batch,), steps)

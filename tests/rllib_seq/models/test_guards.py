@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box, Discrete
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
@@ -137,6 +138,14 @@ def test_what_came_too_late_is_one_line(ray_session):
 @pytest.mark.parametrize("space", [Repeated(Box(-1, 1, (2,), np.float32), max_len=3)])
 def test_observations_without_a_fixed_length_are_one_line(space, ray_session):
     refused(use_sequence_module(ppo(OneSpace, space=space), **SMALL), "have no fixed length")
+
+
+def test_a_minibatch_without_a_sequence_is_one_line():
+    settings = {"custom_model_config": SMALL, "max_seq_len": 20}
+    model = LSTMTransformerModel(Box(-1, 1, (3,), np.float32), Discrete(2), 2, settings, "test")
+    empty = [part[None][:0] for part in model.get_initial_state()]
+    with pytest.raises(UserError, match="no sequence: max_seq_len=20 is above minibatch_size"):
+        model.forward({"obs_flat": torch.zeros(4, 3)}, empty, torch.zeros(0))
 
 
 @pytest.mark.parametrize("length", [0, -3, "20", 2.5, True])
