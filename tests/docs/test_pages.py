@@ -35,8 +35,18 @@ WHOLE = [
 ]
 
 
+FENCED = re.DOTALL | re.MULTILINE
+
+
 def name_of(page):
     return str(page.relative_to(ROOT))
+
+
+def blocks(page, *languages):
+    """The code blocks of a page in these languages; lines that go on are joined in commands."""
+    for language, block in re.findall(r"^```([^\n`]*)\n(.*?)^```$", page.read_text(), FENCED):
+        if language in languages:
+            yield block if language == "python" else block.replace("\\\n", " ")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -50,14 +60,13 @@ def test_links_and_pictures_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_code_compiles(page):
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+    for block in blocks(page, "python"):
         compile(block, name_of(page), "exec")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_and_their_options_exist(page):
-    text = page.read_text().replace("\\\n", " ")
-    for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL):
+    for block in blocks(page, "", "text"):
         for line in block.splitlines():
             for words in re.findall(r"(?<![\w/-])rllib-seq ([a-z]+[^#&;|]*)", line):
                 command, *rest = words.split()
@@ -69,13 +78,13 @@ def test_commands_and_their_options_exist(page):
 
 @pytest.mark.parametrize("page", WHOLE)
 def test_whole_programs_run(page):
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+    for block in blocks(ROOT / page, "python"):
         exec(compile(block, page, "exec"), {})
 
 
 def lines_of_code(page):
     """Lines of the code blocks that look like commands of a shell."""
-    for block in re.findall(r"```\n(.*?)```", page.read_text().replace("\\\n", " "), re.DOTALL):
+    for block in blocks(page, ""):
         for line in block.splitlines():
             yield line.removeprefix("$ ").partition("  #")[0].split()
 
