@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 import logging
@@ -46,6 +47,12 @@ __all__ = ["create_stream_app", "open_streams"]
 
 _LOG = logging.getLogger(__name__)
 _LOG.addFilter(OncePerSecond())
+_SETTINGS = (
+    *("export", "state", "max_users", "session_hours", "max_batch", "max_body_bytes", "max_imps"),
+    *("max_connections", "max_connections_per_address", "head_seconds", "body_seconds"),
+    *("public_url", "token", "user_secret"),
+)
+"""What is not about bids."""
 _SECONDS = 30.0  # for an answer; who waits longer is asked to try again
 
 
@@ -63,6 +70,12 @@ def open_streams(settings: Settings) -> StreamService:
         UserError: something that the operator can fix.
     """
     model = load_stream_model(Path(settings.export))
+    for each in dataclasses.fields(Settings):
+        if each.name not in _SETTINGS and getattr(settings, each.name) != each.default:
+            raise UserError(
+                f"--{each.name.replace('_', '-')} is for bids, and {settings.export!r} is a "
+                f"{model.spec.kind} for POST {STEPPERS[model.spec.kind].path}; leave it out"
+            )
     stepper = STEPPERS[model.spec.kind](model.spec)
     kept = json.dumps(["streams 1", model.spec.kind, stepper.fields], sort_keys=True)
     fingerprint = hashlib.sha256(kept.encode()).hexdigest()

@@ -10,7 +10,10 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from serving_helpers import Client, free_port, process, running
 
 import rllib_seq
+from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
+from rllib_seq.serving.exported.policy import load_policy
+from rllib_seq.serving.http.faces import open_any
 from rllib_seq.serving.settings import Settings
 from rllib_seq.training.export import export_checkpoint
 
@@ -107,6 +110,14 @@ def test_ray_serve_acts_alike(maze):
             assert answer == {"action": walk.expected(seen), "steps": steps}
     finally:
         serve.shutdown()
+
+
+def test_what_is_for_bids_is_refused(maze):
+    settings = Settings(export=str(maze[1]), state=":memory:", budget=1.0)
+    with pytest.raises(UserError, match="--budget is for bids.* POST /act; leave it out"):
+        open_any(settings)
+    with pytest.raises(UserError, match="is an export for POST /act, and not a bidder"):
+        load_policy(maze[1])
 
 
 @pytest.fixture
