@@ -9,6 +9,12 @@ OBSERVATIONS = {
     "square": Box(-1, 1, (2, 2), np.float32),
     "discrete": Discrete(5),
     "binary": MultiBinary(4),
+    "masked": Dict(
+        {
+            "action_mask": MultiBinary(3),
+            "observations": Dict({"a": Box(0, 255, (8, 8, 1), np.uint8), "b": Discrete(100)}),
+        }
+    ),
     "nested": Dict({"a": Discrete(3), "b": Dict({"c": Box(-1, 1, (2,), np.float32)})}),
 }
 ACTIONS = {
@@ -32,7 +38,10 @@ class Follows(gym.Env):
         flat = gym.spaces.flatten(self.action_space, action) if action is not None else [0.0]
         number = int(1000 * np.abs(np.asarray(flat, np.float64)).sum()) + self.t
         self.observation_space.seed(number)
-        return self.observation_space.sample()
+        seen = self.observation_space.sample()
+        if isinstance(seen, dict) and "action_mask" in seen:
+            seen["action_mask"][number % 3] = 1
+        return seen
 
     def reset(self, *, seed=None, options=None):
         self.t = 0

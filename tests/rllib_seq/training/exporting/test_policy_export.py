@@ -78,6 +78,7 @@ CONFIGS = {
     "new stack, filter, RLlib's LSTM": own_lstm,
     "new stack, causal": lambda: new("binary", "multi", encoder="causal"),
     "new stack, lstm, heads": lambda: new("discrete", "box", encoder="lstm", auxiliary=HEADS),
+    "new stack, mask, frame, number": lambda: new("masked", "discrete", encoder="lstm"),
     "new stack, DQN": q_learning,
 }
 
@@ -119,6 +120,8 @@ def test_streams_are_played_alike(checkpoint, tmp_path):
         assert model.spec.forecasts == list(said.forecasts)
         for name, rows in said.forecasts.items():
             np.testing.assert_allclose(answer[f"forecast.{name}"], rows, atol=1e-5)
+        if isinstance(observation, dict) and "action_mask" in observation:
+            assert observation["action_mask"][action]
         state = said.state
         observation, reward, done, _, _ = env.step(said.actions)
 
