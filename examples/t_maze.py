@@ -114,9 +114,10 @@ def build(encoder: str = "lstm", corridor: int = 5, seed: int = 0, **sequence: A
         env_runner_cls=ArrayEnvRunner,
         num_env_runners=0,
         num_envs_per_env_runner=64,
-        rollout_fragment_length=max(16, corridor),
+        # A memory learns only from sequences that hold both the sign and the junction.
+        batch_mode="complete_episodes",
     )
-    batch = 64 * max(16, corridor)
+    batch = max(512, 64 * corridor)
     config.training(
         train_batch_size_per_learner=batch,
         minibatch_size=batch // 4,
@@ -130,8 +131,10 @@ def build(encoder: str = "lstm", corridor: int = 5, seed: int = 0, **sequence: A
         vf_loss_coeff=0.5,
     )
     config.debugging(seed=seed, log_level="ERROR")
-    config.rl_module(model_config={"max_seq_len": min(longest, batch // 8)})
+    config.rl_module(model_config={"max_seq_len": longest + 1})
     settings = {"d_model": 32, "feedforward_dim": 64, "head_hidden": 32, "dropout": 0.0, **sequence}
+    if encoder in ("lstm", "causal"):  # a new LSTM would forget long before the junction
+        settings["encoder_config"] = {"timescale": longest}
     use_sequence_module(config, encoder=encoder, **settings)
     return config.build_algo()
 

@@ -301,6 +301,18 @@ def memory() -> str:
     return table(["task", "contender", "by seed", "mean", "steps to goal", "CPU s"], rows)
 
 
+def t_maze() -> str:
+    """Corridors that were learned, or not."""
+    rows = ((row["corridor"], row["encoder"], row) for row in read("t-maze"))
+    return table(
+        ["corridor", "encoder", "mean return", "steps", "CPU s"],
+        (
+            [corridor, encoder, f"{row['return']:.2f}", f"{row['steps']:,}", f"{row['cpu']:.0f}"]
+            for corridor, encoder, row in rows
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "learning-journey": learning_journey,
     "peers": peers,
@@ -315,4 +327,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "exploration": exploration,
     "lift-minibatch-256": lambda: lift("lift-minibatch-256"),
     "memory": memory,
+    "t-maze": t_maze,
 }

@@ -45,6 +45,15 @@ def rollout() -> str:
     )
 
 
+def rollout_gym() -> str:
+    """Processor time of a step outside the auction."""
+    rows = read("rollout-gym")["gym"]["rows"]
+    found = {(row["contender"], row["task"]): row["µs/step"] for row in rows}
+    names, tasks = (list(dict.fromkeys(key[at] for key in found)) for at in (0, 1))
+    cells = ([name, *(f"{found[name, task]:.0f}" for task in tasks)] for name in names)
+    return table(["µs per step", *tasks], cells)
+
+
 def rollout_parts() -> str:
     """Where the time of a step goes."""
     rows = read("rollout-workers")["parts"]["rows"]
@@ -222,6 +231,8 @@ def serving_others() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "rollout": rollout,
     "rollout-checks": lambda: checks("rollout"),
+    "rollout-gym": rollout_gym,
+    "rollout-gym-checks": lambda: checks("rollout-gym"),
     "rollout-parts": rollout_parts,
     "rollout-workers": rollout_workers,
     "rollout-users": rollout_users,

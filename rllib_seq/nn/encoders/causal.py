@@ -129,6 +129,7 @@ class CausalEncoder(RecurrentEncoder):
         cache = (config.window_length - 1, 2 * width * (blocks + 1))
         self.state_shapes = {**self.stem.state_shapes, "cache": cache, LENGTH: (1,)}
         initialise(self)
+        self.stem.remember(self.settings["timescale"])
 
     @classmethod
     def check(cls, config: SequenceConfig) -> None:

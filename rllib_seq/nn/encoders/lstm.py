@@ -31,6 +31,22 @@ class LSTMStem(nn.Module):
         self.project = nn.Linear(input_dim, width)
         self.lstm = nn.LSTM(width, width, layers, batch_first=True, dropout=dropout)
 
+    def remember(self, steps: int) -> None:
+        """Let cells start with reaches of up to so many steps; 0 leaves them as they are.
+
+        Forget biases are log(u) with u uniform in 1..steps, input biases their negatives, as in
+        Tallec and Ollivier (2018), section 3: a cell that forgets by sigmoid(-log(u)) a step keeps
+        what it holds for about u steps.
+        """
+        if not steps:
+            return
+        width = self.lstm.hidden_size
+        with torch.no_grad():
+            for layer in range(self.lstm.num_layers):
+                bias = self.lstm.get_parameter(f"bias_ih_l{layer}")
+                reach = torch.empty(width).uniform_(1.0, float(steps)).log()
+                bias[:width], bias[width : 2 * width] = -reach, reach
+
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         """See `StreamEncoder.state_shapes`, without the length."""
@@ -98,7 +114,13 @@ class LSTMStem(nn.Module):
 
 
 class RecurrentEncoder(StreamEncoder):
-    """An encoder around an `LSTMStem`: subclasses implement `read`."""
+    """An encoder around an `LSTMStem`: subclasses implement `read`.
+
+    It has a setting of its own, in `encoder_config`: `timescale`, the steps over which a new LSTM
+    is to remember. 0 is enough for some ten steps; for a memory of fifty, give a hundred.
+    """
+
+    defaults = {"timescale": 0}
 
     def read(
         self, state: Mapping[str, Tensor], inputs: Tensor, padding: Padding, carry: bool
@@ -121,6 +143,9 @@ class RecurrentEncoder(StreamEncoder):
     def check(cls, config: SequenceConfig) -> None:
         """See `StreamEncoder.check`."""
         super().check(config)
+        timescale = config.encoder_config.get("timescale", 0)
+        if type(timescale) is not int or timescale < 0:
+            raise UserError(f"timescale={timescale!r} must be an int of at least 0, in steps")
         if not config.lstm_layers:
             raise UserError(
                 f"lstm_layers=0 leaves encoder={config.encoder!r} without its memory; give at "
@@ -177,6 +202,7 @@ class LSTMEncoder(RecurrentEncoder):
         self.head = mlp_head(config, config.d_model, config.d_model) if head else nn.Identity()
         self.state_shapes = {**self.stem.state_shapes, LENGTH: (1,)}
         initialise(self)
+        self.stem.remember(self.settings["timescale"])
 
     @classmethod
     def for_values(cls, input_dim: int, config: SequenceConfig) -> StreamEncoder:

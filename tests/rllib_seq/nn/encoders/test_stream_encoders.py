@@ -299,3 +299,20 @@ def test_settings_that_make_no_sense_for_an_encoder_are_refused() -> None:
             SequenceEncoder(3, encoder=name, pooling="mean")
         with pytest.raises(UserError, match=r"unknown key 'layers' in encoder_config .*has none"):
             SequenceEncoder(3, encoder=name, encoder_config={"layers": 2})
+
+
+@pytest.mark.parametrize("encoder", ["lstm", "causal"])
+def test_a_timescale_gives_a_new_lstm_long_reaches(encoder: str) -> None:
+    """A cell that keeps sigmoid(bias) a step reaches back 1 / (1 - sigmoid(bias)) steps."""
+    settings: dict[str, Any] = {"encoder": encoder, "d_model": 64}
+    settings["encoder_config"] = {"timescale": 100}
+    stem = make_encoder(5, SequenceConfig(**settings)).stem
+    for layer in range(stem.lstm.num_layers):
+        enter, forget, *_ = stem.lstm.get_parameter(f"bias_ih_l{layer}").detach().chunk(4)
+        reach = 1 / (1 - forget.sigmoid())
+        assert reach.min() >= 2 and reach.max() <= 101
+        assert reach.mean() == pytest.approx(51.5, abs=15)  # uniform in 2..101
+        torch.testing.assert_close(enter, -forget)
+    settings["encoder_config"] = {"timescale": -1}
+    with pytest.raises(UserError, match="timescale=-1 must be an int of at least 0"):
+        make_encoder(5, SequenceConfig(**settings))
