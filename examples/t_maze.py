@@ -9,8 +9,8 @@ reward; a policy without memory earns 0 on average.
 
     python examples/t_maze.py --corridor 50 --encoder lstm   # PPO, on one core
 
-A window of 8 steps solves a corridor of 5 and cannot solve one of 50; `encoder="causal"` and
-`encoder="lstm"` can: docs/results/memory.md.
+A window of 8 steps holds the sign along a corridor of 5 and cannot along one of 50; the state of
+`encoder="causal"` and `encoder="lstm"` can. What was learned so far: docs/results/memory.md.
 """
 
 from __future__ import annotations
