@@ -56,6 +56,15 @@ def test_links_and_pictures_exist(page):
         if "://" in target or not path or Path(path).name in GENERATED:
             continue
         assert (page.parent / path).exists(), target
+        if (ROOT / "docs") in page.parents:
+            inside = (ROOT / "docs") in (page.parent / path).resolve().parents
+            assert inside, f"{target} is not on the site; write the path as code"
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert str(page.relative_to(ROOT / "docs")) in navigation, f"add {page.name} to mkdocs.yml"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
