@@ -20,4 +20,6 @@ def on_page_content(content: str, **_: Any) -> str:
 def _math(found: re.Match[str]) -> str:
     block = found[1] == "div"
     math = convert(html.unescape(found[2]), display="block" if block else "inline")
-    return f'<div style="overflow-x: auto">{math}</div>' if block else math
+    # A long formula scrolls on a phone, and the page does not.
+    style = "" if block else "display: inline-block; max-width: 100%; vertical-align: bottom; "
+    return f'<{found[1]} style="{style}overflow: auto hidden">{math}</{found[1]}>'
