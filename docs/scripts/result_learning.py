@@ -325,6 +325,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "probes-channels": probes_channels,
     "probes-attention": probes_attention,
     "exploration": exploration,
+    "lift": lambda: lift("lift"),
     "lift-minibatch-256": lambda: lift("lift-minibatch-256"),
     "memory": memory,
     "t-maze": t_maze,
