@@ -109,7 +109,9 @@ def train(
     ] = "full",
     offline: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILES", help="Learn from what `serve --record` wrote: DQN."),
+        typer.Option(
+            metavar="FILES", help="Learn from what `serve --record` wrote: lift, dqn_outcomes, dqn."
+        ),
     ] = None,
     json_file: Json = None,
 ) -> None:
