@@ -11,19 +11,19 @@ _FILES = (
     "encoders",
     "exploration",
     "learner",
-    "lift",
     "model",
     "pacing",
-    "peers",
-    "prices",
     "response",
     "rollout",
     "self_play",
     "stale",
 )
+_OUTCOMES = ("lift", "peers", "prices")
 _FOLDERS = ("env", "learning", "memory", "probes", "serve")
 
-BENCHMARKS = {name: f"{__name__}.{name}" for name in _FILES} | {
-    name: f"{__name__}.{name}.bench" for name in _FOLDERS
+BENCHMARKS = {
+    **{name: f"{__name__}.{name}" for name in _FILES},
+    **{name: f"{__name__}.outcomes.{name}" for name in _OUTCOMES},
+    **{name: f"{__name__}.{name}.bench" for name in _FOLDERS},
 }
 """Module of every benchmark by its name."""

@@ -3,9 +3,8 @@
 - `algorithm`: `Lift`, an algorithm of RLlib, and its settings
 - `policy`, `worker`, `replay`, `exploration`: its parts
 - `learner`: how the critic learns; `informed`: one that sees more, for ablations; `targets`,
-  `prices`: the mathematics
-- `ppo`: `OutcomePPO`, PPO with the same critic; `ppo_policy`, `ppo_worker`: its parts;
-  `advantages`: the mathematics; `price_history`: the auctions that prices are counted from
+  `prices`: the mathematics; `price_history`: the auctions that prices are counted from
+- `ppo`: `OutcomePPO`, PPO with the same critic
 - `dqn`: DQN of the new API stack with the same structure
 - `world`: in which worlds they learn
 """

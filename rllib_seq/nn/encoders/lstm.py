@@ -116,8 +116,8 @@ class LSTMStem(nn.Module):
 class RecurrentEncoder(StreamEncoder):
     """An encoder around an `LSTMStem`: subclasses implement `read`.
 
-    It has a setting of its own, in `encoder_config`: `timescale`, the steps over which a new LSTM
-    is to remember. 0 is enough for some ten steps; for a memory of fifty, give a hundred.
+    It has a setting of its own, in `encoder_config`: `timescale`, the longest reach in steps with
+    which a new LSTM starts (Tallec and Ollivier, 2018); 0 leaves its biases as PyTorch draws them.
     """
 
     defaults = {"timescale": 0}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rllib_seq.benchmarks import lift
+from rllib_seq.benchmarks.outcomes import lift
 from rllib_seq.errors import UserError
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from rllib_seq.lift.advantages import bid_advantages, expected_surrogate
+from rllib_seq.lift.ppo.advantages import bid_advantages, expected_surrogate
 
 
 def test_advantages_are_zero_in_the_mean_of_the_policy():

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rllib_seq.benchmarks.prices import gain
+from rllib_seq.benchmarks.outcomes.prices import gain
 from rllib_seq.envs.ad_auction.worlds.presets import PRESETS
 
 

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
-from rllib_seq.lift.advantages import bid_advantages, expected_surrogate
 from rllib_seq.lift.learner import scale_inputs
+from rllib_seq.lift.ppo.advantages import bid_advantages, expected_surrogate
 from rllib_seq.lift.price_history import PriceHistory
 from rllib_seq.lift.targets import outcome_targets, win_ratio
 from rllib_seq.models import LSTMTransformerModel

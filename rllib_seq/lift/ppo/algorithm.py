@@ -3,7 +3,7 @@
 - `OutcomePPOConfig`, `OutcomePPO`
 
 RLlib's PPO on the old API stack, with the registered TorchModelV2, its recurrent state and remote
-rollout workers. `rllib_seq.lift.ppo_policy` has the loss.
+rollout workers. `rllib_seq.lift.ppo.policy` has the loss.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 
 from rllib_seq.errors import UserError
-from rllib_seq.lift.ppo_policy import OutcomePPOPolicy
-from rllib_seq.lift.ppo_worker import OutcomePPOWorker
+from rllib_seq.lift.ppo.policy import OutcomePPOPolicy
+from rllib_seq.lift.ppo.worker import OutcomePPOWorker
 from rllib_seq.lift.world import check_world, outcome_model
 
 __all__ = ["OutcomePPO", "OutcomePPOConfig"]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from rllib_seq.benchmarks import peers
 from rllib_seq.benchmarks.learning import sb3_runs
 from rllib_seq.benchmarks.learning.contenders import PEERS, config_of
+from rllib_seq.benchmarks.outcomes import peers
 from rllib_seq.training.config.checks import training_signal
 
 

@@ -1,0 +1,1 @@
+"""Learning from outcomes: Lift and its peers, and what prices by hour would bring."""
