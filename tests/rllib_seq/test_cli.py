@@ -142,19 +142,17 @@ def test_strict_discover_stops_at_the_line(monkeypatch, capsys, tmp_path):
 
 def test_json_of_a_report(monkeypatch, capsys, tmp_path):
     (tmp_path / "config.json").write_text("{}")
+    row = {
+        "profit_per_user": {"mean": 0.1, "half_width": 0.0},
+        "over_memoryless": {"mean": 0.0, "half_width": 0.0},
+        "pct_of_bayes": None,
+    }
     evaluation = {
         "preset": "journey",
         "seeds": [1],
         "episodes": 1,
         "num_users": 2,
-        "summary": [
-            {
-                "policy": "<b>",
-                "profit_per_user": {"mean": 0.1, "half_width": 0.0},
-                "over_memoryless": {"mean": 0.0, "half_width": 0.0},
-                "pct_of_bayes": None,
-            }
-        ],
+        "summary": [{"policy": name, **row} for name in ("trained", "<b>")],
     }
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     code, _ = run(monkeypatch, capsys, "report", tmp_path, "--json", tmp_path / "out.json")

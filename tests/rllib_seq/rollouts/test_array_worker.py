@@ -295,12 +295,8 @@ def _cartpole(config: Any) -> None:
         (_cartpole, "with a method array_env, and MultiEnv has none"),
         (lambda c: c.env_runners(batch_mode="complete_episodes"), "batch_mode='complete_episodes'"),
         (lambda c: c.callbacks(Steps), "never calls on_episode_step, which Steps defines"),
-        (
-            lambda c: c.training(model={"custom_model": None, "max_seq_len": 5}),
-            "plays 'lstm_transformer', not FullyConnectedNetwork",
-        ),
     ],
-    ids=["environment", "batch-mode", "callbacks", "model"],
+    ids=["environment", "batch-mode", "callbacks"],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_what_it_cannot_play_is_refused(change: Any, message: str) -> None:

@@ -23,7 +23,7 @@ tune_config = tune.TuneConfig(
     metric="validation_profit",
     mode="max",
     num_samples=2,
-    scheduler=ASHAScheduler(time_attr="steps", grace_period=250, reduction_factor=2, max_t=2000),
+    scheduler=ASHAScheduler(time_attr="steps", grace_period=250, reduction_factor=2, max_t=3000),
 )
 
-stop = {"steps": 2000}
+stop = {"steps": 3000}

@@ -231,7 +231,7 @@ def test_where_nobody_leaves_a_bidder_sees_conversions_and_not_their_chance():
         simulator.reset(0)
         while not simulator.done:
             simulator.step(np.full(len(simulator.pending), 0.1))
-        tracker = simulator._books.tracker
+        tracker = simulator._accounting.tracker
         counts[reward] = (tracker.conversions[0], tracker.all_impressions[0], *tracker.credit[0])
     assert counts["regret"] == counts["sampled"]
     assert counts["sampled"][0] > 10

@@ -297,8 +297,10 @@ def test_settings_that_make_no_sense_for_an_encoder_are_refused() -> None:
             SequenceEncoder(3, encoder=name, lstm_layers=0)
         with pytest.raises(UserError, match="pooling='mean' is for encoder='window'"):
             SequenceEncoder(3, encoder=name, pooling="mean")
-        with pytest.raises(UserError, match=r"unknown key 'layers' in encoder_config .*has none"):
+        with pytest.raises(UserError, match=r"unknown key 'layers' .*; Valid keys: timescale"):
             SequenceEncoder(3, encoder=name, encoder_config={"layers": 2})
+    with pytest.raises(UserError, match=r"unknown key 'layers' in encoder_config .*has none"):
+        SequenceEncoder(3, encoder="window", encoder_config={"layers": 2})
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "causal"])

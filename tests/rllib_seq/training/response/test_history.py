@@ -107,7 +107,7 @@ def test_wrong_columns_are_one_line():
     table = pa.table({"u": ["a", "b"], "y": [1, 0], "when": ["soon", "late"]})
     with pytest.raises(UserError, match="no column 'user'; the table has: u, y, when"):
         from_table(table, user="user", outcome="y")
-    with pytest.raises(UserError, match="column 'when' is string, not a time"):
+    with pytest.raises(UserError, match="column 'when' has 'soon', which is no time"):
         from_table(table, user="u", outcome="y", time="when")
     with pytest.raises(UserError, match="column 'when' is not a number"):
         from_table(table, user="u", outcome="when")
