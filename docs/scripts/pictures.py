@@ -3,6 +3,7 @@
 - `docs/pictures/journey.gif`: one user's journey, request by request, as the shipped policy bids.
   Hidden stage, belief of Bayes' rule, bids and market prices are those of the simulator.
 - `docs/pictures/ad-auction.png`: what `AdAuction-v0` renders, in the middle of a campaign.
+- the other environments, by `environment_pictures.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import environment_pictures
 import gymnasium as gym
 from PIL import Image, ImageDraw, ImageFont
 
@@ -100,6 +102,16 @@ def campaign_picture(requests: int = 700) -> Any:
     return Image.fromarray(env.render())
 
 
+PLAIN = {
+    "ad-auction": campaign_picture,
+    "ad-campaign": environment_pictures.ad_campaign,
+    "multi-user-ad-auction": environment_pictures.users,
+    "auction-log": environment_pictures.auction_log,
+    "shared-market": environment_pictures.shared_market,
+}
+"""What is drawn without a trained policy, by the name of its file."""
+
+
 def _legend(draw: Any, font: Any, top: int, entries: list[tuple[str, str]]) -> None:
     left = float(LEFT)
     for name, color in entries:
@@ -110,7 +122,8 @@ def _legend(draw: Any, font: Any, top: int, entries: list[tuple[str, str]]) -> N
 
 def main() -> None:
     """Writes the pictures."""
-    campaign_picture().save(PICTURES / "ad-auction.png", optimize=True)
+    for name, draw in PLAIN.items():
+        draw().save(PICTURES / f"{name}.png", optimize=True)
     campaign, chosen = journey()
     requests = chosen["requests"]
     most = max(max(each["bid"], each["bayes_bid"]) for each in requests) * 1.15
