@@ -11,6 +11,6 @@
 
 from rllib_seq.lift.algorithm import Lift, LiftConfig
 from rllib_seq.lift.dqn import OutcomeDQNConfig
-from rllib_seq.lift.ppo import OutcomePPO, OutcomePPOConfig
+from rllib_seq.lift.ppo.algorithm import OutcomePPO, OutcomePPOConfig
 
 __all__ = ["Lift", "LiftConfig", "OutcomeDQNConfig", "OutcomePPO", "OutcomePPOConfig"]

@@ -4,7 +4,3 @@
 - `policy`, `worker`: its parts
 - `advantages`: the mathematics
 """
-
-from rllib_seq.lift.ppo.algorithm import OutcomePPO, OutcomePPOConfig
-
-__all__ = ["OutcomePPO", "OutcomePPOConfig"]
