@@ -1,8 +1,8 @@
 """Learning from outcomes alone in the multi-user ad auction: what `make train` runs.
 
 A critic learns what winning a request is worth from won, paid, clicked, visited and converted, and
-bids it; see docs/learning.md. Every user is an agent; all share one policy, whose recurrent state
-is the user's own.
+bids it; see docs/algorithms/lift.md. Every user is an agent; all share one policy, whose recurrent
+state is the user's own.
 """
 
 import rllib_seq  # noqa: F401, registers the model and the environment

@@ -33,7 +33,7 @@ from rllib_seq.lift.policy import LiftPolicy
 from rllib_seq.lift.prices import price_models
 from rllib_seq.lift.replay import JourneyReplay
 from rllib_seq.lift.worker import OutcomeWorker
-from rllib_seq.lift.world import check_world, outcome_model
+from rllib_seq.lift.world import check_world, outcome_model, set_up_bidder
 
 __all__ = ["Lift", "LiftConfig"]
 
@@ -55,21 +55,8 @@ class LiftConfig(AlgorithmConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or Lift)
-        self.enable_rl_module_and_learner = False
-        self.enable_env_runner_and_connector_v2 = False
-        self.framework("torch")
-        self.multi_agent(
-            policies={"bidder"},
-            policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
-            count_steps_by="agent_steps",
-        )
-        self.env_runner_cls = OutcomeWorker
-        self.exploration_config = {"type": "StochasticSampling"}
-        self.num_envs_per_env_runner = 4
-        self.model["custom_model"] = "lstm_transformer"
-        self.gamma = 1.0
+        set_up_bidder(self, OutcomeWorker)
         self.lr = 1e-3
-        self.grad_clip = 1.0
         self.store_buffer_in_checkpoints = True
         self.min_time_s_per_iteration = 0
         self.metrics_num_episodes_for_smoothing = 16
@@ -164,7 +151,9 @@ class LiftConfig(AlgorithmConfig):
 
 
 class Lift(Algorithm):
-    """Learns the worth of winning from what a bidder receives, and bids it; see docs/learning.md.
+    """Learns the worth of winning from what a bidder receives, and bids it.
+
+    docs/algorithms/lift.md explains it.
 
     Each training step plays a round of campaigns on all workers and learns, meanwhile, from the
     journeys that came before.

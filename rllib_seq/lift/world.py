@@ -1,6 +1,7 @@
 """What learners from outcomes need to know of the world, and in which worlds they learn.
 
 - `check_world`: refuses the others
+- `set_up_bidder`: what their settings begin with
 - `outcome_settings`, `outcome_model`: the model's settings in it
 """
 
@@ -16,9 +17,32 @@ from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 from rllib_seq.errors import UserError
 
-__all__ = ["check_world", "outcome_model", "outcome_settings"]
+__all__ = ["check_world", "outcome_model", "outcome_settings", "set_up_bidder"]
 
 _ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv)
+
+
+def set_up_bidder(config: AlgorithmConfig, worker: type) -> None:
+    """Set what algorithms of the old API stack that learn from outcomes begin with.
+
+    Args:
+        config: of such an algorithm.
+        worker: that plays campaigns.
+    """
+    config.enable_rl_module_and_learner = False
+    config.enable_env_runner_and_connector_v2 = False
+    config.framework("torch")
+    config.multi_agent(
+        policies={"bidder"},
+        policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
+        count_steps_by="agent_steps",
+    )
+    config.env_runner_cls = worker
+    config.exploration_config = {"type": "StochasticSampling"}
+    config.num_envs_per_env_runner = 4
+    config.model["custom_model"] = "lstm_transformer"
+    config.gamma = 1.0
+    config.grad_clip = 1.0
 
 
 def check_world(config: AlgorithmConfig, learner: str) -> AuctionConfig:

@@ -17,7 +17,7 @@ from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from rllib_seq.errors import UserError
 from rllib_seq.lift.ppo.policy import OutcomePPOPolicy
 from rllib_seq.lift.ppo.worker import OutcomePPOWorker
-from rllib_seq.lift.world import check_world, outcome_model
+from rllib_seq.lift.world import check_world, outcome_model, set_up_bidder
 
 __all__ = ["OutcomePPO", "OutcomePPOConfig"]
 
@@ -38,27 +38,14 @@ class OutcomePPOConfig(PPOConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or OutcomePPO)
-        self.enable_rl_module_and_learner = False
-        self.enable_env_runner_and_connector_v2 = False
-        self.framework("torch")
-        self.multi_agent(
-            policies={"bidder"},
-            policy_mapping_fn=lambda agent_id, *args, **kwargs: "bidder",
-            count_steps_by="agent_steps",
-        )
-        self.env_runner_cls = OutcomePPOWorker
-        self.exploration_config = {"type": "StochasticSampling"}
+        set_up_bidder(self, OutcomePPOWorker)
         # Each batch is loaded as a whole before it is learned from: there the policy counts prices.
         self.simple_optimizer = False
-        self.num_envs_per_env_runner = 4
         self.batch_mode = "truncate_episodes"
-        self.model["custom_model"] = "lstm_transformer"
-        self.gamma = 1.0
         self.lambda_ = 0.9
         self.vf_loss_coeff = 9.0
         self.use_kl_loss = False
         self.clip_param = 0.2
-        self.grad_clip = 1.0
         self.exploring_share: Schedule = [[0, 0.5], [60_000, 0.25]]
 
     def training(

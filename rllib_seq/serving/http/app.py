@@ -9,15 +9,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, Response
 from pydantic.json_schema import models_json_schema
@@ -28,12 +25,10 @@ from rllib_seq.serving.exported.policy import load_policy
 from rllib_seq.serving.http.bids.batching import Batcher
 from rllib_seq.serving.http.bids.endpoint import BidEndpoint
 from rllib_seq.serving.http.connections import Connections
-from rllib_seq.serving.http.front import BID_PATH, Front, figure_routes
-from rllib_seq.serving.http.health import Health
+from rllib_seq.serving.http.front import BID_PATH, Front, build_app, figure_routes
 from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
-from rllib_seq.serving.http.problems import PROBLEMS, first_problem, refusal
-from rllib_seq.serving.http.reload import watch_export
+from rllib_seq.serving.http.problems import PROBLEMS
 from rllib_seq.serving.http.routes.notices import add_notice_routes
 from rllib_seq.serving.http.routes.shown_ads import served_routes
 from rllib_seq.serving.http.routes.users import add_user_routes
@@ -79,28 +74,12 @@ def create_app(
         connections: of the server, for its figures; None: of another engine.
     """
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = make_service()
-        app.state.service = service
+    def add_parts(app: FastAPI, service: BidService) -> None:
         app.state.batcher = Batcher(service)
         app.state.metrics = Metrics(service, connections)
         app.state.bid = BidEndpoint(service, app.state.batcher, app.state.metrics)
-        watching = asyncio.create_task(watch_export(service, app.state.metrics.reloads))
-        app.state.health = Health(service, app.state.batcher, watching)
-        yield
-        watching.cancel()
-        app.state.batcher.close()
-        service.close()
 
-    app = FastAPI(
-        title="rllib-seq bid server",
-        version="OpenRTB 2.6",
-        lifespan=lifespan,
-        docs_url=None,  # FastAPI's own page needs a network, and cannot show the token
-        redoc_url=None,
-    )
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app = build_app("rllib-seq bid server", "OpenRTB 2.6", make_service, add_parts)
     _bid_route(app)
     add_notice_routes(app)
     add_user_routes(app)
@@ -134,11 +113,6 @@ def _page_routes(app: FastAPI) -> None:
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:
         return PAGE
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return refusal(400, first_problem(error.errors()))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

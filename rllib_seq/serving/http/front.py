@@ -1,25 +1,76 @@
 """What stands before every application, and what each has.
 
+- `build_app`: FastAPI around a service
 - `Front`: who may ask
 - `figure_routes`: `/healthz`, `/metrics`, `/docs`
 """
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.docs_page import docs_page
-from rllib_seq.serving.http.health import Healthy
-from rllib_seq.serving.http.problems import PROBLEMS, refusal
+from rllib_seq.serving.http.health import Health, Healthy
+from rllib_seq.serving.http.problems import PROBLEMS, first_problem, refusal
+from rllib_seq.serving.http.reload import watch_export
 
-__all__ = ["BID_PATH", "Front", "figure_routes"]
+__all__ = ["BID_PATH", "Front", "build_app", "figure_routes"]
 
 BID_PATH = "/openrtb2/bid"
 _OPEN = ("/healthz", "/notice/", "/click/", "/pixel/")
 _TOLD_BY_PAGES = ("/notice/", "/click/", "/pixel/")
+
+
+def build_app(
+    title: str,
+    version: str,
+    make_service: Callable[[], Any],
+    add_parts: Callable[[FastAPI, Any], None],
+) -> FastAPI:
+    """FastAPI around a service that lives as long as the application; routes are added by others.
+
+    Args:
+        title: of the documentation.
+        version: the same.
+        make_service: is called where and when the application starts.
+        add_parts: sets `batcher` and `metrics` of the application's state, for that service.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = make_service()
+        app.state.service = service
+        add_parts(app, service)
+        watching = asyncio.create_task(watch_export(service, app.state.metrics.reloads))
+        app.state.health = Health(service, app.state.batcher, watching)
+        yield
+        watching.cancel()
+        app.state.batcher.close()
+        service.close()
+
+    app = FastAPI(
+        title=title,
+        version=version,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page needs a network, and cannot show the token
+        redoc_url=None,
+    )
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return app
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return refusal(400, first_problem(error.errors()))
 
 
 class Front:

@@ -13,18 +13,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rllib_seq.serving.http.connections import Connections
+from rllib_seq.serving.http.server_metrics import PREFIX, ServerMetrics
 from rllib_seq.serving.notices import NOTICES
 from rllib_seq.serving.openrtb.eligibility import REASONS
 from rllib_seq.serving.service import BidService
 
 __all__ = ["Metrics"]
 
-_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_PREFIX = "rllib_seq_"
 _NO_BIDS = (
     *REASONS,
     *("policy", "floor", "cap", "budget", "over", "late", "withdrawn", "error"),
@@ -33,7 +31,7 @@ _COMMONEST = 5
 _OUTCOMES = ("counted", "known", "unknown", "ignored", "failed")
 
 
-class Metrics:
+class Metrics(ServerMetrics):
     """The figures of one server.
 
     Args:
@@ -42,36 +40,24 @@ class Metrics:
     """
 
     def __init__(self, service: BidService, connections: Connections | None) -> None:
-        self._service, self._connections = service, connections
-        self._registry = CollectorRegistry(auto_describe=False)
-        self.latency = Histogram(
-            _PREFIX + "bid_seconds",
-            "From a whole bid request to its answer.",
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self.reloads = {"done": 0, "refused": 0}
+        super().__init__("bid_seconds", "From a whole bid request to its answer.", connections)
+        self._service = service
         self._started = time.monotonic()
-        self._registry.register(self)
-
-    def text(self) -> bytes:
-        """In Prometheus' format."""
-        return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Any]:
         """What the registry asks for."""
         counts = self._service.counts
         answers = CounterMetricFamily(
-            _PREFIX + "answers", "Answers to impressions, by why.", labels=["why"]
+            PREFIX + "answers", "Answers to impressions, by why.", labels=["why"]
         )
         notices = CounterMetricFamily(
-            _PREFIX + "notices", "Notices, by kind and outcome.", labels=["kind", "outcome"]
+            PREFIX + "notices", "Notices, by kind and outcome.", labels=["kind", "outcome"]
         )
         flags = CounterMetricFamily(
-            _PREFIX + "flags", "Notices that were not booked as they came.", labels=["flag"]
+            PREFIX + "flags", "Notices that were not booked as they came.", labels=["flag"]
         )
         ignored = CounterMetricFamily(
-            _PREFIX + "ignored", "Notices that were not booked, by why.", labels=["why"]
+            PREFIX + "ignored", "Notices that were not booked, by why.", labels=["why"]
         )
         for name in sorted(counts):
             kind, _, outcome = name.partition(":")
@@ -85,30 +71,18 @@ class Metrics:
                 answers.add_metric([name], counts[name])
         yield from (answers, notices, flags, ignored)
         no_bids = CounterMetricFamily(
-            _PREFIX + "no_bid", "Impressions without a bid, by reason.", labels=["reason"]
+            PREFIX + "no_bid", "Impressions without a bid, by reason.", labels=["reason"]
         )
         for reason in _NO_BIDS:
             no_bids.add_metric([reason], counts[reason])
         yield no_bids
         campaign = GaugeMetricFamily(
-            _PREFIX + "campaign", "Totals of the campaign, by name.", labels=["total"]
+            PREFIX + "campaign", "Totals of the campaign, by name.", labels=["total"]
         )
         for name, total in self._service.money.totals.items():
             campaign.add_metric([name], total)
         yield campaign
-        reloads = CounterMetricFamily(
-            _PREFIX + "reloads", "New exports, by what became of them.", labels=["outcome"]
-        )
-        for outcome, number in self.reloads.items():
-            reloads.add_metric([outcome], number)
-        yield reloads
-        if self._connections is not None:
-            closed = CounterMetricFamily(
-                _PREFIX + "closed_connections", "Before an answer, by why.", labels=["why"]
-            )
-            closed.add_metric(["too_many"], self._connections.refused)
-            closed.add_metric(["slow_head"], self._connections.slow)
-            yield closed
+        yield from self._of_server()
         live = self.live()
         for name, text in (
             ("users", "Users in memory."),
@@ -117,7 +91,7 @@ class Metrics:
             ("log_bytes", "Written, and not yet brought into the state file (WAL)."),
             ("clock_ahead_seconds", "The machine's clock was set by so much since the start."),
         ):
-            yield GaugeMetricFamily(_PREFIX + name, text, live[name])
+            yield GaugeMetricFamily(PREFIX + name, text, live[name])
 
     def live(self) -> dict[str, Any]:
         """What the live page shows."""

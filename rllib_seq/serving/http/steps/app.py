@@ -15,13 +15,11 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.types import ASGIApp
 
@@ -29,10 +27,8 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.http.bids.batching import Batcher
 from rllib_seq.serving.http.bodies import Gone, Refused, read_body
 from rllib_seq.serving.http.connections import Connections
-from rllib_seq.serving.http.front import Front, figure_routes
-from rllib_seq.serving.http.health import Health
-from rllib_seq.serving.http.problems import PROBLEMS, first_problem, refusal
-from rllib_seq.serving.http.reload import watch_export
+from rllib_seq.serving.http.front import Front, build_app, figure_routes
+from rllib_seq.serving.http.problems import PROBLEMS, refusal
 from rllib_seq.serving.http.steps.metrics import StepMetrics
 from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.settings import Settings
@@ -100,27 +96,11 @@ def create_stream_app(
         connections: of the server, for its figures; None: of another engine.
     """
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = make_service()
-        app.state.service = service
+    def add_parts(app: FastAPI, service: StreamService) -> None:
         app.state.batcher = Batcher(service, LATE, FAILED)
         app.state.metrics = StepMetrics(service, connections)
-        watching = asyncio.create_task(watch_export(service, app.state.metrics.reloads))
-        app.state.health = Health(service, app.state.batcher, watching)
-        yield
-        watching.cancel()
-        app.state.batcher.close()
-        service.close()
 
-    app = FastAPI(
-        title="rllib-seq policy server",
-        version="1",
-        lifespan=lifespan,
-        docs_url=None,  # FastAPI's own page needs a network, and cannot show the token
-        redoc_url=None,
-    )
-    app.add_exception_handler(RequestValidationError, _invalid)
+    app = build_app("rllib-seq policy server", "1", make_service, add_parts)
     _step_route(app, kind)
     _session_route(app)
     figure_routes(app)
@@ -218,8 +198,3 @@ def _session_route(app: FastAPI) -> None:
             _LOG.error("a session could not be forgotten: %s", error)
             return refusal(503, "the state cannot be written; try again")
         return Response(status_code=204)
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return refusal(400, first_problem(error.errors()))

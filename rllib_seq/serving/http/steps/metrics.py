@@ -9,19 +9,16 @@ import resource
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rllib_seq.serving.http.connections import Connections
+from rllib_seq.serving.http.server_metrics import PREFIX, ServerMetrics
 from rllib_seq.serving.streams.service import StreamService
 
 __all__ = ["StepMetrics"]
 
-_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_PREFIX = "rllib_seq_"
 
-
-class StepMetrics:
+class StepMetrics(ServerMetrics):
     """The figures of one server.
 
     Args:
@@ -30,40 +27,17 @@ class StepMetrics:
     """
 
     def __init__(self, service: StreamService, connections: Connections | None) -> None:
-        self._service, self._connections = service, connections
-        self._registry = CollectorRegistry(auto_describe=False)
-        self.latency = Histogram(
-            _PREFIX + "step_seconds",
-            "From a whole request to its answer.",
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self.reloads = {"done": 0, "refused": 0}
-        self._registry.register(self)
-
-    def text(self) -> bytes:
-        """In Prometheus' format."""
-        return generate_latest(self._registry)
+        super().__init__("step_seconds", "From a whole request to its answer.", connections)
+        self._service = service
 
     def collect(self) -> Iterator[Any]:
         """What the registry asks for."""
         service = self._service
-        answers = CounterMetricFamily(_PREFIX + "answers", "Answers by why.", labels=["why"])
+        answers = CounterMetricFamily(PREFIX + "answers", "Answers by why.", labels=["why"])
         for why in ("answered", "refused", "late", "error"):
             answers.add_metric([why], service.counts[why])
-        reloads = CounterMetricFamily(
-            _PREFIX + "reloads", "New exports, by what became of them.", labels=["outcome"]
-        )
-        for outcome, number in self.reloads.items():
-            reloads.add_metric([outcome], number)
-        yield from (answers, reloads)
-        if self._connections is not None:
-            closed = CounterMetricFamily(
-                _PREFIX + "closed_connections", "Before an answer, by why.", labels=["why"]
-            )
-            closed.add_metric(["too_many"], self._connections.refused)
-            closed.add_metric(["slow_head"], self._connections.slow)
-            yield closed
+        yield answers
+        yield from self._of_server()
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         for name, text, number in (
             ("sessions", "Sessions in memory.", len(service.sessions)),
@@ -71,4 +45,4 @@ class StepMetrics:
             ("resident_bytes", "Most memory of the process so far.", resident),
             ("log_bytes", "Written, and not yet in the state file (WAL).", service.log_bytes()),
         ):
-            yield GaugeMetricFamily(_PREFIX + name, text, number)
+            yield GaugeMetricFamily(PREFIX + name, text, number)
