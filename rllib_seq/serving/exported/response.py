@@ -87,7 +87,10 @@ class ResponseScorer:
         why = self._steps.refusal(event, {name: rows[0] for name, rows in kept.items()})
         if why:
             raise UserError(f"user {user!r}, {why}")
-        (answer,), self._users[user] = self._steps.step(self._model, [event], kept)  # type: ignore[assignment]
+        (answer,), after = self._steps.step(self._model, [event], kept)
+        if answer is None:
+            raise UserError(f"user {user!r}, the model's numbers are not finite for this step")
+        self._users[user] = dict(after)
         return answer
 
     def _new(self) -> dict[str, NDArray[Any]]:

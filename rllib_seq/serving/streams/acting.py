@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.serving.streams.model import StreamModel
-from rllib_seq.serving.streams.spaces import json_of, read_parts, space_of
+from rllib_seq.serving.streams.model import StreamModel, finite_rows
+from rllib_seq.serving.streams.spaces import finite_number, json_of, read_parts, space_of
 from rllib_seq.serving.streams.spec import (
     ACTION,
     FORECAST,
@@ -59,9 +58,8 @@ class ActingSteps:
         if OBSERVATION not in item:
             raise ValueError("observation: is missing")
         reward = item.get(REWARD)
-        real = isinstance(reward, int | float) and not isinstance(reward, bool)
-        if reward is not None and not (real and math.isfinite(reward)):
-            raise ValueError("reward: must be a finite number")
+        if reward is not None:
+            reward = finite_number(reward, REWARD)
         return _Step(read_parts(self._observations, item[OBSERVATION], OBSERVATION), reward)
 
     def refusal(self, content: _Step, kept: Mapping[str, Any]) -> str:
@@ -75,7 +73,7 @@ class ActingSteps:
 
     def step(
         self, model: StreamModel, contents: Sequence[_Step], kept: Mapping[str, NDArray[Any]]
-    ) -> tuple[list[dict[str, Any]], Mapping[str, NDArray[Any]]]:
+    ) -> tuple[list[dict[str, Any] | None], Mapping[str, NDArray[Any]]]:
         """See `Stepper.step`."""
         inputs = {
             name: np.stack([each.parts[name] for each in contents]).astype(port["dtype"])
@@ -86,8 +84,12 @@ class ActingSteps:
             inputs[REWARD] = np.array([each.reward or 0.0 for each in contents], np.float32)
         state = {name.removeprefix(STATE): kept[name] for name in self.fields}
         said, after = model.step(inputs, state)
-        answers = []
+        finite = finite_rows([*said.values(), *after.values()])
+        answers: list[dict[str, Any] | None] = []
         for row in range(len(contents)):
+            if not finite[row]:
+                answers.append(None)
+                continue
             answer: dict[str, Any] = {"action": json_of(self._actions, said, row, ACTION)}
             if self._forecasts:
                 answer["forecasts"] = {

@@ -2,11 +2,12 @@
 
 - `StreamModel`: one step of N streams
 - `load_stream_model`: reads, verifies and tests one
+- `finite_rows`: of what a step gave
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.policy import check_selftest, open_session
 from rllib_seq.serving.streams.spec import NEXT, STATE, StreamSpec
 
-__all__ = ["StreamModel", "load_stream_model"]
+__all__ = ["StreamModel", "finite_rows", "load_stream_model"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -81,3 +82,14 @@ def load_stream_model(folder: Path, spec: StreamSpec | None = None) -> StreamMod
     model = StreamModel(spec, session)
     check_selftest(folder, spec.selftest, list(spec.inputs), model.run)
     return model
+
+
+def finite_rows(arrays: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+    """Which streams have finite numbers alone, `[N]`.
+
+    Args:
+        arrays: `[N, ...]` each.
+    """
+    return np.logical_and.reduce(
+        [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays]
+    )

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_seq.serving.streams.model import StreamModel
+from rllib_seq.serving.streams.model import StreamModel, finite_rows
+from rllib_seq.serving.streams.spaces import finite_number
 from rllib_seq.serving.streams.spec import MEMORY, PROBABILITY, STATE, STEP, StreamSpec
 
 __all__ = ["ScoringSteps"]
@@ -52,17 +53,15 @@ class ScoringSteps:
             raise ValueError(
                 f"{unknown[0]}: is unknown; give session, time, and fields or answered"
             )
-        time = item.get("time")
-        if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time):
-            raise ValueError("time: must be a finite number")
+        time = finite_number(item.get("time"), "time")
         if item.get("answered", False) not in (True, False):
             raise ValueError("answered: must be true or false")
         if item.get("answered", False):
-            return _Event(float(time), None)
+            return _Event(time, None)
         fields = item.get("fields", {})
         if not isinstance(fields, Mapping):
             raise ValueError("fields: must be an object")
-        return _Event(float(time), self._static(float(time), fields))
+        return _Event(time, self._static(time, fields))
 
     def refusal(self, content: _Event, kept: Mapping[str, Any]) -> str:
         """See `Stepper.refusal`."""
@@ -75,10 +74,10 @@ class ScoringSteps:
 
     def step(
         self, model: StreamModel, contents: Sequence[_Event], kept: Mapping[str, NDArray[Any]]
-    ) -> tuple[list[dict[str, Any]], Mapping[str, NDArray[Any]]]:
+    ) -> tuple[list[dict[str, Any] | None], Mapping[str, NDArray[Any]]]:
         """See `Stepper.step`."""
         after = {name: rows.copy() for name, rows in kept.items()}
-        answers: list[dict[str, Any]] = [{} for _ in contents]
+        answers: list[dict[str, Any] | None] = [{} for _ in contents]
         time = np.array([each.time for each in contents])
         scored = np.array([each.fields is not None for each in contents])
         noted = ~scored & (kept["steps"] > 0)  # an answer of an unknown user changes nothing
@@ -96,18 +95,18 @@ class ScoringSteps:
             after[STATE + MEMORY][places] = memory[MEMORY]
             after["time"][places], after["news"][places] = time[places], 0
             after["steps"][places] += 1
-            for place, probability in zip(places.tolist(), said[PROBABILITY], strict=True):
-                answers[place] = {"probability": float(probability)}
+            finite = finite_rows([said[PROBABILITY], memory[MEMORY]])
+            for row, place in enumerate(places.tolist()):
+                probability = float(said[PROBABILITY][row])
+                answers[place] = {"probability": probability} if finite[row] else None
         return answers, after
 
     def _static(self, time: float, fields: Mapping[str, Any]) -> list[float]:
         values: list[float] = []
         for name, (mean, spread, missing) in self._facts["numbers"].items():
             value = fields.get(name)
-            if isinstance(value, str | list | dict):
-                raise ValueError(f"fields.{name}: must be a number")
-            number = math.nan if value is None else float(value)
-            seen = math.isfinite(number)
+            seen = value is not None and value == value  # pandas writes NaN where nothing is
+            number = finite_number(value, f"fields.{name}") if seen else 0.0
             values.append(min(max((number - mean) / spread, -5.0), 5.0) if seen else 0.0)
             if missing:
                 values.append(0.0 if seen else 1.0)

@@ -31,6 +31,10 @@ __all__ = ["FAILED", "LATE", "StepAnswer", "StepQuery", "Stepper", "StreamServic
 Arrays = Mapping[str, NDArray[Any]]
 _ATTEMPTS = 20
 _HOUR = 3600.0
+_NOT_FINITE = (
+    "body: the model's numbers are not finite for this step, and the session stays as it was; "
+    "give numbers as in training"
+)
 
 
 class StepQuery(NamedTuple):
@@ -80,8 +84,11 @@ class Stepper(Protocol):
 
     def step(
         self, model: StreamModel, contents: Sequence[Any], kept: Arrays
-    ) -> tuple[list[dict[str, Any]], Arrays]:
-        """Answers for JSON, and what is kept of the sessions afterwards, `steps` counted."""
+    ) -> tuple[list[dict[str, Any] | None], Arrays]:
+        """Answers for JSON, and what is kept of the sessions afterwards, `steps` counted.
+
+        None answers a step whose numbers are not finite; nothing is kept of it.
+        """
 
 
 class _Totals:
@@ -190,14 +197,20 @@ class StreamService:
         places = np.flatnonzero(taken)
         kept = {name: part[taken] for name, part in known.items()}
         said, after = self.stepper.step(self.policy, [contents[i] for i in places], kept)
-        self.sessions.put(rows[taken], after)
-        written = taken & remembered
-        self.memory.write(
-            rows[written], keys[written].tolist(), now, {"requests": float(len(places))}
-        )
         steps = after["steps"].tolist()
         for place, values, count in zip(places.tolist(), said, steps, strict=True):
-            answers[place] = StepAnswer({**values, "steps": count})
+            answers[place] = (
+                StepAnswer(None, "refused", _NOT_FINITE)
+                if values is None
+                else StepAnswer({**values, "steps": count})
+            )
+        finite = np.array([values is not None for values in said])
+        taken[places] = finite
+        self.sessions.put(rows[taken], {name: part[finite] for name, part in after.items()})
+        written = taken & remembered
+        self.memory.write(
+            rows[written], keys[written].tolist(), now, {"requests": float(finite.sum())}
+        )
         return answers
 
     def replace(self, model: StreamModel) -> None:

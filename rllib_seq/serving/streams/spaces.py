@@ -3,6 +3,7 @@
 - `space_json`, `space_of`: a space to JSON and back
 - `part_names`: names of the parts of a nested space
 - `read_parts`, `json_of`: a value from JSON as arrays, and arrays as a value for JSON
+- `finite_number`: a number from JSON
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
 
-__all__ = ["part_names", "read_parts", "space_json", "space_of", "json_of"]
+__all__ = ["finite_number", "json_of", "part_names", "read_parts", "space_json", "space_of"]
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def space_json(space: gym.Space[Any]) -> dict[str, Any]:
@@ -150,7 +153,13 @@ def _read(space: gym.Space[Any], value: Any, name: str) -> NDArray[Any]:
         if (whole != array).any() or not space.contains(whole.astype(space.dtype)[()]):
             raise ValueError(f"{name}: {_short(value)} is not in {space}")
         return whole.astype(space.dtype)
-    return array.astype(space.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(space.dtype)
+    # Too large for the type, or a fraction where it holds whole numbers.
+    held = np.isfinite(cast).all() if cast.dtype.kind == "f" else (cast == array).all()
+    if not held:
+        raise ValueError(f"{name}: {_short(value)} holds a number that {cast.dtype} does not")
+    return cast
 
 
 def json_of(space: gym.Space[Any], parts: Mapping[str, NDArray[Any]], row: int, name: str) -> Any:
@@ -160,6 +169,22 @@ def json_of(space: gym.Space[Any], parts: Mapping[str, NDArray[Any]], row: int, 
     if isinstance(space, Tuple):
         return [json_of(part, parts, row, f"{name}.{i}") for i, part in enumerate(space)]
     return parts[name][row].tolist()
+
+
+def finite_number(value: Any, name: str) -> float:
+    """A number from JSON that a network can read.
+
+    Args:
+        value: of any type.
+        name: of it.
+
+    Raises:
+        ValueError: it is none, or none that is finite in 32 bits.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not -_LARGEST <= value <= _LARGEST:
+        raise ValueError(f"{name}: must be a finite number")
+    return float(value)
 
 
 def _short(value: Any) -> str:

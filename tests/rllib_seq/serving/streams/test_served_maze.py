@@ -175,7 +175,11 @@ def test_memory_is_bounded_and_nothing_is_lost(maze, client):
         ({"observation": {**SEEN, "sign": "1"}}, "observation.sign: must be numbers"),
         ({"observation": {**SEEN, "junction": [0, 1]}}, r"observation.junction: has shape \[2\]"),
         ('{"observation": {"sign": 1, "junction": [NaN]}}', "observation.junction: holds a number"),
+        ({"observation": {**SEEN, "junction": [1e39]}}, "observation.junction: .* that float32"),
+        ({"observation": {**SEEN, "junction": [10**400]}}, "observation.junction: must be numbers"),
         ({"observation": SEEN, "reward": "1"}, "reward: must be a finite number"),
+        ({"observation": SEEN, "reward": 10**400}, "reward: must be a finite number"),
+        ({"observation": SEEN, "reward": 1e39}, "reward: must be a finite number"),
         ({"observation": SEEN, "session": ""}, "session: must be a text"),
         ({"observation": SEEN, "reset": 1}, "reset: must be true or false"),
         ({"observation": SEEN, "done": True}, "done: is unknown"),
@@ -196,3 +200,12 @@ def test_a_reward_that_is_read_is_asked_for(client):
     status, answer = client("POST", "/act", step)
     assert status == 400 and answer["detail"].startswith("reward: is missing")
     assert client("POST", "/act", {**step, "reward": 1.0})[1]["steps"] == 2
+
+
+def test_a_step_whose_numbers_are_not_finite_leaves_the_session_as_it_was(client):
+    step = {"session": "huge", "observation": SEEN, "reward": 0.0}
+    assert client("POST", "/act", step)[1]["steps"] == 1
+    huge = {**step, "observation": {**SEEN, "junction": [3e38]}}
+    # Others that come in the same list are answered.
+    assert client("POST", "/act", huge)[0] == 400
+    assert client("POST", "/act", step)[1]["steps"] == 2
