@@ -160,10 +160,10 @@ def _parts() -> dict[str, Any]:
         places = {
             "environment": (AuctionSimulator, "step"),
             "observations": (AuctionSimulator, "observe"),
-            "policy network": (model.policy, "forward"),
+            "policy network": (model.policy.encoder, "sequence"),
             "windows and policy network": (memory, "read"),
             "acting in all": (type(reader._bidder), "__call__"),
-            "value network": (memory, "_value"),
+            "value network": (model.value.encoder, "sequence"),
             "values in all": (memory, "values"),
             "advantages and columns": (reader, "_columns"),
             "sequences": (reader, "_sequences"),

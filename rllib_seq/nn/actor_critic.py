@@ -139,12 +139,14 @@ class ActorCritic(NamedTuple):
         return self.policy.encoder.windows(inputs, valid)
 
     @property
+    def value_encoder(self) -> StreamEncoder | None:
+        """The encoder of the values, if it is not the policy's."""
+        return self.value.encoder if isinstance(self.value, SequentialValueNetwork) else None
+
+    @property
     def own_value_encoder(self) -> StreamEncoder | None:
         """The encoder of the values, if it carries a state of its own beside the policy's."""
-        if not self._two_states:
-            return None
-        assert isinstance(self.value, SequentialValueNetwork)
-        return self.value.encoder
+        return self.value_encoder if self._two_states else None
 
     def join_states(
         self, policy: Mapping[str, Tensor], value: Mapping[str, Tensor] | None

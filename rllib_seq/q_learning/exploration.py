@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module.stream_columns import StreamColumns
+from rllib_seq.models.rl_module.connectors import StreamColumns
 
 EPSILON = "epsilon_of_stream"
 NOISE_SEED = "noise_seed_of_stream"

@@ -25,8 +25,8 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module.episode_windows import STEPS_BEFORE
 from rllib_seq.models.rl_module.windowed_module import SEQUENCE_CONFIG, WindowedRLModule
+from rllib_seq.models.rl_module.windows import STEPS_BEFORE
 from rllib_seq.models.step_inputs import FORBIDDEN
 from rllib_seq.nn import LENGTH, SequentialQNetwork
 from rllib_seq.nn.heads.q_values import QHead

@@ -22,7 +22,7 @@ from ray.rllib.utils.replay_buffers import EpisodeReplayBuffer, PrioritizedEpiso
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.models.rl_module.episode_windows import (
+from rllib_seq.models.rl_module.windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,

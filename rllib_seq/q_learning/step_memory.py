@@ -2,14 +2,17 @@
 
 - `StepMemory`: append what was played, draw steps, ask for their windows and n-step returns
 
-A row holds an observation and what was done there. Rows of a stream are linked, because streams
+Every row that is written has a number, counted without end; it stands at that number modulo the
+capacity, and is forgotten as soon as `capacity` rows came after it. A row holds an observation,
+what was done there, and the numbers of the rows before and after it in its stream, because streams
 arrive in pieces and interleaved. With L = 4 the window of f needs the rows c..f, and row b for the
 action before c:
 
-    rows      a1 b1 x1 c1 d1 x2 e1 f1        before    f1 -> e1 -> d1 -> c1 -> b1
-    ring      ^ oldest, overwritten next     when a1 is overwritten, e1 loses its action before b1
+    number    0  1  2  3  4  5  6  7         before
+    row       a  b  x  c  d  y  e  f         f (7) -> e (6) -> d (4) -> c (3) -> b (1)
 
-A step whose window is no longer whole is never drawn: training sees exactly what acting saw.
+When b is forgotten, so is the window of f: a step whose window is no longer whole is never drawn,
+and training sees exactly what acting saw.
 """
 
 from __future__ import annotations
@@ -73,12 +76,10 @@ class StepMemory:
         self._reward = np.zeros(capacity, np.float32)
         self._terminated = np.zeros(capacity, np.bool_)
         self._step = np.zeros(capacity, np.int64)
-        self._before = np.full(capacity, _NONE)
+        self._before = np.full(capacity, _NONE)  # numbers
         self._after = np.full(capacity, _NONE)
-        self._head = 0
-        self._added = 0
-        self._tails: dict[Hashable, int] = {}  # of streams that go on
-        self._stream_of_tail: dict[int, Hashable] = {}
+        self._added = 0  # the next number
+        self._tails: dict[Hashable, int] = {}  # number of the last row of streams that go on
 
     def __len__(self) -> int:
         """Rows in use."""
@@ -124,30 +125,27 @@ class StepMemory:
                 f"({steps + 1}); raise replay_buffer_config['capacity']"
             )
         if self._observation is None or self._action is None:
-            self._observation = np.zeros(
-                (self.capacity, *observations.shape[1:]), observations.dtype
-            )
-            self._action = np.zeros((self.capacity, *actions.shape[1:]), actions.dtype)
+            self._observation, self._action = self._empty(observations), self._empty(actions)
         tail = self._tails.pop(stream, _NONE)
-        self._stream_of_tail.pop(tail, None)
-        overwritten = (tail - self._head) % self.capacity < steps
-        if tail == _NONE or overwritten or self._step[tail] != start:
-            rows = self._next_rows(steps + 1)
-            self._observation[rows] = observations
-        else:
-            rows = np.concatenate([[tail], self._next_rows(steps)])
-            self._observation[rows[1:]] = observations[1:]
+        kept = bool(tail >= self._oldest(steps) and self._step[tail % self.capacity] == start)
+        numbers = self._next_numbers(steps if kept else steps + 1)
+        if kept:
+            numbers = np.append(tail, numbers)
+        rows = numbers % self.capacity
+        self._observation[rows[kept:]] = observations[kept:]
         self._step[rows] = start + np.arange(steps + 1)
-        self._after[rows[:-1]] = rows[1:]
-        self._before[rows[1:]] = rows[:-1]
+        self._after[rows[:-1]] = numbers[1:]
+        self._before[rows[1:]] = numbers[:-1]
         self._action[rows[:-1]] = actions
         self._reward[rows[:-1]] = rewards
         self._terminated[rows] = False
         self._terminated[rows[-1]] = terminated
         self._priorities.set(rows[:-1], np.where(self._whole(rows[:-1]), priority, 0.0))
         if not (terminated or truncated):
-            self._tails[stream] = int(rows[-1])
-            self._stream_of_tail[int(rows[-1])] = stream
+            self._tails[stream] = int(numbers[-1])
+            if len(self._tails) > self.capacity:  # of streams that did not go on for long
+                oldest = self._oldest()
+                self._tails = {s: number for s, number in self._tails.items() if number >= oldest}
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
         """Draw steps with whole windows in proportion to their priorities.
@@ -195,7 +193,7 @@ class StepMemory:
             observations `[n, ...]`, rewards `[n]`, and whether the stream ended `[n]`.
         """
         assert self._observation is not None
-        after = self._after[rows]
+        after = self._after[rows] % self.capacity
         return self._observation[after], self._reward[rows], self._terminated[after]
 
     def returns(self, rows: Ints, steps: Ints, gamma: float) -> Returns:
@@ -210,7 +208,7 @@ class StepMemory:
         for step in range(int(steps.max())):
             go = (step < steps) & (self._after[last] != _NONE)
             total += np.where(go, gamma**step * self._reward[last], 0.0)
-            last = np.where(go, self._after[last], last)
+            last = np.where(go, self._after[last] % self.capacity, last)
             taken += go
         return Returns(total, taken, last, self._terminated[last])
 
@@ -222,13 +220,12 @@ class StepMemory:
             for name, value in vars(self).items()
             if isinstance(value, np.ndarray)
         }
-        scalars = {name: getattr(self, name) for name in ("capacity", "_head", "_added")}
-        tails = dict(self._tails)
         return {
             "arrays": arrays,
             "priorities": self._priorities.get(rows),
-            "tails": tails,
-            **scalars,
+            "tails": dict(self._tails),
+            "capacity": self.capacity,
+            "added": self._added,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -248,19 +245,22 @@ class StepMemory:
             setattr(self, name, array)
         self._priorities = SumTree(self.capacity)
         self._priorities.set(np.arange(len(state["priorities"])), state["priorities"])
-        self._head, self._added = state["_head"], state["_added"]
-        self._tails = dict(state["tails"])
-        self._stream_of_tail = {row: stream for stream, row in self._tails.items()}
+        self._added, self._tails = state["added"], dict(state["tails"])
 
     def _empty(self, like: Array) -> Array:
         """An array with room for `capacity` rows like those of `like`."""
         return np.zeros((self.capacity, *like.shape[1:]), like.dtype)
 
+    def _oldest(self, more: int = 0) -> int:
+        """The least number that is not forgotten, after so many more rows."""
+        return max(0, self._added + more - self.capacity)
+
     def _linked(self, links: Ints, rows: Ints, count: int) -> Ints:
-        """The rows that 1..count links lead to from rows `[n]`, `[n, count]`; `_NONE` at an end."""
-        linked = np.empty((len(rows), count), np.int64)
+        """The rows that 1..count links lead to from rows `[n]`, `[n, count]`, or `_NONE`."""
+        linked, oldest = np.empty((len(rows), count), np.int64), self._oldest()
         for step in range(count):
-            rows = np.where(rows == _NONE, _NONE, links[rows])
+            numbers = np.where(rows == _NONE, _NONE, links[rows])
+            rows = np.where(numbers >= oldest, numbers % self.capacity, _NONE)
             linked[:, step] = rows
         return linked
 
@@ -269,23 +269,18 @@ class StepMemory:
         known = (self._linked(self._before, rows, self.window_length) != _NONE).sum(axis=1)
         return known >= np.minimum(self._step[rows], self.window_length)
 
-    def _next_rows(self, count: int) -> Ints:
-        """Rows for `count` new steps; what was there is forgotten."""
-        rows = (self._head + np.arange(count)) % self.capacity
-        self._head = (self._head + count) % self.capacity
-        old = rows if self._added >= self.capacity else rows[rows < self._added]
+    def _next_numbers(self, count: int) -> Ints:
+        """Numbers of `count` new rows; what was in their places is forgotten."""
+        numbers = self._added + np.arange(count)
+        rows = numbers % self.capacity
+        later = self._linked(self._after, rows[numbers >= self.capacity], self.window_length)
+        later = np.unique(later[later != _NONE])  # in whose windows they were
         self._added += count
-        for row in set(old.tolist()) & self._stream_of_tail.keys():
-            del self._tails[self._stream_of_tail.pop(row)]
-        if len(old):
-            later = self._linked(self._after, old, self.window_length)  # whose windows they were in
-            following, later = later[:, 0], np.unique(later[later != _NONE])
-            self._before[following[following != _NONE]] = _NONE
-            broken = later[~self._whole(later)]
-            self._priorities.set(broken, np.zeros(len(broken)))
+        broken = later[~self._whole(later)]
+        self._priorities.set(broken, np.zeros(len(broken)))
         self._before[rows] = self._after[rows] = _NONE
         self._priorities.set(rows, np.zeros(count))
-        return rows
+        return numbers
 
 
 def _taken(values: Array, rows: Ints) -> Array:

@@ -37,10 +37,8 @@ from ray.rllib.utils.metrics import (
 from rllib_seq.envs.array_env import ArrayEnv
 from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.configure import OurConnectors, sequence_settings
+from rllib_seq.models.rl_module.connectors import EpisodeWindows, FlattenSteps, StreamColumns
 from rllib_seq.models.rl_module.episode_states import StatesIn
-from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
-from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
-from rllib_seq.models.rl_module.stream_columns import StreamColumns
 from rllib_seq.rollouts.acting.module_actor import ModuleActor
 from rllib_seq.rollouts.callbacks import refuse_callbacks
 from rllib_seq.rollouts.checks import CheckedArrays

@@ -31,11 +31,8 @@ from rllib_seq.rollouts.callbacks import CampaignEpisode, refuse_callbacks
 from rllib_seq.rollouts.checks import CheckedArrays
 from rllib_seq.rollouts.filters import FilteredArrays
 from rllib_seq.rollouts.gym_arrays import make_arrays
-from rllib_seq.rollouts.sampler import (
-    RolloutBatch,
-    VectorSampler,
-    generalized_advantages,
-)
+from rllib_seq.rollouts.pieces import RolloutBatch, generalized_advantages
+from rllib_seq.rollouts.sampler import VectorSampler
 from rllib_seq.rollouts.worker import FaultReportingWorker
 
 __all__ = ["ArrayRolloutWorker"]
@@ -194,22 +191,19 @@ class _SequenceReader(JourneyReader):
         values, next_values = self._bidder.memory.values(journeys)
         columns = {name: rows for name, rows in journeys.columns.items() if name not in OF_MEMORY}
         columns |= self._labels(journeys)
-        pieces = len(journeys.lengths)
-        piece = np.repeat(np.arange(pieces), journeys.lengths)
-        ends = np.cumsum(journeys.lengths)
+        piece, ends = journeys.piece, np.cumsum(journeys.lengths)
         terminateds, truncateds = np.zeros((2, len(values)), np.bool_)
         terminateds[ends - 1], truncateds[ends - 1] = journeys.terminated, journeys.truncated
-        place = np.arange(len(values)) - (ends - journeys.lengths)[piece]
         columns |= {
             SampleBatch.VF_PREDS: values,
             SampleBatch.TERMINATEDS: terminateds,
             SampleBatch.TRUNCATEDS: truncateds,
-            SampleBatch.T: journeys.starts[piece] + place,
+            SampleBatch.T: journeys.starts[piece] + journeys.place,
             SampleBatch.EPS_ID: self._unroll + piece,
             SampleBatch.UNROLL_ID: self._unroll + piece,
             SampleBatch.AGENT_INDEX: journeys.rows[piece],
         }
-        self._unroll += pieces
+        self._unroll += len(ends)
         if config.get("vtrace"):
             bootstrapped = np.zeros(len(values), np.float32)
             bootstrapped[ends - 1] = next_values

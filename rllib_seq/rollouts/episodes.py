@@ -17,10 +17,11 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from rllib_seq.rollouts.acting.memories import COPY
+from rllib_seq.rollouts.acting.carried_states import COPY
 from rllib_seq.rollouts.acting.module_actor import ModuleActor
 from rllib_seq.rollouts.gym_arrays import INFO, INFO_BEFORE
-from rllib_seq.rollouts.sampler import Campaign, RolloutBatch
+from rllib_seq.rollouts.pieces import RolloutBatch
+from rllib_seq.rollouts.sampler import Campaign
 
 __all__ = ["EpisodeChunks", "campaign_episodes"]
 
@@ -205,8 +206,8 @@ def _episode(
 
 def _slices(batch: RolloutBatch) -> list[slice]:
     """The steps of every piece."""
-    ends = np.cumsum(batch.lengths).tolist()
-    return [slice(end - n, end) for end, n in zip(ends, batch.lengths.tolist(), strict=True)]
+    pairs = zip(batch.first.tolist(), batch.lengths.tolist(), strict=True)
+    return [slice(first, first + steps) for first, steps in pairs]
 
 
 def _infos(batch: RolloutBatch, steps: slice) -> list[dict[str, Any]]:

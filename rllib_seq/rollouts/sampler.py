@@ -1,8 +1,8 @@
 """Journeys played as arrays: all streams of many episodes act in one forward pass per tick.
 
 - `VectorSampler`: plays an `ArrayEnv` with a bidder and collects what its streams did
-- `RolloutBatch`: pieces of journeys, one after the other, as columns
-- `generalized_advantages`: advantages and value targets of pieces of any length at once
+- `StreamActor`, `ActionBatch`: who decides, and what
+- `Campaign`: an episode that was played to its end
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_seq.envs.array_env import ArrayEnv
+from rllib_seq.rollouts.pieces import INFO, Pieces, RolloutBatch
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-_INFO = "info "  # in front of their names, among the columns of steps
 
 
 class ActionBatch(NamedTuple):
@@ -54,34 +53,6 @@ class StreamActor(Protocol):
         """
 
 
-class RolloutBatch(NamedTuple):
-    """Pieces of journeys, each in order and all in one row: `N` steps of `P` pieces."""
-
-    columns: dict[str, Array]
-    """`[N, ...]`: `obs`, `actions`, `rewards` and the bidder's own."""
-    lengths: Ints
-    """`[P]`, steps of each piece; their sum is N."""
-    rows: Ints
-    """`[P]`, of the simulator: whose journey it is."""
-    starts: Ints
-    """`[P]`, steps of the journey before the piece."""
-    terminated: Bools
-    """`[P]`: the journey ended with the piece."""
-    truncated: Bools
-    """`[P]`: a time limit cut the journey off after the piece."""
-    next_values: Floats
-    """`[P]`: value of the step after the piece; 0 if the journey ended or nothing is valued."""
-    valued: bool
-    """Whether `next_values` holds those of pieces that go on, whatever the bidder stored."""
-    next_observations: Array
-    """`[P, D]`: what is seen after the piece."""
-    ticks: int
-    """Steps of all campaigns; in a step, all their users with a request act."""
-    infos: dict[str, Array]
-    """`[N]` by name, if they are asked for: what the steps brought, see `simulator.infos`,
-    and how much of the journey was there before (`present`) and after (`survival`)."""
-
-
 class Campaign(NamedTuple):
     """A campaign that was played to its end."""
 
@@ -93,16 +64,6 @@ class Campaign(NamedTuple):
     """Sum of the rewards of all users."""
     per_user: Floats
     """`[U]`, the same for each of them, those who were never seen left out."""
-
-
-class _Ended(NamedTuple):
-    """Pieces that end, what is seen after them, how their streams ended, and its value."""
-
-    pieces: Ints
-    observations: Array
-    terminated: Bools
-    truncated: Bools
-    values: Floats
 
 
 class VectorSampler:
@@ -127,10 +88,10 @@ class VectorSampler:
         self._steps = np.zeros(rows, np.int64)  # complete steps of the journey
         self._reward = np.zeros(rows)  # of the last step, if it came at once
         self._return = np.zeros(rows)
-        self._piece = np.full(rows, -1)  # number of the piece in this batch
         self._ticks = np.zeros(env.num_episodes, np.int64)
         self._all_ticks = 0
         self._last: dict[str, Array] = {}  # columns of the open steps
+        self._pieces = Pieces(rows)
         self._begin(np.arange(env.num_episodes))
 
     @property
@@ -170,67 +131,58 @@ class VectorSampler:
     def _play(
         self, bidder: StreamActor, enough: Callable[[int], bool], go_on: bool
     ) -> RolloutBatch:
-        self._piece[:] = -1
-        self._pieces: list[Ints] = []  # rows, in the order of their pieces
-        self._starts: list[Ints] = []
-        self._num_pieces = 0
-        log: list[tuple[Ints, dict[str, Array]]] = []
-        ended: list[_Ended] = []
-        complete, ticks_before = 0, self._all_ticks
-        while not enough(complete):
-            for who, columns in self._tick(bidder, ended, go_on):
-                log.append((who, columns))
-                complete += len(who)
-        going = np.flatnonzero(self._piece >= 0)
+        self._pieces = pieces = Pieces(self.rows)
+        ticks_before = self._all_ticks
+        while not enough(pieces.steps):
+            self._tick(bidder, go_on)
+        going = pieces.open_rows
         if self.env.rewards_at_once and len(going):
-            ended.append(self._cut(bidder, going))
-        return self._pack(log, ended, self._all_ticks - ticks_before)
+            self._cut(bidder, going)
+        last = None if self.env.rewards_at_once else self._last
+        return pieces.batch(last, self._all_ticks - ticks_before)
 
-    def _tick(
-        self, bidder: StreamActor, ended: list[_Ended], go_on: bool
-    ) -> list[tuple[Ints, dict[str, Array]]]:
-        """One request of every user who has one; returns the steps that this completes."""
-        env, completed = self.env, []
+    def _tick(self, bidder: StreamActor, go_on: bool) -> None:
+        """One request of every user who has one."""
+        env = self.env
         rows = env.pending
         if env.rewards_at_once:
             rewards = self._reward[rows]
         else:
             rewards = env.take_rewards(rows)
-            completed.append(self._complete(rows, rewards))
+            self._complete_open(rows, rewards)
         observations = env.observe(rows)
         new = self._steps[rows] + self._open[rows] == 0
         acts = bidder(rows, new, observations, rewards)
-        columns: dict[str, Array] = {"obs": observations, "actions": acts.actions}
-        self.store(rows, columns | acts.columns)
-        self._open[rows] = True
+        columns = {"obs": observations, "actions": acts.actions, **acts.columns}
         acting = rows if env.slots == 1 else np.unique(rows // env.slots)
         self._ticks[acting] += 1
         self._all_ticks += len(acting)
         infos = env.serve(rows, acts.actions if acts.served is None else acts.served)
         if self.with_infos:
-            self.store(rows, {_INFO + name: info for name, info in infos.items()})
+            columns |= {INFO + name: info for name, info in infos.items()}
 
         if env.rewards_at_once:
             self._reward[rows] = rewards = env.take_rewards(rows)
-            completed.append(self._complete(rows, rewards))
+            self._return[rows] += rewards
+            self._complete(rows, columns, rewards)
             over = rows[env.ended[rows]]
         else:
+            self.store(rows, columns)
+            self._open[rows] = True
             over = np.flatnonzero(env.ended & self._open)
             self._reward[over] = rewards = env.take_rewards(over)
-            completed.append(self._complete(over, rewards))
+            self._complete_open(over, rewards)
         if len(over):
-            ended.append(self._cut(bidder, over))
-            self._piece[over] = -1
+            self._cut(bidder, over)
             self._steps[over] = 0
         done = np.flatnonzero(env.over)
         if len(done):
             self._finish(done[self._ticks[done] > 0])
             if go_on:
                 self._begin(done)
-        return completed
 
-    def _cut(self, bidder: StreamActor, rows: Ints) -> _Ended:
-        """What follows the pieces of rows that end or are cut here."""
+    def _cut(self, bidder: StreamActor, rows: Ints) -> None:
+        """End the pieces of rows whose streams end here, or that are cut."""
         env = self.env
         over, cut = env.ended[rows], env.truncated[rows]
         observations, values = env.observe(rows), np.zeros(len(rows))
@@ -239,59 +191,21 @@ class VectorSampler:
             values[follows] = bidder.value_after(
                 rows[follows], observations[follows], self._reward[rows[follows]]
             )
-        return _Ended(self._piece[rows], observations, over & ~cut, cut, values)
+        self._pieces.end(rows, observations, over & ~cut, cut, values)
 
-    def _complete(self, rows: Ints, rewards: Floats) -> tuple[Ints, dict[str, Array]]:
-        """The open steps of these rows, with their rewards; the piece of each and the columns."""
+    def _complete_open(self, rows: Ints, rewards: Floats) -> None:
+        """The rewards of the open steps of these rows are known."""
         self._return[rows] += rewards
         known = self._open[rows]
-        rows, rewards = rows[known], rewards[known]
-        fresh = rows[self._piece[rows] < 0]
-        self._piece[fresh] = self._num_pieces + np.arange(len(fresh))
-        self._num_pieces += len(fresh)
-        self._pieces.append(fresh)
-        self._starts.append(self._steps[fresh].copy())
-        self._open[rows] = False
-        self._steps[rows] += 1
-        columns = {name: column[rows] for name, column in self._last.items()}
-        return self._piece[rows], {**columns, "rewards": rewards.astype(np.float32)}
+        if known.any():
+            rows, rewards = rows[known], rewards[known]
+            self._open[rows] = False
+            self._complete(rows, {name: part[rows] for name, part in self._last.items()}, rewards)
 
-    def _pack(
-        self, log: list[tuple[Ints, dict[str, Array]]], ended: list[_Ended], ticks: int
-    ) -> RolloutBatch:
-        piece = np.concatenate([who for who, _ in log])
-        order = np.argsort(piece, kind="stable")
-        full = [columns for who, columns in log if len(who)]
-        columns = {name: np.concatenate([part[name] for part in full])[order] for name in full[0]}
-        infos = {
-            name.removeprefix(_INFO): columns.pop(name)
-            for name in list(columns)
-            if name.startswith(_INFO)
-        }
-        rows = np.concatenate(self._pieces)
-        # A journey that goes on has acted again, or its last step would not be complete.
-        observations = self._last["obs"][rows]
-        terminated, truncated = np.zeros((2, len(rows)), np.bool_)
-        values = np.zeros(len(rows))
-        if "values" in self._last:
-            values[:] = self._last["values"][rows]
-        for over in ended:
-            pieces = over.pieces
-            observations[pieces], values[pieces] = over.observations, over.values
-            terminated[pieces], truncated[pieces] = over.terminated, over.truncated
-        return RolloutBatch(
-            columns,
-            lengths=np.bincount(piece, minlength=self._num_pieces),
-            rows=rows,
-            starts=np.concatenate(self._starts),
-            terminated=terminated,
-            truncated=truncated,
-            next_values=values,
-            valued=self.env.rewards_at_once,
-            next_observations=observations,
-            ticks=ticks,
-            infos=infos,
-        )
+    def _complete(self, rows: Ints, columns: dict[str, Array], rewards: Floats) -> None:
+        columns = {**columns, "rewards": rewards.astype(np.float32)}
+        self._pieces.add(rows, self._steps[rows], columns)
+        self._steps[rows] += 1
 
     def _finish(self, campaigns: Ints) -> None:
         slots = self.env.slots
@@ -309,41 +223,3 @@ class VectorSampler:
         while len(campaigns):
             self.env.begin(campaigns)
             campaigns = campaigns[self.env.over[campaigns]]
-
-
-def generalized_advantages(
-    rewards: Floats,
-    values: Floats,
-    next_values: Floats,
-    lengths: Ints,
-    gamma: float,
-    lambda_: float,
-) -> tuple[Floats, Floats]:
-    """Return advantages and value targets of pieces of trajectories (Schulman et al. 2016).
-
-    `A_t = sum_k (gamma lambda)^k delta_{t+k}` with `delta_t = r_t + gamma v_{t+1} - v_t`.
-
-    Args:
-        rewards: `[N]`, pieces one after the other.
-        values: `[N]`.
-        next_values: of the step after each piece, 0 where nothing follows, `[P]`.
-        lengths: of the pieces, at least 1, `[P]`; their sum is N.
-        gamma: discount.
-        lambda_: of the exponential average.
-
-    Returns:
-        advantages `[N]`, and targets `[N]` (advantages plus values).
-    """
-    ends = np.cumsum(lengths)
-    following = np.append(values[1:], 0.0)
-    following[ends - 1] = next_values
-    deltas = rewards + gamma * following - values
-    advantages = np.zeros(len(rewards))
-    carried = np.zeros(len(lengths))
-    # From the end of all pieces at once; the shorter ones are through earlier.
-    for back in range(1, int(lengths.max()) + 1):
-        going = lengths >= back
-        steps = ends[going] - back
-        carried[going] = deltas[steps] + gamma * lambda_ * carried[going]
-        advantages[steps] = carried[going]
-    return advantages, advantages + values

@@ -26,13 +26,13 @@ from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.observations import refuse_filter
-from rllib_seq.models.rl_module.episode_windows import EpisodeWindows, WindowLayout
-from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
+from rllib_seq.models.rl_module.connectors import EpisodeWindows, FlattenSteps
 from rllib_seq.models.rl_module.windowed_module import (
     SEQUENCE_CONFIG,
     WindowedRLModule,
     is_flat,
 )
+from rllib_seq.models.rl_module.windows import WindowLayout
 from rllib_seq.models.spaces import refuse_repeated, refuse_shifted
 
 MAX_SEQ_LEN = "max_seq_len"

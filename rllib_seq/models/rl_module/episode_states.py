@@ -28,7 +28,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module.episode_windows import sees_windows
+from rllib_seq.models.rl_module.connectors import sees_windows
 
 _KEPT = "carried_states"
 State = Mapping[str, NDArray[Any]]

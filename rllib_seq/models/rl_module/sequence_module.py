@@ -24,13 +24,13 @@ from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.models.auxiliary import AUXILIARY_LOGITS, auxiliary_heads
-from rllib_seq.models.rl_module.episode_windows import (
+from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
+from rllib_seq.models.rl_module.windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,
     WindowLayout,
 )
-from rllib_seq.models.rl_module.windowed_module import WindowedRLModule
 from rllib_seq.models.spaces import refuse_actions
 from rllib_seq.models.step_inputs import encode_action
 from rllib_seq.nn import ActorCritic, SequentialPolicyNetwork, build_actor_critic, encoder_class

@@ -26,8 +26,8 @@ from rllib_seq.models.rl_module.configure import (
     configure_windows,
     refuse_what_windows_exclude,
 )
+from rllib_seq.models.rl_module.connectors import EpisodeWindows
 from rllib_seq.models.rl_module.episode_states import SequenceStates, StatesIn, StatesOut
-from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
 from rllib_seq.models.rl_module.sequence_module import SequenceRLModule
 from rllib_seq.nn import encoder_class
 

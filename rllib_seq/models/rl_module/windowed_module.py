@@ -3,7 +3,7 @@
 - `WindowedRLModule`
 
 It has no recurrent state: a connector rebuilds the windows from the episodes, when acting and when
-training alike (`rllib_seq.models.rl_module.episode_windows`).
+training alike (`rllib_seq.models.rl_module.windows`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models.observations import refuse_empty_mask
-from rllib_seq.models.rl_module.episode_windows import (
+from rllib_seq.models.rl_module.windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,

@@ -27,11 +27,13 @@ from torch import Tensor
 from rllib_seq.models import SequenceRLModule
 from rllib_seq.models.rl_module import episode_states
 from rllib_seq.models.rl_module.configure import module_windows
-from rllib_seq.models.rl_module.stream_columns import StreamColumns
-from rllib_seq.models.rl_module.stream_windows import StreamWindows
-from rllib_seq.rollouts.acting.memories import COPY, INPUTS, CarriedStates
+from rllib_seq.models.rl_module.connectors import StreamColumns
+from rllib_seq.models.rl_module.windows import next_windows, no_windows
+from rllib_seq.rollouts.acting.carried_states import COPY, CarriedStates
+from rllib_seq.rollouts.acting.memories import INPUTS
 from rllib_seq.rollouts.acting.value_states import ValueReader
-from rllib_seq.rollouts.sampler import ActionBatch, RolloutBatch
+from rllib_seq.rollouts.pieces import RolloutBatch
+from rllib_seq.rollouts.sampler import ActionBatch
 
 __all__ = ["ModuleActor"]
 
@@ -79,10 +81,11 @@ class ModuleActor:
             and module.get_exploration_action_dist_cls() is TorchCategorical
         )
         self._struct = get_base_struct_from_space(space)
-        settings = module_windows(module)
-        self._windows = None
-        if settings is not None:
-            self._windows = StreamWindows(rows, module.observation_space, space, settings)
+        layout = module_windows(module)
+        self._windows: dict[str, Array] | None = None
+        if layout is not None:
+            self._windows = no_windows(rows, module.observation_space, space, layout)
+        self._steps = np.zeros(rows, np.int64)  # that streams have behind them, for their windows
         self._carried: CarriedStates | None = None
         self._reader: ValueReader | None = None  # of values that have an encoder of their own
         self._cut: defaultdict[int, deque[dict[str, Array]]] = defaultdict(deque)
@@ -225,8 +228,14 @@ class ModuleActor:
         if self._windows is None:
             batch: dict[str, Array] = {Columns.OBS: observations}
         else:
-            self._windows.restart(fresh)
-            batch = self._windows.push(rows, observations, self._actions[rows], rewards)
+            self._steps[fresh] = 0
+            past = {name: column[rows] for name, column in self._windows.items()}
+            batch = next_windows(
+                past, self._steps[rows], observations, self._actions[rows], rewards
+            )
+            for name, column in self._windows.items():
+                column[rows] = batch[name]
+            self._steps[rows] += 1
         for piece in self._drawn:
             for name, column in piece.draw(len(fresh)).items():
                 kept = self._kept.setdefault(name, np.zeros(len(self._actions), column.dtype))

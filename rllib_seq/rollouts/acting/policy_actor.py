@@ -15,7 +15,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from ray.rllib.utils.spaces.space_utils import clip_action, unsquash_action
 
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.rollouts.acting.memories import Memory, memory_of
+from rllib_seq.rollouts.acting.memories import Memory, NetworkMemory
 from rllib_seq.rollouts.acting.stock_models import StockMemory
 from rllib_seq.rollouts.sampler import ActionBatch
 
@@ -31,7 +31,7 @@ class PolicyActor:
     def __init__(self, policy: Policy, rows: int, longest: int) -> None:
         self.policy, self.model = policy, policy.model
         self._ours = isinstance(self.model, LSTMTransformerModel)
-        kind = memory_of if self._ours else StockMemory
+        kind = NetworkMemory if self._ours else StockMemory
         self.memory: Memory = kind(self.model, rows, longest)
         space = policy.action_space
         self._actions = torch.from_numpy(np.zeros((rows, *(space.shape or ())), space.dtype))

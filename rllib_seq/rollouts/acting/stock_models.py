@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,11 @@ from torch import Tensor
 
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel
-from rllib_seq.rollouts.acting.memories import COPY, VALUES, CarriedStates
-from rllib_seq.rollouts.sampler import RolloutBatch
+from rllib_seq.rollouts.acting.memories import VALUES, Memory
 
 __all__ = ["StockMemory", "refuse_model"]
 
 Array = NDArray[Any]
-Ints = NDArray[np.int64]
 
 
 def refuse_model(policy: Policy) -> None:
@@ -49,7 +48,7 @@ def refuse_model(policy: Policy) -> None:
             )
 
 
-class StockMemory:
+class StockMemory(Memory):
     """States of RLlib's models by row, maybe none; steps are plain observations `[n, ...]`.
 
     Args:
@@ -61,44 +60,15 @@ class StockMemory:
     def __init__(self, model: Any, rows: int, longest: int) -> None:
         parts = model.get_initial_state()
         initial = {str(n): torch.as_tensor(np.asarray(part)) for n, part in enumerate(parts)}
+        super().__init__(initial, rows, longest)
         self._model = model
-        self._carried = CarriedStates(initial, rows, longest)
-        self._earlier = self._carried.of(torch.arange(rows))
 
-    def begin(self, open_rows: Ints) -> dict[str, Array]:
-        """See `Memory.begin`."""
-        parts = {name: part[open_rows] for name, part in self._earlier.items()}
-        self._carried.restart()
-        return {COPY: self._carried.reopen(open_rows, parts)}
-
-    def read(self, rows: Tensor, first: Tensor, inputs: Tensor) -> tuple[Tensor, dict[str, Array]]:
-        """See `Memory.read`."""
-        parts, numbers = self._carried.before(rows, first)
-        for name, part in parts.items():
-            self._earlier[name][rows] = part
-        outputs, after, values = self._forward(parts, inputs)
-        self._carried.set(rows, dict(zip(parts, after, strict=True)))
-        return outputs, {COPY: numbers, VALUES: values}
-
-    def values(self, journeys: RolloutBatch) -> tuple[Array, Array]:
-        """See `Memory.values`; they came with the steps."""
-        return journeys.columns[VALUES], journeys.next_values
-
-    def value_after(self, rows: Tensor, inputs: Tensor) -> Array:
-        """See `Memory.value_after`."""
-        return self._forward(self._carried.of(rows), inputs)[2]
-
-    def states(self, journeys: RolloutBatch, piece: Ints, begin: Ints) -> list[Array]:
-        """See `Memory.states`."""
-        offset = np.cumsum(journeys.lengths) - journeys.lengths
-        copies = self._carried.copies(journeys.columns[COPY][offset[piece] + begin])
-        return list(copies.values())
-
-    def _forward(
-        self, parts: dict[str, Tensor], inputs: Tensor
-    ) -> tuple[Tensor, list[Tensor], Array]:
-        """Outputs `[n, K]`, state afterwards and values `[n]`."""
+    def step(
+        self, parts: Mapping[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, Mapping[str, Tensor], dict[str, Array]]:
+        """See `Memory.step`."""
         step = {SampleBatch.OBS: inputs, "is_training": False}
         lengths = torch.ones(len(inputs), dtype=torch.int32)
         outputs, after = self._model(step, list(parts.values()), lengths)
-        return outputs, after if parts else [], self._model.value_function().numpy()
+        after = dict(zip(parts, after, strict=True)) if parts else {}
+        return outputs, after, {VALUES: self._model.value_function().numpy()}

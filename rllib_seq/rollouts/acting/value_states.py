@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_seq.nn import StreamEncoder
-from rllib_seq.rollouts.sampler import RolloutBatch
+from rllib_seq.rollouts.pieces import RolloutBatch
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -65,7 +65,7 @@ class ValueReader:
                 state is: those of the last sequences of streams that terminated.
         """
         lengths, steps = torch.from_numpy(batch.lengths), torch.from_numpy(inputs)
-        first = lengths.cumsum(0) - lengths
+        first = torch.from_numpy(batch.first)
         rows = torch.from_numpy(batch.rows)
         fresh = torch.from_numpy(batch.starts == 0)
         state = {name: part[rows] for name, part in self._carried.items()}

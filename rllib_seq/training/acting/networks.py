@@ -22,7 +22,7 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.errors import UserError
 from rllib_seq.models.rl_module.configure import module_windows
-from rllib_seq.models.rl_module.stream_windows import next_windows, no_windows
+from rllib_seq.models.rl_module.windows import next_windows, no_windows
 
 Memory = dict[str, np.ndarray]
 """What streams have behind them, `[N, ...]` by name."""

@@ -43,7 +43,7 @@ from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
 
 from rllib_seq.errors import UserError
 from rllib_seq.models.observations import StepSpace
-from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
+from rllib_seq.models.rl_module.connectors import FlattenSteps
 from rllib_seq.training.acting.spaces import rows_of
 
 Step = Callable[[Any, int], Any]

@@ -16,7 +16,7 @@ import rllib_seq
 from rllib_seq.errors import UserError
 from rllib_seq.models import LSTMTransformerModel, SequenceRLModule, use_sequence_module
 from rllib_seq.models.observations import StepSpace
-from rllib_seq.models.rl_module.flatten_steps import FlattenSteps
+from rllib_seq.models.rl_module.connectors import FlattenSteps
 from rllib_seq.models.step_inputs import FORBIDDEN
 from rllib_seq.q_learning import SequenceQRLModule, use_sequence_q_learning
 from rllib_seq.q_learning.exploration import EPSILON

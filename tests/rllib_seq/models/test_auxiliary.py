@@ -35,7 +35,7 @@ from rllib_seq.models.auxiliary import (
 )
 from rllib_seq.models.auxiliary_learners import APPOAuxiliaryLearner, PPOAuxiliaryLearner
 from rllib_seq.models.event_labels import labels_from_infos
-from rllib_seq.models.rl_module.episode_windows import windows_of
+from rllib_seq.models.rl_module.windows import windows_of
 from rllib_seq.nn.heads.auxiliary import event_loss, event_probability
 from rllib_seq.q_learning import use_sequence_q_learning
 

@@ -20,7 +20,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models import LSTMTransformerModel, SequenceRLModule, use_sequence_module
 from rllib_seq.models.rl_module.episode_states import SequenceStates
-from rllib_seq.models.rl_module.episode_windows import windows_of
+from rllib_seq.models.rl_module.windows import windows_of
 
 OBS, ACTIONS = Box(-np.inf, np.inf, (3,), np.float32), Discrete(4)
 SMALL: dict[str, Any] = {

@@ -15,7 +15,7 @@ from torch import Tensor
 from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.models import LSTMTransformerModel, SequenceRLModule
-from rllib_seq.models.rl_module.episode_windows import windows_of
+from rllib_seq.models.rl_module.windows import windows_of
 from rllib_seq.nn import SequentialPolicyNetwork, encoder_names
 from rllib_seq.nn.step_graph import PolicyStep, policy_graph
 from rllib_seq.serving.exported.policy import load_policy

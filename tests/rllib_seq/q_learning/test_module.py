@@ -17,7 +17,7 @@ from ray.rllib.algorithms.dqn.dqn_learner import (
 from torch import Tensor
 
 from rllib_seq.errors import NonFiniteInputError, UserError
-from rllib_seq.models.rl_module.episode_windows import (
+from rllib_seq.models.rl_module.windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,

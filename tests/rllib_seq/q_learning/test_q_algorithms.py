@@ -9,7 +9,7 @@ import torch
 from ray.rllib.algorithms.dqn import DQNConfig
 
 import rllib_seq  # noqa: F401, names the environment
-from rllib_seq.models.rl_module.episode_windows import STEPS_BEFORE
+from rllib_seq.models.rl_module.windows import STEPS_BEFORE
 from rllib_seq.q_learning import (
     EpsilonLadder,
     SequenceEpisodeReplayBuffer,

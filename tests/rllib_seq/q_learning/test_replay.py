@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Discrete
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from rllib_seq.models.rl_module.episode_windows import (
+from rllib_seq.models.rl_module.windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     STEPS_BEFORE,

@@ -11,7 +11,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module.episode_windows import windows_of
+from rllib_seq.models.rl_module.windows import windows_of
 from rllib_seq.q_learning.step_memory import StepMemory
 
 LENGTH = 3

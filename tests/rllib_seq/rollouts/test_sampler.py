@@ -12,12 +12,8 @@ from ray.rllib.policy.sample_batch import SampleBatch
 from rllib_seq.envs.ad_auction.array_env import AuctionArrays
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
-from rllib_seq.rollouts.sampler import (
-    ActionBatch,
-    RolloutBatch,
-    VectorSampler,
-    generalized_advantages,
-)
+from rllib_seq.rollouts.pieces import RolloutBatch, generalized_advantages
+from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
 
 WORLD = {"num_users": 9, "preset": "display"}
 

@@ -23,7 +23,7 @@ import rllib_seq  # noqa: F401, names the environment
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models import LSTMTransformerModel, SequenceRLModule, use_sequence_module
-from rllib_seq.models.rl_module.episode_windows import (
+from rllib_seq.models.rl_module.windows import (
     PREVIOUS_ACTIONS,
     PREVIOUS_REWARDS,
     windows_of,

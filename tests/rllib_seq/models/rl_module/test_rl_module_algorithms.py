@@ -16,7 +16,7 @@ from torch import Tensor
 import rllib_seq  # noqa: F401, names the environment
 from rllib_seq.errors import UserError
 from rllib_seq.models import SequenceRLModule, use_sequence_module
-from rllib_seq.models.rl_module.episode_windows import STEPS_BEFORE
+from rllib_seq.models.rl_module.windows import STEPS_BEFORE
 
 SMALL: dict[str, Any] = {
     "window_length": 4,

@@ -1,4 +1,4 @@
-"""What the connector refuses; its windows themselves are tested with the module."""
+"""What `EpisodeWindows` refuses; its windows themselves are tested with the module."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import NonFiniteInputError
-from rllib_seq.models.rl_module.episode_windows import EpisodeWindows
+from rllib_seq.models.rl_module.connectors import EpisodeWindows
 
 OBS = Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = Discrete(5)
@@ -37,7 +37,7 @@ def test_a_bad_step_is_named(observation, reward, what, done):
     assert "\n" not in str(e.value)
 
 
-def test_a_bad_step_of_an_agent_is_named_by_his_own_steps():
+def test_a_bad_step_of_an_agent_is_named_by_its_own_steps():
     episode = MultiAgentEpisode(
         observation_space={"a": OBS, "b": OBS}, action_space={"a": ACTIONS, "b": ACTIONS}
     )

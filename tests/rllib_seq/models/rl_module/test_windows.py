@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.models.rl_module.episode_windows import windows_of
-from rllib_seq.models.rl_module.stream_windows import StreamWindows
+from rllib_seq.models.rl_module.windows import next_windows, no_windows, windows_of
 
 OBS = Box(-np.inf, np.inf, (2,), np.float32)
 ACTIONS = Discrete(5)
@@ -25,7 +24,9 @@ def test_windows_equal_those_of_the_episodes(turns, length, previous, seed):
     """Four streams that act at their own times."""
     config = SequenceConfig(window_length=length, prev_action=previous, prev_reward=previous)
     rng = np.random.default_rng(seed)
-    windows = StreamWindows(4, OBS, ACTIONS, config)
+    past, before = no_windows(4, OBS, ACTIONS, config), np.zeros(4, int)
+    for column in past.values():
+        column[:] = 1  # of streams that were there before
     episodes = [SingleAgentEpisode(observation_space=OBS, action_space=ACTIONS) for _ in range(4)]
     for turn in turns:
         streams = np.array(sorted(turn))
@@ -37,7 +38,11 @@ def test_windows_equal_those_of_the_episodes(turns, length, previous, seed):
                 episode.add_env_step(observations[row], actions[row], rewards[row])
             else:
                 episode.add_env_reset(observations[row])
-        pushed = windows.push(streams, observations, actions, rewards)
+        some = {name: column[streams] for name, column in past.items()}
+        pushed = next_windows(some, before[streams], observations, actions, rewards)
+        for name, column in past.items():
+            column[streams] = pushed[name]
+        before[streams] += 1
         for row, stream in enumerate(streams):
             steps = len(episodes[stream])
             wanted = windows_of(episodes[stream], steps, steps + 1, config)

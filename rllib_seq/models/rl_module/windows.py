@@ -1,8 +1,7 @@
-"""Windows rebuilt from RLlib's episodes, so that no window is ever stored.
+"""The last L steps of streams, as columns of arrays that are never stored with a step.
 
-- `EpisodeWindows`: connector that puts the window of every step into a batch, when acting and when
-  training alike
-- `windows_of`: the same for one episode, as arrays
+- `windows_of`: of the steps of one of RLlib's episodes
+- `no_windows`, `next_windows`: of many streams at once, step by step, without episodes
 - `WindowLayout`: what is in a window
 - `stream_of`: the name of an episode in messages
 
@@ -13,23 +12,23 @@ what came before it (its lookback). With L = 4 and a chunk that starts at step 5
     actions        a1 a2 a3 a4 | a5 a6           previous:     [a1 a2 a3 a4]
 
 One step more than the window is long is looked back on, for the previous action of its oldest slot.
+What a network reads, the module joins from these columns (`WindowedRLModule.windows`): numbers stay
+as narrow as the episode has them until then.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from ray.rllib.connectors.connector_v2 import ConnectorV2
-from ray.rllib.core import DEFAULT_MODULE_ID
+from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.step_inputs import refuse_bad_step
 
 PREVIOUS_ACTIONS = "previous_actions"
 PREVIOUS_REWARDS = "previous_rewards"
@@ -48,80 +47,6 @@ class WindowLayout(NamedTuple):
         """Return the windows of some settings; `length` replaces their length."""
         length = settings.window_length if length is None else length
         return cls(length, settings.prev_action, settings.prev_reward)
-
-
-class EpisodeWindows(ConnectorV2):
-    """Adds windows to a batch, as the columns that `windows_of` returns.
-
-    It stands in the env-to-module pipeline (one window per acting agent) and in the learner
-    pipeline (one per step), so that training sees exactly what acting saw. It has no state.
-    """
-
-    def __init__(
-        self,
-        input_observation_space: gym.Space | None = None,
-        input_action_space: gym.Space | None = None,
-        *,
-        config: WindowLayout,
-        as_learner_connector: bool = False,
-    ) -> None:
-        """Build the connector.
-
-        Args:
-            input_observation_space: RLlib sets it.
-            input_action_space: RLlib sets it.
-            config: window length, and whether previous actions and rewards are inputs.
-            as_learner_connector: windows of all steps, not of the last one alone.
-        """
-        super().__init__(input_observation_space, input_action_space)
-        self.config = config
-        self.as_learner_connector = as_learner_connector
-
-    def __call__(
-        self, *, batch: dict[str, Any], episodes: list[Any], rl_module: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Add the columns to `batch`; RLlib calls this.
-
-        Modules that see no windows get the observations of their steps, as from RLlib.
-
-        Raises:
-            NonFiniteInputError: when acting, an observation or a reward is NaN or infinite.
-            UserError: an episode was cut and does not look back far enough.
-        """
-        for episode in self.single_agent_episode_iterator(
-            episodes, agents_that_stepped_only=not self.as_learner_connector
-        ):
-            if not self.as_learner_connector:  # every step passes here once, the last one too
-                reward = episode.rewards[-1] if len(episode) else 0.0
-                refuse_bad_step(stream_of(episode), episode.t, episode.observations[-1], reward)
-            steps = len(episode)
-            start, stop = (0, steps) if self.as_learner_connector else (steps, steps + 1)
-            if sees_windows(rl_module, episode):
-                columns = windows_of(episode, start, stop, self.config)
-            else:
-                columns = {Columns.OBS: episode.get_observations(slice(start, stop))}
-            for column, rows in columns.items():
-                if self.as_learner_connector:
-                    self.add_n_batch_items(batch, column, rows, steps, episode)
-                else:
-                    self.add_batch_item(batch, column, rows[0], episode)
-        return batch
-
-
-def sees_windows(rl_module: Any, episode: SingleAgentEpisode) -> bool:
-    """Return whether the module that acts in an episode is one of this package.
-
-    Args:
-        rl_module: of a connector's call, one or several; None means that all are.
-        episode: of one agent.
-    """
-    if rl_module is None:
-        return True
-    module = rl_module.unwrapped()
-    if isinstance(module, MultiRLModule):
-        name = DEFAULT_MODULE_ID if episode.module_id is None else episode.module_id
-        module = module[name].unwrapped()
-    return hasattr(module, "window_layout")
 
 
 def windows_of(
@@ -174,6 +99,72 @@ def windows_of(
         rewards = episode.get_rewards(previous, neg_index_as_lookback=True)
         columns[PREVIOUS_REWARDS] = _windows(np.asarray(rewards, np.float32), stop - start, length)
     return columns
+
+
+def no_windows(
+    streams: int, obs_space: gym.Space, action_space: gym.Space, config: WindowLayout
+) -> dict[str, NDArray]:
+    """Return the windows of streams that have no step.
+
+    Args:
+        streams: how many.
+        obs_space: of one step, a flat Box.
+        action_space: of one step.
+        config: window length, and whether previous actions and rewards are inputs.
+
+    Returns:
+        the columns of `windows_of` but `steps_before`, zeros.
+    """
+    shape = (streams, config.window_length)
+    columns = {Columns.OBS: np.zeros(shape + (obs_space.shape or ()), obs_space.dtype)}
+    if config.prev_action:
+        columns[PREVIOUS_ACTIONS] = np.zeros(shape + (action_space.shape or ()), action_space.dtype)
+    if config.prev_reward:
+        columns[PREVIOUS_REWARDS] = np.zeros(shape, np.float32)
+    return columns
+
+
+def next_windows(
+    past: Mapping[str, NDArray],
+    before: NDArray[np.int64],
+    observations: NDArray,
+    previous_actions: NDArray | None,
+    previous_rewards: NDArray,
+) -> dict[str, NDArray]:
+    """Return the windows of streams after a step.
+
+    Args:
+        past: windows before it, as `no_windows` or this function returned them, N rows; whatever at
+            the first step of a stream.
+        before: steps that the streams have behind them, `[N]`.
+        observations: `[N, obs_dim]`.
+        previous_actions: `[N, ...]`, whatever at the first step of a stream.
+        previous_rewards: `[N]`, the same.
+
+    Returns:
+        the columns of `windows_of`.
+
+    Examples:
+        >>> from gymnasium.spaces import Box, Discrete
+        >>> layout = WindowLayout(window_length=3, prev_action=True, prev_reward=False)
+        >>> past = no_windows(2, Box(0, 1, (2,)), Discrete(4), layout)
+        >>> nothing = np.zeros(2, int)
+        >>> rows = next_windows(past, nothing, np.ones((2, 2)), nothing, nothing)
+        >>> rows["obs"].shape, rows["previous_actions"].shape, rows["steps_before"].tolist()
+        ((2, 3, 2), (2, 3), [0, 0])
+    """
+    news = {
+        Columns.OBS: observations,
+        PREVIOUS_ACTIONS: previous_actions,
+        PREVIOUS_REWARDS: previous_rewards,
+    }
+    rows = {STEPS_BEFORE: np.minimum(before, past[Columns.OBS].shape[1])}
+    begins = before == 0
+    for name, column in past.items():
+        new = np.asarray(news[name], column.dtype)
+        rows[name] = np.concatenate([column[:, 1:], new[:, None]], axis=1)
+        rows[name][begins, : -1 if name == Columns.OBS else None] = 0
+    return rows
 
 
 def stream_of(episode: SingleAgentEpisode) -> str:
