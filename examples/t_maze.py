@@ -10,7 +10,8 @@ reward; a policy without memory earns 0 on average.
     python examples/t_maze.py --corridor 50 --encoder lstm   # PPO, on one core
 
 A window of 8 steps holds the sign along a corridor of 5 and cannot along one of 50; the state of
-`encoder="causal"` and `encoder="lstm"` can. What was learned so far: docs/results/memory.md.
+`encoder="lstm"`, and attention that reaches the sign (`encoder="causal"`), can. Why these settings:
+docs/guides/encoders.md, "Long memories". What they earn: docs/results/memory.md.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def build(encoder: str = "lstm", corridor: int = 5, seed: int = 0, **sequence: A
         seed: of training.
         **sequence: more fields of `SequenceConfig`.
     """
-    longest = 2 * (corridor + 1)
+    longest = 2 * (corridor + 1)  # steps of an episode
     config = PPOConfig().environment("TMaze-v0", env_config={"corridor": corridor})
     config.env_runners(
         env_runner_cls=ArrayEnvRunner,
@@ -117,24 +118,29 @@ def build(encoder: str = "lstm", corridor: int = 5, seed: int = 0, **sequence: A
         # A memory learns only from sequences that hold both the sign and the junction.
         batch_mode="complete_episodes",
     )
-    batch = max(512, 64 * corridor)
+    # An episode holds one decision that needs the memory: many episodes to a minibatch.
+    batch = max(512, 128 * corridor)
     config.training(
         train_batch_size_per_learner=batch,
-        minibatch_size=batch // 4,
-        num_epochs=6,
+        minibatch_size=batch // 2,
+        num_epochs=8,
         lr=2e-3,
         gamma=0.995,
         lambda_=0.95,
-        entropy_coeff=0.01,
+        entropy_coeff=0.003,
         use_kl_loss=False,
         grad_clip=0.5,
         vf_loss_coeff=0.5,
     )
     config.debugging(seed=seed, log_level="ERROR")
     config.rl_module(model_config={"max_seq_len": longest + 1})
-    settings = {"d_model": 32, "feedforward_dim": 64, "head_hidden": 32, "dropout": 0.0, **sequence}
-    if encoder in ("lstm", "causal"):  # a new LSTM would forget long before the junction
+    settings: dict[str, Any] = {"d_model": 32, "feedforward_dim": 64, "head_hidden": 32}
+    settings |= {"lstm_layers": 1, "transformer_layers": 1, "dropout": 0.0}
+    if encoder == "lstm":  # a new LSTM would forget long before the junction
         settings["encoder_config"] = {"timescale": longest}
+    if encoder == "causal":  # attention reaches the sign, even after some wrong turns
+        settings["window_length"] = corridor + 14
+    settings |= sequence
     use_sequence_module(config, encoder=encoder, **settings)
     return config.build_algo()
 
@@ -163,12 +169,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train PPO with a memory in a T-maze.")
     parser.add_argument("--corridor", type=int, default=5)
     parser.add_argument("--encoder", default="lstm", help="lstm, causal or window")
-    parser.add_argument("--window", type=int, default=8, help="length of the window")
     parser.add_argument("--steps", type=int, default=400_000, help="at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", help="folder for a checkpoint")
     given = parser.parse_args()
-    algorithm = build(given.encoder, given.corridor, given.seed, window_length=given.window)
+    algorithm = build(given.encoder, given.corridor, given.seed)
     result = train(algorithm, given.steps)
     print(
         f"{given.encoder}, corridor {given.corridor}: return {result['return']:.2f} after "

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -89,33 +88,48 @@ def name_faults(env: Any, where: str) -> Any:
         names = "vector_step", "vector_reset"
     step, reset = (getattr(env, name) for name in names)
     steps = 0
+    masked = _has_masks(env)
 
-    def reported(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            returned = call(*args, **kwargs)
-        except Exception as error:
-            agents = sorted(args[0]) if args and isinstance(args[0], dict) else []
-            acted = f", with actions of {', '.join(map(str, agents))}" if agents else ""
-            place = f"{where}, step {steps} of the episode{acted}"
-            error.add_note(place)
-            leave_fault(place, error)
-            raise
-        _refuse_masks(env, returned, f"{where}, step {steps} of the episode")
-        return returned
+    def report(error: Exception, args: Any) -> None:
+        agents = sorted(args[0]) if args and isinstance(args[0], dict) else []
+        acted = f", with actions of {', '.join(map(str, agents))}" if agents else ""
+        place = f"{where}, step {steps} of the episode{acted}"
+        error.add_note(place)
+        leave_fault(place, error)
 
     def named_reset(*args: Any, **kwargs: Any) -> Any:
         nonlocal steps
         steps = 0
-        return reported(reset, *args, **kwargs)
+        try:
+            returned = reset(*args, **kwargs)
+        except Exception as error:
+            report(error, args)
+            raise
+        if masked:
+            _refuse_masks(env, returned, f"{where}, step 0 of the episode")
+        return returned
 
     def named_step(*args: Any, **kwargs: Any) -> Any:
         nonlocal steps
         steps += 1
-        return reported(step, *args, **kwargs)
+        try:
+            returned = step(*args, **kwargs)
+        except Exception as error:
+            report(error, args)
+            raise
+        if masked:
+            _refuse_masks(env, returned, f"{where}, step {steps} of the episode")
+        return returned
 
     for name, call in zip(names, (named_step, named_reset), strict=True):
         setattr(env, name, call)
     return env
+
+
+def _has_masks(env: Any) -> bool:
+    spaces = getattr(env, "observation_spaces", None)  # by agent, of a multi-agent environment
+    found = spaces.values() if isinstance(spaces, dict) else [getattr(env, "observation_space", 0)]
+    return any(isinstance(space, gym.spaces.Dict) and MASK in space.spaces for space in found)
 
 
 def _refuse_masks(env: Any, returned: Any, place: str) -> None:

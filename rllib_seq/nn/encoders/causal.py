@@ -37,6 +37,21 @@ class _Cached:
     empty: Tensor | None
     """Bool `[B, P]`, True where nothing stands; None if all slots are filled."""
 
+    def followed_by(self, fresh: Tensor) -> Tensor:
+        """Return them and those of the sequence, `[B, P+T, 2 * d_model]`."""
+        return fresh if self.key_values is None else torch.cat([self.key_values, fresh], dim=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithRoom(_Cached):
+    """Has a last slot, `[B, P+1, 2 * d_model]`, for those of a single step, written in place."""
+
+    def followed_by(self, fresh: Tensor) -> Tensor:
+        """See `_Cached.followed_by`."""
+        assert self.key_values is not None
+        self.key_values[:, -1:] = fresh
+        return self.key_values
+
 
 class CausalBlock(nn.Module):
     """Pre-norm Transformer block around `BandedAttention`."""
@@ -77,9 +92,7 @@ def _attend(
         the findings `[N, d_model]`, and the tokens' keys and values `[B, T, 2 * d_model]`.
     """
     fresh = padding.spread(attention.key_value(tokens))
-    reach = fresh
-    if cached.key_values is not None:
-        reach = torch.cat([cached.key_values, fresh], dim=1)
+    reach = cached.followed_by(fresh)
     found = attention(padding.spread(attention.query(tokens)), reach, cached.empty)
     return attention.output(padding.pack(found)), fresh
 
@@ -156,7 +169,11 @@ class CausalEncoder(RecurrentEncoder):
         length = state[LENGTH].squeeze(1).round().long()  # (B,)
         tokens, after = self.stem(state, inputs, padding, carry)
         tokens = padding.pack(tokens)  # (N, d_model)
-        cached = _split(state["cache"], length, len(self.blocks) + 1)
+        history: Tensor | None = None
+        if _is_step(inputs, padding):
+            history, cached = _with_room(state["cache"], length, len(self.blocks) + 1)
+        else:
+            cached = _split(state["cache"], length, len(self.blocks) + 1)
         fresh = []  # keys and values of every attention, (B, T, 2 * d_model) each
         for block, before in zip(self.blocks, cached, strict=False):
             tokens, key_values = block(tokens, before, padding)
@@ -165,10 +182,44 @@ class CausalEncoder(RecurrentEncoder):
         answer, key_values = _attend(self.pool, tokens, cached[-1], padding)
         features = padding.spread_blank(self.head(self.pool_norm(tokens + answer)))
         if carry:
-            new = torch.cat([*fresh, key_values], dim=2)
-            after["cache"], length = next_state(state["cache"], length, new, padding.seq_lens)
+            if history is None:
+                new = torch.cat([*fresh, key_values], dim=2)
+                after["cache"], length = next_state(state["cache"], length, new, padding.seq_lens)
+            else:
+                after["cache"] = history[:, 1:]
+                length = (length + 1).clamp(max=history.shape[1] - 1)
             after[LENGTH] = length[:, None].to(inputs.dtype)
         return features, after
+
+
+def _is_step(inputs: Tensor, padding: Padding) -> bool:
+    """Whether a single step is read without gradients, which could not follow what is in place."""
+    single = inputs.shape[1] == 1 and padding.seq_lens is None
+    return single and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _with_room(cache: Tensor, length: Tensor, attentions: int) -> tuple[Tensor, list[_Cached]]:
+    """The cache of a single step: copied once, with room for what is new.
+
+    Args:
+        cache: of the state, `[B, L-1, attentions * 2 * d_model]`.
+        length: filled slots, `[B]`.
+        attentions: how many there are.
+
+    Returns:
+        cache and room, `[B, L, attentions * 2 * d_model]`, and the same as each attention reads it.
+    """
+    batch, slots, width = cache.shape
+    history = cache.new_empty(batch, slots + 1, width)
+    history[:, :-1] = cache
+    filled = int(length.max())
+    unused = torch.arange(slots, device=length.device) < slots - length[:, None]  # (B, L-1)
+    empty: Tensor | None = None
+    if bool(unused.any()):
+        history[:, :-1].masked_fill_(unused[..., None], 0.0)
+        empty = unused[:, slots - filled :] if filled else None
+    reach = history[:, slots - filled :].chunk(attentions, dim=2)
+    return history, [_WithRoom(part, empty) for part in reach]
 
 
 def _split(cache: Tensor, length: Tensor, attentions: int) -> list[_Cached]:

@@ -92,21 +92,16 @@ class LSTMStem(nn.Module):
         return tokens + read, {"hidden": hidden, "cell": cell}
 
     def _step(self, tokens: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, State]:
-        """The same for a single step `[B, d_model]`, at which `nn.LSTM` is slower than its sums.
+        """The same for a single step `[B, d_model]`, at which `nn.LSTM` is slower than its cells.
 
         Args:
             tokens: projected.
             hidden: `[B, layers, d_model]`.
             cell: the same.
         """
-        weights, read = self.lstm.all_weights, tokens
-        after_hidden, after_cell = [], []
-        for layer, (of_input, of_hidden, bias, other) in enumerate(weights):
-            gates = torch.addmm(bias, read, of_input.t())
-            gates = torch.addmm(other, hidden[:, layer], of_hidden.t()) + gates
-            enter, keep, fresh, show = gates.chunk(4, dim=1)
-            kept = keep.sigmoid() * cell[:, layer] + enter.sigmoid() * fresh.tanh()
-            read = show.sigmoid() * kept.tanh()
+        read, after_hidden, after_cell = tokens, [], []
+        for layer, weights in enumerate(self.lstm.all_weights):
+            read, kept = torch.lstm_cell(read, (hidden[:, layer], cell[:, layer]), *weights)
             after_hidden.append(read)
             after_cell.append(kept)
         after = {"hidden": torch.stack(after_hidden, 1), "cell": torch.stack(after_cell, 1)}

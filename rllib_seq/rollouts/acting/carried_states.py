@@ -35,7 +35,7 @@ class CarriedStates:
         self._in_sequence = np.zeros(rows, np.int64)  # steps since it began
         self._longest = longest
         self._copies: list[dict[str, Tensor]] = []
-        self._copied = 0
+        self.restart()
 
     def before(self, rows: Tensor, first: Tensor) -> tuple[dict[str, Tensor], Ints]:
         """Return the parts `[n, ...]` of rows `[n]` before their next step.
@@ -45,19 +45,21 @@ class CarriedStates:
             first: which of them begin a stream, `[n]`; whatever was there is forgotten.
 
         Returns:
-            the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1.
+            the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1. All
+            streams that begin share one copy.
         """
         parts = self.of(rows)
         who, begun = rows.numpy(), first.numpy()
+        numbers = np.where(begun, 0, -1)
         if begun.any():
             which = torch.from_numpy(np.flatnonzero(begun))
             for name, part in parts.items():
                 part[which] = self._initial[name]
             self._in_sequence[who[begun]] = 0
-        begins = self._in_sequence[who] % self._longest == 0
+        goes_on = (self._in_sequence[who] % self._longest == 0) & ~begun
+        if goes_on.any():
+            numbers[goes_on] = self._copy(parts, torch.from_numpy(goes_on))
         self._in_sequence[who] += 1
-        numbers = np.full(len(who), -1)
-        numbers[begins] = self._copy(parts, torch.from_numpy(begins))
         return parts, numbers
 
     def of(self, rows: Tensor) -> dict[str, Tensor]:
@@ -87,7 +89,8 @@ class CarriedStates:
     def restart(self) -> None:
         """Forget all copies; sequences begin with the next step of every row."""
         self._in_sequence[:] = 0
-        self._copies, self._copied = [], 0
+        self._copies = [{name: part[None] for name, part in self._initial.items()}]
+        self._copied = 1
 
     def reopen(self, rows: Ints, parts: Mapping[str, Tensor]) -> Ints:
         """Let sequences of some rows begin one step ago.

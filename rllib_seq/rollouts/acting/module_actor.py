@@ -175,7 +175,7 @@ class ModuleActor:
         if self.explore is None:
             self._batch(rows, rows[new], observations, rewards)
             return ActionBatch(np.stack([self._space.sample() for _ in rows]), {})
-        with torch.no_grad():
+        with torch.inference_mode():
             if self._carried is not None:
                 actions, columns = self._carry(self._carried, rows, new, observations, rewards)
             else:
