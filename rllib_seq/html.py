@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "figure_html", "page", "table_html"]
-
 # Colours of middle lightness on no background read well in light and in dark mode.
 GREY = "#7d8590"
 ORANGE = "#d9822b"  # ours

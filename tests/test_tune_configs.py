@@ -4,6 +4,7 @@ import copy
 import importlib
 import pkgutil
 import time
+from pathlib import Path
 
 import pytest
 from ray import tune
@@ -21,12 +22,17 @@ from rllib_seq.training.sweeps.trial import TrialSetup, trial_resources
 MODULES = [f"tune_configs.{m.name}" for m in pkgutil.iter_modules(tune_configs.__path__)]
 # The preset log needs a file, see training/test_auction_logs.py.
 READY = [m for m in MODULES if not m.endswith((".cluster", ".ppo_log"))]
+EXAMPLE = str(Path(__file__).parents[1] / "examples" / "auxiliary_heads.py")
 SWEEPS = ["tune_configs.ppo_asha", "tune_configs.ppo_pbt", "tune_configs.ppo_optuna"]
 
 
 @pytest.mark.parametrize("module", READY)
-def test_it_is_documented_and_valid(module):
+def test_it_is_documented(module):
     assert importlib.import_module(f"rllib_seq.{module}").__doc__
+
+
+@pytest.mark.parametrize("module", [*READY, EXAMPLE])
+def test_it_is_valid(module):
     prepare(load_config(module), Options(seed=1)).validate()
 
 

@@ -24,6 +24,12 @@ WORDS = {
     r"for ever": "without end",
     r"told": "said, reported, given",
     r"forth and back": "forward and backward",
+    r"names to RLlib": "registers with RLlib",
+    r"sees besides": "also sees",
+    r"given back": "returned, or freed",
+    r"what disappointed": "limitations",
+    r"brings what it needs": "installs the dependencies",
+    r"went on after": "recovered from",
 }
 """Pattern (whole words, any case): what to write."""
 

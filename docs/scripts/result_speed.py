@@ -242,6 +242,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "model": model,
     "model-parts": model_parts,
     "encoders": encoders,
+    "encoders-checks": lambda: checks("encoders"),
     "serve-local": lambda: serving("serve-local", "local"),
     "serve-ray": lambda: serving("serve-ray", "ray"),
     "serve-aims": serving_aims,

@@ -13,8 +13,6 @@ from rllib_seq.envs.ad_auction.simulator.state import Outcome
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
-__all__ = ["AuctionArrays"]
-
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,8 +10,6 @@ import difflib
 import math
 from collections.abc import Iterable
 
-__all__ = ["check_above_zero", "check_choice", "check_keys", "check_whole"]
-
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:
     """Raises ValueError unless the value is one of the known."""

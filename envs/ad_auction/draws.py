@@ -1,4 +1,4 @@
-"""Chance that is looked up and not drawn in turn.
+"""Counter-based random numbers: looked up by address, not drawn in turn.
 
 Every uniform has an address: campaign, purpose, user, request. What a policy does can therefore
 never change what any other draw will be, users can come one after the other without tables of what
@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["Seed", "categorical", "purpose_keys", "uniforms"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -13,8 +13,6 @@ from rllib_seq.envs.ad_auction.simulator.infos import campaign_infos
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
-__all__ = ["AdAuctionEnv", "campaign_seed"]
-
 
 class AdAuctionEnv(gym.Env[NDArray[np.float32], Any]):
     """Bids on the requests of one campaign in the order in which they come (`stream="campaign"`).

@@ -15,8 +15,6 @@ from rllib_seq.envs.ad_auction.simulator.infos import journey_infos
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
-__all__ = ["MultiUserAdAuctionEnv"]
-
 
 class MultiUserAdAuctionEnv(MultiAgentEnv):
     """Bids on all requests of a tick at once; agent `user_3` is the journey of the fourth user.

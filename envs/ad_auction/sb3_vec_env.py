@@ -17,8 +17,6 @@ from rllib_seq.envs.ad_auction.vector_env import AdAuctionVectorEnv
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-__all__ = ["sb3_vec_env"]
-
 
 def sb3_vec_env(num_envs: int = 8, **config: Any) -> VecEnv:
     """Build campaigns for Stable-Baselines3; each is what `gym.make("AdAuction-v0")` would be.

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.checks import check_above_zero, check_choice, check_keys, check_whole
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS, minimum_to_win, sell
 
-__all__ = ["FIELDS", "SelfPlayConfig", "SharedMarketArrays"]
-
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

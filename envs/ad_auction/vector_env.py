@@ -16,8 +16,6 @@ from rllib_seq.envs.ad_auction.simulator.infos import campaign_infos
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 
-__all__ = ["AdAuctionVectorEnv"]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

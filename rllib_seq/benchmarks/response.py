@@ -127,11 +127,11 @@ def run(only: list[str] | None = None, seeds: int = SEEDS) -> dict[str, Any]:
                     **comparison.to_json(),
                 }
             )
-        judged.append(_judged(name, gains))
+        judged.append(judge_gains(name, gains))
     return {"judged": judged, "results": results, "passed": all(row["passed"] for row in judged)}
 
 
-def _judged(name: str, gains: dict[str, list[float]]) -> dict[str, Any]:
+def judge_gains(name: str, gains: dict[str, list[float]]) -> dict[str, Any]:
     """By the mean of the seeds, and its 95 % interval (Student's)."""
     over = {other: _mean(found) for other, found in gains.items()}
     passed = over[STATIC]["mean"] >= GAIN and over[COUNTS]["high"] >= 0

@@ -20,23 +20,6 @@ from numpy.typing import NDArray
 from rllib_seq.journeys.event_log import EventLog
 from rllib_seq.journeys.split import TOUCHPOINTS
 
-__all__ = [
-    "MODELS",
-    "NO_NAME",
-    "Paths",
-    "attribute",
-    "first_touch",
-    "last_touch",
-    "linear",
-    "markov",
-    "named_channels",
-    "position_based",
-    "removal_effects",
-    "shapley",
-    "time_decay",
-    "transition_counts",
-]
-
 NO_NAME = "(none)"
 """How a log calls a missing channel."""
 

@@ -17,8 +17,6 @@ from rllib_seq.journeys.reading import ReadingOptions
 from rllib_seq.journeys.report import write_report
 from rllib_seq.journeys.tables import Rows, credit_rows, journey_rows, peak_rows, window_rows
 
-__all__ = ["run_discovery"]
-
 _READING = 0.6  # share of the time
 
 

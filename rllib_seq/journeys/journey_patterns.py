@@ -16,17 +16,6 @@ from rllib_seq.journeys.event_log import EventLog
 from rllib_seq.journeys.split import TOUCHPOINTS, Journeys
 from rllib_seq.journeys.statistics import Survival, kaplan_meier, wilson
 
-__all__ = [
-    "Delay",
-    "conversion_delay",
-    "journey_groups",
-    "journey_summary",
-    "mix",
-    "positions",
-    "rates",
-    "transitions",
-]
-
 _POSITIONS = 20  # the last one holds all later ones
 _SEGMENTS = 10  # most frequent ones; the others together are "(other)"
 _NAMES = 20
@@ -86,7 +75,7 @@ def journey_summary(log: EventLog, journeys: Journeys, unattributed: float) -> d
         "unattributed_value": unattributed,
         "step": " or ".join(journeys.step_kinds),
         "steps": _summary(journeys.steps),
-        "return_probability": _comes_back(journeys.steps[~journeys.converted]),
+        "return_probability": _return_probability(journeys.steps[~journeys.converted]),
         "touchpoints": _summary(journeys.touchpoints),
         "touchpoints_converted": _summary(journeys.touchpoints[journeys.converted]),
         "hours": _summary(journeys.hours) if log.has_clock else None,
@@ -102,7 +91,7 @@ def _summary(values: NDArray[Any]) -> dict[str, float] | None:
     return {"mean": float(values.mean()), **dict(zip(names, points.tolist(), strict=True))}
 
 
-def _comes_back(steps: NDArray[np.int64]) -> list[float]:
+def _return_probability(steps: NDArray[np.int64]) -> list[float]:
     """`[R]`, R the longest journey but at most 128; the last is 0."""
     lengths = np.minimum(steps[steps > 0], _LONGEST)
     if not len(lengths):

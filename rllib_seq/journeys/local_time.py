@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from rllib_seq.errors import UserError
 
-__all__ = ["check_timezone", "to_local"]
-
 _STEP = 900_000_000  # clocks change at whole quarters of an hour
 _DAY = 96  # steps
 

@@ -33,8 +33,6 @@ from rllib_seq.journeys.journey_patterns import (
 from rllib_seq.journeys.split import Gap, find_gap, split
 from rllib_seq.journeys.time_patterns import Curve, drift, hour_curve, trends, weekday_curve
 
-__all__ = ["LOOKBACK", "STAGES", "Patterns", "WindowAdvice", "choose_window", "discover"]
-
 _VERSION = 3
 _QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _COVERAGE = 0.9  # of the steps that must see their whole journey

@@ -20,8 +20,6 @@ from rllib_seq.journeys.tables import (
 )
 from rllib_seq.journeys.time_patterns import Curve
 
-__all__ = ["write_report"]
-
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 

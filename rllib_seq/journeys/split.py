@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from rllib_seq.journeys.event_log import EventLog
 
-__all__ = ["TOUCHPOINTS", "Gap", "Journeys", "find_gap", "split", "user_segment"]
-
 TOUCHPOINTS = ("impression", "click", "visit")
 
 _FOLLOW_UP = 60.0  # seconds; sooner is an answer to the event before, not a return

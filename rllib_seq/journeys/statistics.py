@@ -16,15 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = [
-    "Survival",
-    "kaplan_meier",
-    "share_variance",
-    "slope_interval",
-    "stability_index",
-    "wilson",
-]
-
 Floats = NDArray[np.float64]
 _Z = 1.959964
 _CELLS = 1 << 22  # of a table of clusters by categories

@@ -5,7 +5,8 @@
 
 All memory is set aside when the store is made (and taken from the system as users come); no call
 loops over users in Python. Who makes room for new users is up to `user_rows`. Time is the caller's
-(simulated or real); the store never reads a clock.
+(simulated or real); the store never reads a clock. Rings of plain steps, not the tensors of
+`nn.encoders.windows`: a server has no torch, and writes one step where a tensor is made again.
 """
 
 from __future__ import annotations
@@ -224,9 +225,7 @@ class SequenceStore:
             values[~valid] = 0
             return values
 
-        return StoredWindow(
-            filled("states"), filled("actions"), filled("rewards"), filled("timestamps"), valid
-        )
+        return StoredWindow(valid=valid, **{name: filled(name) for name in _STEPS})
 
     def claim(self, users: ArrayLike, now: float) -> tuple[Ints, NDArray[np.bool_]]:
         """The rows of users, who are all known afterwards; a row is theirs until the next claim.

@@ -8,16 +8,6 @@ from __future__ import annotations
 from rllib_seq.journeys.patterns import Patterns
 from rllib_seq.journeys.time_patterns import Curve
 
-__all__ = [
-    "Rows",
-    "credit_rows",
-    "drift_rows",
-    "group_rows",
-    "journey_rows",
-    "peak_rows",
-    "window_rows",
-]
-
 Rows = tuple[list[str], list[list[str]]]
 
 _CHANNELS = 12

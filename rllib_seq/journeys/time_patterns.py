@@ -17,8 +17,6 @@ from scipy import stats
 from rllib_seq.journeys.event_log import EventLog
 from rllib_seq.journeys.statistics import share_variance, slope_interval, stability_index
 
-__all__ = ["Curve", "drift", "hour_curve", "trends", "weekday_curve"]
-
 _HOUR = 3_600_000_000  # microseconds
 _DAY = 24 * _HOUR
 _PRICE_BINS = 10

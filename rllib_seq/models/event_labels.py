@@ -62,8 +62,8 @@ def event_labels(
     """
     steps = np.arange(len(event))
     behind = np.cumsum(lengths)  # the step after each piece
-    # Whether an event ends its stream shows in the presence: if so, it falls at least as much.
-    # What hardly any stream has seen counts for nothing, but must not divide by nothing.
+    # Whether an event ends its stream shows in the survival probability: if so, that falls at least
+    # as much. What hardly any stream has seen counts for nothing, but must not divide by nothing.
     goes_on = np.minimum(1.0 - event, left / np.maximum(survival, 1e-12))
     goes_on[behind[ended & (lengths > 0)] - 1] = 0.0
     labels = np.zeros((len(steps), horizon, 3), np.float32)

@@ -106,7 +106,7 @@ class ArrayRolloutWorker(FaultReportingWorker):
         arrays = CheckedArrays(arrays, names, getattr(model, "step_inputs", None))
         if not isinstance(self.filters[name], NoFilter):
             arrays = FilteredArrays(arrays, lambda: [self.filters[name]] * arrays.slots)
-        return _SequenceReader(name, self.policy_map[name], VectorSampler(arrays), self)
+        return _FragmentReader(name, self.policy_map[name], VectorSampler(arrays), self)
 
     def _make_env(self, number: int) -> gym.Env:
         context = self.env_context.copy_with_overrides(vector_index=number)
@@ -161,7 +161,7 @@ class JourneyReader(InputReader):
             self._ended.append(episode)
 
 
-class _SequenceReader(JourneyReader):
+class _FragmentReader(JourneyReader):
     """Fragments of journeys, with the columns of RLlib's on-policy learners."""
 
     def __init__(

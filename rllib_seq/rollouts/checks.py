@@ -16,8 +16,6 @@ from rllib_seq.envs.array_env import ArrayEnv
 from rllib_seq.models.observations import refuse_empty_mask
 from rllib_seq.models.step_inputs import StepInputs, refuse_bad_step
 
-__all__ = ["CheckedArrays"]
-
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

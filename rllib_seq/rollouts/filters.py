@@ -16,8 +16,6 @@ from ray.rllib.utils.numpy import SMALL_NUMBER
 
 from rllib_seq.envs.array_env import ArrayEnv
 
-__all__ = ["FilteredArrays", "filter_rows"]
-
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -23,8 +23,6 @@ from rllib_seq.envs.array_env import ArrayEnv, GymArrays
 from rllib_seq.errors import UserError
 from rllib_seq.models.observations import StepSpace
 
-__all__ = ["INFO", "INFO_BEFORE", "InfoArrays", "arrays_of_agents", "make_arrays", "one_line"]
-
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 

@@ -12,9 +12,6 @@ import ray
 from ray.exceptions import RayError
 from ray.rllib.algorithms.algorithm import Algorithm
 
-__all__ = ["WorkerWatch"]
-
-
 _START_SECONDS = 300.0  # for a new worker's first answer: its process has to start
 
 

@@ -28,16 +28,6 @@ from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models.step_inputs import refuse_bad_step
 from rllib_seq.rollouts.faults import error_of_worker, leave_error, leave_fault, name_faults
 
-__all__ = [
-    "STEPS_SAMPLED",
-    "FaultReportingMultiAgentEnvRunner",
-    "FaultReportingWorker",
-    "FaultReportingSingleAgentEnvRunner",
-    "count_steps",
-    "raise_worker_errors",
-    "fault_reporting_worker",
-]
-
 Result = TypeVar("Result")
 
 STEPS_SAMPLED = "steps_sampled_lifetime"

@@ -14,8 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from rllib_seq.errors import UserError
 
-__all__ = ["has_password", "read_secret", "without_password"]
-
 
 def read_secret(name: str) -> str | None:
     """The content of the environment variable `name`, or of the file that `name_FILE` names.

@@ -32,8 +32,6 @@ from rllib_seq.serving.http.steps.app import open_streams
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.streams.service import FAILED, LATE
 
-__all__ = ["PolicyDeployment", "bid_deployment", "serve_ray", "user_router"]
-
 _APP = "rllib-seq"
 _MOST_ONGOING = 256  # of a replica; more wait in the proxy
 _TARGET_ONGOING = 16.0

@@ -27,8 +27,6 @@ from rllib_seq.serving.state.storage import Conflict, Notice, Storage
 if TYPE_CHECKING:
     from rllib_seq.serving.trajectories import TrajectoryWriter
 
-__all__ = ["ATTEMPTS", "NOTICES", "Notices"]
-
 NOTICES = ("win", "billing", "loss", "view", "click", "visit", "conversion")
 """A view is given by the pixel of an ad: it is counted, and changes nothing else."""
 ATTEMPTS = 3

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import time
 
-__all__ = ["OncePerSecond"]
-
 _SECONDS = 1.0
 
 

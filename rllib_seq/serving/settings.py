@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 from rllib_seq.errors import UserError
 from rllib_seq.serving.openrtb.prices import UNITS, PriceKeys
 
-__all__ = ["PACING", "Settings"]
-
 PACING = ("none", "proportional", "pid", "dual")
 
 

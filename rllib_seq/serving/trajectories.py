@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from rllib_seq.errors import UserError
 from rllib_seq.serving.quiet_log import OncePerSecond
 
-__all__ = ["SCHEMA", "TrajectoryWriter"]
-
 Ints = NDArray[np.int64]
 
 SCHEMA = pa.schema(

@@ -41,8 +41,6 @@ from rllib_seq.training.exporting.policy import export_policy
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
-__all__ = ["export_checkpoint", "export_network"]
-
 _TEST_ROWS = 16
 _Names = tuple[tuple[str, ...], tuple[str, ...]]  # of inputs and outputs
 

@@ -33,16 +33,6 @@ from rllib_seq.training.seeds import resume_seed
 from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.run_folder import RunFolder, find_checkpoint, split_checkpoint
 
-__all__ = [
-    "TrainingResult",
-    "description",
-    "finish_run",
-    "resume_training",
-    "run_training",
-    "short_name",
-    "validate",
-]
-
 
 @dataclass(frozen=True)
 class TrainingResult:

@@ -17,8 +17,6 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOURS_PER_WEEK", "Traffic", "load_week"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -21,17 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rllib_seq.envs.ad_auction.journey.traffic import Traffic
 
-__all__ = [
-    "Audience",
-    "ConversionDelay",
-    "Creatives",
-    "Draws",
-    "JourneyModel",
-    "Reaction",
-    "Response",
-    "advance",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -11,8 +11,6 @@ from rllib_seq.envs.ad_auction.log_replay.gym_env import training_episode
 from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
-__all__ = ["LogArrays"]
-
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

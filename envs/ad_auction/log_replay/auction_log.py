@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.checks import check_whole
 from rllib_seq.envs.ad_auction.log_replay.price_model import PriceModel
 
-__all__ = ["AuctionLog"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

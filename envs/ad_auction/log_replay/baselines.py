@@ -17,15 +17,6 @@ from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.replay import Replay
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
-__all__ = [
-    "HindsightBids",
-    "LinearBids",
-    "PacedBids",
-    "ReplayPolicy",
-    "ReplayResult",
-    "play_replay",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

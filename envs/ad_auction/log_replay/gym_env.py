@@ -16,8 +16,6 @@ from rllib_seq.envs.ad_auction.log_replay.replay import (
 )
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
-__all__ = ["AuctionLogEnv", "replay_info"]
-
 _FIRST = np.zeros(1, np.int64)
 
 

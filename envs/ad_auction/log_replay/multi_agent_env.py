@@ -14,8 +14,6 @@ from rllib_seq.envs.ad_auction.log_replay.gym_env import replay_info, training_e
 from rllib_seq.envs.ad_auction.log_replay.replay import LEVELS, Replay, observation_space
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 
-__all__ = ["AuctionLogUsersEnv"]
-
 
 class AuctionLogUsersEnv(MultiAgentEnv):
     """Bids as `replay_env.AuctionLogEnv` does, with a stream for each user (`stream="user"`).

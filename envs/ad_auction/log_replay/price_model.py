@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-__all__ = ["PriceModel"]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

@@ -23,8 +23,6 @@ from rllib_seq.envs.ad_auction.log_replay.user_past import PAST
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayWorld
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
-__all__ = ["LEVELS", "Replay", "ReplayOutcome", "fields", "observation_space"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -25,8 +25,6 @@ from rllib_seq.envs.ad_auction.log_replay.price_model import PriceModel
 from rllib_seq.envs.ad_auction.log_replay.user_past import user_past
 from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 
-__all__ = ["GAINS", "REWARDS", "STREAMS", "WORTHS", "Market", "ReplayConfig", "ReplayWorld"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -30,25 +30,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "AUCTIONS",
-    "FIRST_PRICE",
-    "SECOND_PRICE",
-    "Auction",
-    "ChannelAuctions",
-    "Slots",
-    "TopTwo",
-    "first_price",
-    "gsp",
-    "minimum_to_win",
-    "own_slot",
-    "second_price",
-    "sell",
-    "soft_floor_price",
-    "top_two",
-    "vcg",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

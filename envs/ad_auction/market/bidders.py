@@ -20,8 +20,6 @@ from rllib_seq.envs.ad_auction.market.auctions import ChannelAuctions, gsp, top_
 from rllib_seq.envs.ad_auction.market.pacing import Constant, Pacing, Report
 from rllib_seq.envs.ad_auction.market.valuations import Regimes, ValueModel
 
-__all__ = ["Bidder", "Population"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -32,16 +32,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-__all__ = [
-    "Competitors",
-    "GammaPrices",
-    "LognormalPrices",
-    "MarketPrices",
-    "QuantilePrices",
-    "Stationary",
-    "load_landscape",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

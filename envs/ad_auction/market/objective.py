@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rllib_seq.envs.ad_auction.checks import check_above_zero
 
-__all__ = ["Goal", "score"]
-
 Floats = NDArray[np.float64]
 
 

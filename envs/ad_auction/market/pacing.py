@@ -18,8 +18,6 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PID", "Constant", "Hedge", "OnlineDual", "Pacing", "Proportional", "Report"]
-
 Floats = NDArray[np.float64]
 
 _WINDUP = 3.0  # of the integral: no more than a factor of e^3 = 20

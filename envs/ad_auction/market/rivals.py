@@ -24,8 +24,6 @@ from rllib_seq.envs.ad_auction.market.bidders import Bidder, Population
 from rllib_seq.envs.ad_auction.market.competitors import QuantilePrices
 from rllib_seq.envs.ad_auction.market.valuations import Regimes, ValueModel
 
-__all__ = ["RivalMarket", "Rivals", "simulate_competitors"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]

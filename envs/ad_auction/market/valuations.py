@@ -14,8 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["LognormalValues", "Regimes", "UniformValues", "ValueModel"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

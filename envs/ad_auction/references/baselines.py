@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.simulator.state import Outcome
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 
-__all__ = ["RandomBids", "SignalBids"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

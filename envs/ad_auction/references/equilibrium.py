@@ -13,13 +13,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "best_first_price_bids",
-    "best_response_play",
-    "first_price_regret",
-    "win_probability",
-]
-
 Floats = NDArray[np.float64]
 
 

@@ -26,8 +26,6 @@ from scipy import optimize, sparse
 
 from rllib_seq.envs.ad_auction.market.objective import score
 
-__all__ = ["Frontier", "Optimum", "Program", "frontier", "linear_program", "optimum"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

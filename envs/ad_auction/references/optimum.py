@@ -19,8 +19,6 @@ from rllib_seq.envs.ad_auction.worlds.beliefs import BeliefGrid, belief_grid, so
 from rllib_seq.envs.ad_auction.worlds.values import is_exact
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["Optimum", "OptimalBids", "optimum"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Canvas", "Color"]
-
 Color = tuple[int, int, int]
 
 # Five rows of three pixels each, as octal digits from top to bottom.

@@ -16,8 +16,6 @@ from rllib_seq.envs.ad_auction.rendering.canvas import Canvas, Color
 from rllib_seq.envs.ad_auction.simulator.events import EVENTS
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 
-__all__ = ["RENDER_FPS", "Screen", "draw"]
-
 Floats = NDArray[np.float64]
 
 RENDER_FPS = 10

@@ -19,8 +19,6 @@ from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS
 from rllib_seq.envs.ad_auction.worlds.values import Regret
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["Accounting", "exposure"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.journey.users import JourneyModel, Reaction
 from rllib_seq.envs.ad_auction.simulator.state import Served, UserState
 
-__all__ = ["EVENTS", "START", "EventRecorder"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.simulator.state import Outcome
 from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 
-__all__ = ["campaign_infos", "journey_infos"]
-
 
 def journey_infos(outcome: Outcome, config: AuctionConfig) -> dict[str, NDArray[Any]]:
     """Returns what `n` requests brought, `[n]` each.

@@ -16,8 +16,6 @@ from rllib_seq.envs.ad_auction.simulator.campaign import Ledger
 from rllib_seq.envs.ad_auction.simulator.state import Outcome
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 
-__all__ = ["BidPolicy", "play"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -17,8 +17,6 @@ from rllib_seq.envs.ad_auction.simulator.campaign import Groups
 from rllib_seq.envs.ad_auction.simulator.state import NEVER, UserState
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["OF_REQUESTS", "PURPOSES", "Schedule"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

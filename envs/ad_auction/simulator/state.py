@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.simulator.campaign import Groups
 
-__all__ = ["NEVER", "Outcome", "Served", "UserState"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.journey.users import Reaction
 from rllib_seq.envs.ad_auction.simulator.state import Served, UserState
 
-__all__ = ["RECENT_HALF_LIFE", "SESSION_PAUSE", "Tracker", "exposure_at", "wear_out"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -32,18 +32,6 @@ from rllib_seq.envs.ad_auction.tick.simulator import (
 from rllib_seq.envs.ad_auction.tick.steering import report
 from rllib_seq.envs.ad_auction.tick.worlds import TickConfig
 
-__all__ = [
-    "ChannelMultipliers",
-    "DualBids",
-    "FixedBid",
-    "HindsightMultipliers",
-    "PacedMultipliers",
-    "RandomMultipliers",
-    "best_constant",
-    "best_multipliers",
-    "tick_baselines",
-]
-
 Floats = NDArray[np.float64]
 
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.market.auctions import own_slot
 from rllib_seq.envs.ad_auction.tick.worlds import TickWorld
 
-__all__ = ["Draws", "Requests", "clear_tick", "draw_tick", "random_streams", "requests_of"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -29,8 +29,6 @@ from rllib_seq.envs.ad_auction.tick.requests import (
 )
 from rllib_seq.envs.ad_auction.tick.worlds import TICKS_PER_DAY, TickConfig
 
-__all__ = ["TickOutcome", "TickPolicy", "TickSimulator", "play_ticks"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

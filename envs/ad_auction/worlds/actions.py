@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["ACTIONS", "BID_UNITS", "Actions"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -27,8 +27,6 @@ from rllib_seq.envs.ad_auction.worlds.values import (
 )
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["BeliefGrid", "BeliefValues", "belief_grid", "solve"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

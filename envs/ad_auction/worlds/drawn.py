@@ -26,8 +26,6 @@ from rllib_seq.envs.ad_auction.worlds.memoryless import best_one_step
 from rllib_seq.envs.ad_auction.worlds.values import best_response, full_information
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["LEAST_RATIO", "drawn_numbers", "drawn_preset", "worth_of_bayes"]
-
 Floats = NDArray[np.float64]
 
 STAGES = ("unaware", "aware", "interested", "considering", "intent")

@@ -20,8 +20,6 @@ from rllib_seq.envs.ad_auction.worlds.values import (
 )
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["Memoryless", "best_fixed", "best_memoryless", "best_one_step"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

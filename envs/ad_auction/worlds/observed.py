@@ -20,8 +20,6 @@ from rllib_seq.envs.ad_auction.checks import check_keys
 from rllib_seq.envs.ad_auction.journey.users import Audience, ConversionDelay, JourneyModel
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["Observed"]
-
 Floats = NDArray[np.float64]
 
 _LEAST_TRAFFIC = 1e-3  # of an hour without events, in mean hours: the clock must go on

@@ -28,9 +28,6 @@ from rllib_seq.envs.ad_auction.market.rivals import Rivals
 from rllib_seq.envs.ad_auction.market.valuations import LognormalValues, Regimes
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = ["COMPETITORS", "PRESETS"]
-
-
 # A hidden Markov journey in which the value of memory is known exactly.
 _JOURNEY = JourneyModel(
     stages=("unaware", "aware", "considering", "intent"),

@@ -17,18 +17,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.journey.users import JourneyModel, Response
 from rllib_seq.envs.ad_auction.worlds.world import Preset
 
-__all__ = [
-    "FullInformation",
-    "Kernels",
-    "Regret",
-    "best_response",
-    "expected_auction",
-    "full_information",
-    "is_exact",
-    "kernels",
-    "return_rates",
-]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -17,8 +17,6 @@ from rllib_seq.envs.ad_auction.market.auctions import AUCTIONS
 from rllib_seq.envs.ad_auction.market.competitors import MarketPrices
 from rllib_seq.envs.ad_auction.market.rivals import RivalMarket
 
-__all__ = ["Preset"]
-
 
 @dataclass(frozen=True, eq=False)
 class Preset:

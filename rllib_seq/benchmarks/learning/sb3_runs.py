@@ -21,8 +21,6 @@ from rllib_seq.config import AuxiliaryHead
 from rllib_seq.envs.ad_auction.sb3_vec_env import sb3_vec_env
 from rllib_seq.errors import UserError
 
-__all__ = ["Sb3Actor", "train_sb3"]
-
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 

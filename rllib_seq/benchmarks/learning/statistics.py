@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["improvement_interval", "interval", "iqm", "probability_of_improvement"]
-
 """By task, the scores of its runs."""
 Floats = NDArray[np.float64]
 Scores = Sequence[Sequence[float] | Floats]

@@ -20,6 +20,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,7 @@ def _calibration(actor: Actor, world: AuctionConfig) -> list[dict[str, Any]]:
     recorded = RecordedBids(bidder)
     evaluate([recorded], world, SEEDS[:2], 1)
     with progress_bar(make_console(), "calibrating", futures_in_all(recorded, SEEDS[:2])) as count:
-        return calibrate(recorded, world, SEEDS[:2], count)
+        return [asdict(card) for card in calibrate(recorded, world, SEEDS[:2], count)]
 
 
 def show(result: dict[str, Any]) -> None:

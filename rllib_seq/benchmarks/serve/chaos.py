@@ -31,8 +31,6 @@ from rllib_seq.serving.exported.spec import SPEC
 from rllib_seq.serving.state.ledger import read_ledger
 from rllib_seq.serving.state.opening import opened_books
 
-__all__ = ["Chaos", "run_chaos"]
-
 _DAY = 86_400.0
 _JUMPS = (3 * _DAY, -40 * _DAY, 0.0, 40 * _DAY, -0.5 * _DAY)
 _PATIENCE_SECONDS = 180.0

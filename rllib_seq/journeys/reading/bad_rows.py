@@ -11,8 +11,6 @@ from pathlib import Path
 
 from rllib_seq.errors import UserError
 
-__all__ = ["BadRows"]
-
 _EXAMPLES = 5
 _ALARM = 0.01  # share of bad rows, or of lost numbers, above which there is a warning
 _WORDS = 50  # kinds of event that are counted

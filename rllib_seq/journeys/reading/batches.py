@@ -24,8 +24,6 @@ from rllib_seq.journeys.reading.bad_rows import BadRows
 from rllib_seq.journeys.reading.columns import clean_name
 from rllib_seq.journeys.reading.sources import Source, reading_errors
 
-__all__ = ["Batch", "delimited_batches", "parquet_batches", "parquet_names", "unique_names"]
-
 _BLOCK_BYTES = 1 << 23  # of text per batch
 _BATCH_ROWS = 1 << 19  # of a Parquet file per batch
 

@@ -29,8 +29,6 @@ from rllib_seq.journeys.reading.schema import (
 )
 from rllib_seq.journeys.reading.times import NO_TIME, time_hint, to_micros
 
-__all__ = ["NO_NAME", "EventReader", "Vocabulary", "decimal_hint"]
-
 NO_NAME = "(none)"
 _UNKNOWN, _IGNORED = -1, -2
 _EXAMPLES = 5

@@ -29,8 +29,6 @@ from rllib_seq.journeys.reading.schema import (
 )
 from rllib_seq.journeys.reading.sources import Source
 
-__all__ = ["PATH_COLUMNS", "Format", "find_format"]
-
 PATH_COLUMNS = {
     "path": ("path",),
     "conversions": ("total_conversions", "conversions"),

@@ -20,8 +20,6 @@ from rllib_seq.journeys.reading.batches import Batch
 from rllib_seq.journeys.reading.columns import clean_name
 from rllib_seq.journeys.reading.sources import Source, reading_errors
 
-__all__ = ["json_batches", "json_names"]
-
 _BLOCK_BYTES = 1 << 23
 
 

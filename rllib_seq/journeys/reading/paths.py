@@ -24,8 +24,6 @@ from rllib_seq.journeys.reading.events import NO_NAME, EventReader, decimal_hint
 from rllib_seq.journeys.reading.formats import path_sources
 from rllib_seq.journeys.reading.schema import EVENTS, NUMBERS, LogSchema
 
-__all__ = ["PathReader"]
-
 _JOURNEYS = 1 << 17  # per part
 _DAY = 86_400_000_000  # microseconds
 _EPOCH = 946_684_800_000_000  # 2000-01-01

@@ -20,8 +20,6 @@ import pyarrow as pa
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.reading.columns import clean_name
 
-__all__ = ["Source", "Text", "find_sources", "reading_errors"]
-
 _HEAD = 1 << 16  # bytes of a file that are looked at first
 _PACKED = (
     (b"\x1f\x8b", "gzip"),

@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from rllib_seq.errors import UserError
 from rllib_seq.journeys.reading.columns import decoded, text, trimmed
 
-__all__ = ["EARLIEST", "LATEST", "NO_TIME", "UNITS", "TimeForm", "time_hint", "to_micros"]
-
 Ints = NDArray[np.int64]
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1e-3}

@@ -24,7 +24,7 @@ from rllib_seq.nn.encoders.banded_attention import BandedAttention
 from rllib_seq.nn.encoders.base import LENGTH, State, StreamEncoder
 from rllib_seq.nn.encoders.lstm import LSTMStem, RecurrentEncoder
 from rllib_seq.nn.encoders.padding import Padding
-from rllib_seq.nn.encoders.windows import next_state
+from rllib_seq.nn.encoders.windows import filled_slots, next_state
 from rllib_seq.nn.layers import initialise, mlp_head
 
 
@@ -166,7 +166,7 @@ class CausalEncoder(RecurrentEncoder):
         self, state: Mapping[str, Tensor], inputs: Tensor, padding: Padding, carry: bool
     ) -> tuple[Tensor, State]:
         """See `RecurrentEncoder.read`."""
-        length = state[LENGTH].squeeze(1).round().long()  # (B,)
+        length = filled_slots(state)  # (B,)
         tokens, after = self.stem(state, inputs, padding, carry)
         tokens = padding.pack(tokens)  # (N, d_model)
         history: Tensor | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.nn.encoders.base import LENGTH, State, StreamEncoder
-from rllib_seq.nn.encoders.windows import next_state
+from rllib_seq.nn.encoders.windows import next_inputs
 from rllib_seq.nn.layers import check_windows
 from rllib_seq.nn.step_reader import StepParts, StepReader
 
@@ -64,10 +64,7 @@ class PartsEncoder(StreamEncoder):
         self.check_sequence(state, inputs, seq_lens)
         if not self._is_data:
             return self.encoder.sequence(state, self._read(inputs, seq_lens), seq_lens)
-        features = self.features(state, inputs, seq_lens)
-        length = state[LENGTH].squeeze(1).round().long()
-        past, length = next_state(state["inputs"], length, inputs, seq_lens)
-        return features, {"inputs": past, LENGTH: length[:, None].to(inputs.dtype)}
+        return self.features(state, inputs, seq_lens), next_inputs(state, inputs, seq_lens)
 
     def features(
         self, state: Mapping[str, Tensor], inputs: Tensor, seq_lens: Tensor | None = None

@@ -25,7 +25,7 @@ from rllib_seq.nn.encoders.attention import Attention, TransformerBlock
 from rllib_seq.nn.encoders.base import LENGTH, State, StreamEncoder
 from rllib_seq.nn.encoders.bilstm import BiLSTMStem, take
 from rllib_seq.nn.encoders.chunks import in_chunks
-from rllib_seq.nn.encoders.windows import next_state, sequence_windows
+from rllib_seq.nn.encoders.windows import filled_slots, next_inputs, sequence_windows
 from rllib_seq.nn.layers import check_windows, initialise, mlp_head
 
 
@@ -66,15 +66,14 @@ class WindowedEncoder(StreamEncoder):
     ) -> tuple[Tensor, State]:
         """See `StreamEncoder.sequence`."""
         features = self.features(state, inputs, seq_lens)
-        past, length = next_state(state["inputs"], _slots(state), inputs, seq_lens)
-        return features, {"inputs": past, LENGTH: length[:, None].to(inputs.dtype)}
+        return features, next_inputs(state, inputs, seq_lens)
 
     def features(
         self, state: Mapping[str, Tensor], inputs: Tensor, seq_lens: Tensor | None = None
     ) -> Tensor:
         """See `StreamEncoder.features`."""
         self.check_sequence(state, inputs, seq_lens)
-        windows, valid = sequence_windows(state["inputs"], _slots(state), inputs)
+        windows, valid = sequence_windows(state["inputs"], filled_slots(state), inputs)
         # One slot less than `sequence_windows` makes, if L is 1.
         slots = self.config.window_length
         windows, valid = windows[:, :, -slots:], valid[:, :, -slots:]
@@ -87,11 +86,6 @@ class WindowedEncoder(StreamEncoder):
         features = found.new_zeros(*real.shape, self.output_dim)
         features[real] = found
         return features
-
-
-def _slots(state: Mapping[str, Tensor]) -> Tensor:
-    """How many slots of the state are filled, `[B]`."""
-    return state[LENGTH].squeeze(1).round().long()
 
 
 class WindowEncoder(WindowedEncoder):

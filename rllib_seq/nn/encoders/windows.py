@@ -2,6 +2,7 @@
 
 - `sequence_windows`: all windows of a batch of sequences at once
 - `next_state`: the recurrent state after those sequences
+- `next_inputs`, `filled_slots`: for states by name
 
 The recurrent state is the last L-1 raw step inputs of the stream, right-aligned, and how many of
 them are filled. With L = 4, a stream that has one step behind it (a) and a sequence b, c, d:
@@ -16,8 +17,12 @@ A window ends at its own step, so whatever reads it (in both directions) cannot 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+from rllib_seq.nn.encoders.base import LENGTH, State
 
 
 def sequence_windows(state: Tensor, length: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +79,25 @@ def next_state(
     kept = seq_lens[:, None].long() + torch.arange(rows, device=state.device)  # (B, L-1)
     new_state = history.gather(1, kept[..., None].expand(batch, rows, width))
     return new_state, (length + seq_lens).clamp(max=rows)
+
+
+def filled_slots(state: Mapping[str, Tensor]) -> Tensor:
+    """Return how many slots of states are filled, integers `[B]`, see `LENGTH`."""
+    return state[LENGTH].squeeze(1).round().long()
+
+
+def next_inputs(
+    state: Mapping[str, Tensor], inputs: Tensor, seq_lens: Tensor | None = None
+) -> State:
+    """Return the states after sequences where states are `inputs` and `LENGTH`.
+
+    Args:
+        state: before them.
+        inputs: step inputs of the sequences, `[B, T, D]`.
+        seq_lens: real steps of each, `[B]`; None means all T.
+    """
+    past, length = next_state(state["inputs"], filled_slots(state), inputs, seq_lens)
+    return {"inputs": past, LENGTH: length[:, None].to(inputs.dtype)}
 
 
 def _filled(state: Tensor, length: Tensor) -> Tensor:

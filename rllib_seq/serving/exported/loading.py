@@ -11,8 +11,6 @@ from rllib_seq.serving.exported.policy import Policy, load_policy
 from rllib_seq.serving.streams.model import StreamModel, load_stream_model
 from rllib_seq.serving.streams.spec import stream_kind
 
-__all__ = ["load_export"]
-
 
 def load_export(folder: Path) -> Policy | StreamModel:
     """Loads an export, after it has passed its self-test.

@@ -22,11 +22,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import StoredWindow
 from rllib_seq.serving.exported.spec import File, Spec, file_sha256
 
-__all__ = [
-    *("TOLERANCE", "Policy", "agree", "check_selftest", "load_policy", "open_session"),
-    "window_inputs",
-]
-
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 

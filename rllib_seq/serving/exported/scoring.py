@@ -25,8 +25,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.journeys.store import StoredWindow
 from rllib_seq.serving.exported.policy import Policy, load_policy, split_parts
 
-__all__ = ["score", "score_stream"]
-
 
 def score(export: Path, files: Sequence[Path], output: Path) -> dict[str, Any]:
     """Scores records.

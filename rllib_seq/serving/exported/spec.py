@@ -27,8 +27,6 @@ from rllib_seq.envs.ad_auction.journey import features
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 
-__all__ = ["FORMAT", "SHIPPED", "SPEC", "File", "Spec", "file_sha256", "world_facts"]
-
 FORMAT = 3
 """Of spec.json; raised when a reader of today could not understand it."""
 SPEC = "spec.json"

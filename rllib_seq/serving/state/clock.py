@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["BookClock", "SteadyClock"]
-
 # Counts while the machine sleeps, too, which `time.monotonic` does not everywhere.
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 

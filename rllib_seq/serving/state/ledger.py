@@ -19,8 +19,6 @@ from typing import Any
 from rllib_seq.errors import UserError
 from rllib_seq.serving.state.storage import TOTALS, Adjustment, Storage
 
-__all__ = ["COLUMNS", "adjust_ledger", "export_ledger", "read_ledger", "shown"]
-
 COLUMNS = ("at", "subject", "entry", "amount", "flag", "reason")
 """Of the CSV: when (UTC); the bid (its number) or the user ("u" and their key); "won", "click",
 "conversion:EVENT" and so on, or "adjustment:TOTAL"; currency units; what was odd; why it was

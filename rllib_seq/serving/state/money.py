@@ -16,8 +16,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.settings import Settings
 from rllib_seq.serving.state.storage import Change, Hold, Storage
 
-__all__ = ["Money"]
-
 _RULES: dict[str, Pacing] = {"proportional": Proportional(), "pid": PID(), "dual": OnlineDual()}
 
 

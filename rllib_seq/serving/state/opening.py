@@ -13,8 +13,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.credentials import without_password
 from rllib_seq.serving.state.storage import Storage
 
-__all__ = ["open_storage", "opened_books"]
-
 _KEPT_SECONDS = 30 * 86_400.0  # of users, whom the keeper of the books does not touch
 
 

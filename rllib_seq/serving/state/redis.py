@@ -22,8 +22,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.serving.credentials import has_password, read_secret, without_password
 from rllib_seq.serving.state.storage import TOTALS, Adjustment, Change, Conflict, Hold, Notice
 
-__all__ = ["RedisStorage"]
-
 _TIMEOUT_SECONDS = 0.5
 _PAUSE_SECONDS = 0.5
 _PASSWORD = "RLLIB_SEQ_REDIS_PASSWORD"

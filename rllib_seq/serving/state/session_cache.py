@@ -18,8 +18,6 @@ from rllib_seq.serving.sessions import Sessions
 from rllib_seq.serving.state.storage import Change, Notice, Storage
 from rllib_seq.serving.streams.sessions import StreamSessions
 
-__all__ = ["CampaignClock", "SessionCache"]
-
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 

@@ -18,8 +18,6 @@ from pathlib import Path
 from rllib_seq.errors import UserError
 from rllib_seq.serving.quiet_log import OncePerSecond
 
-__all__ = ["MOST_LOG_BYTES", "Checkpoints", "StateFile"]
-
 MOST_LOG_BYTES = 64 * 2**20
 """Of the write-ahead log; a server that writes faster than the disk waits for it from there on."""
 _LOG = logging.getLogger(__name__)

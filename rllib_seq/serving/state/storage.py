@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["TOTALS", "Adjustment", "Change", "Conflict", "Hold", "Notice", "Storage"]
-
 TOTALS = (
     *("requests", "bids", "wins", "losses", "clicks", "visits", "conversions"),
     *("spend", "value"),

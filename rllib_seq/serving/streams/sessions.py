@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from rllib_seq.journeys.store import SequenceStore
 
-__all__ = ["StreamSessions"]
-
 Ints = NDArray[np.int64]
 
 

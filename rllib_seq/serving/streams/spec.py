@@ -20,11 +20,6 @@ from typing import Any
 from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.spec import SPEC, File
 
-__all__ = [
-    *("ACTION", "FORECAST", "NEXT", "OBSERVATION", "OUTPUTS", "POLICY", "RESPONSE", "REWARD"),
-    *("MEMORY", "PROBABILITY", "STATE", "STEP", "StreamSpec", "stream_kind"),
-]
-
 FORMAT = 1
 POLICY, RESPONSE = "policy", "response"
 OBSERVATION, ACTION, REWARD, OUTPUTS = "observation", "action", "reward", "outputs"

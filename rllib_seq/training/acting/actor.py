@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from rllib_seq.config import AuxiliaryHead
 from rllib_seq.training.acting.policy import TrainedPolicy
 
-__all__ = ["Actor", "PolicyActor"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

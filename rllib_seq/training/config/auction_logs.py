@@ -27,8 +27,6 @@ from rllib_seq.journeys.patterns import LOOKBACK
 from rllib_seq.journeys.reading import ReadingOptions, reading_options
 from rllib_seq.training.config.log_worth import with_worth
 
-__all__ = ["read_auctions", "replay_config", "replay_env", "replay_world"]
-
 _FEATURES = ("channel", "segment", "device", "creative")
 _ANSWER = 3_600_000_000  # microseconds from a request to its impression, at most
 

@@ -28,19 +28,6 @@ from rllib_seq.models.rl_module.configure import (
 from rllib_seq.models.spaces import refuse_sequence_length
 from rllib_seq.training.config.auction_logs import replay_world
 
-__all__ = [
-    "AUCTION_ENVS",
-    "CAMPAIGN_ENV",
-    "MODEL",
-    "REPLAY_ENV",
-    "auction_config",
-    "check_environment",
-    "check_model",
-    "model_settings",
-    "plays_one_stream",
-    "training_signal",
-]
-
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
 CAMPAIGN_ENV = "campaign_flights"

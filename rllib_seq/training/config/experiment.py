@@ -28,12 +28,6 @@ from rllib_seq.training.config.checks import (
     model_settings,
 )
 
-__all__ = [
-    "Options",
-    "change_model",
-    "prepare",
-]
-
 _MOST_ENV_RUNNERS = 1000
 _RLLIBS_PROBE_SECONDS = AlgorithmConfig().env_runner_health_probe_timeout_s
 _PROBE_SECONDS = 1.0

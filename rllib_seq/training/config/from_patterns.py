@@ -17,8 +17,6 @@ from rllib_seq.journeys.attribution import MODELS, NO_NAME
 from rllib_seq.journeys.patterns import Patterns
 from rllib_seq.training.config.experiment import Options
 
-__all__ = ["credits", "observed", "with_patterns"]
-
 _FEWEST_RETURNS = 100  # of users, to tell how long they stay away
 _SHORTEST_DELAY = 1e-3  # hours; the scale of delays is logarithmic
 _WORDS = {

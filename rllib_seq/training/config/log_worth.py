@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from rllib_seq.envs.ad_auction.log_replay.auction_log import AuctionLog
 from rllib_seq.envs.ad_auction.log_replay.world import ReplayConfig
 
-__all__ = ["with_worth"]
-
 _FEWEST_GAINS = 50  # of the training days, for a model of users
 _VERSION = 1
 

@@ -23,15 +23,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.config.neighbours import import_neighbours
 from rllib_seq.training.storage.files import read_json
 
-__all__ = [
-    "config_in",
-    "default_module",
-    "import_experiment",
-    "load_config",
-    "load_module",
-    "shipped_experiments",
-]
-
 _SHIPPED = "rllib_seq.tune_configs"
 _WHAT_TO_GIVE = "give a shipped experiment such as ppo, a module of your own, or a .py file"
 

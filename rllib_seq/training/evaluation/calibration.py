@@ -1,8 +1,9 @@
 """How good forecasts of probabilities are, as pure functions.
 
 - `brier_score`, `reliability`, `expected_calibration_error`: against what happened
-- `Truth`, `against_truth`: against true probabilities, exact or estimated without bias
-- `scorecard`: all of it for one forecast
+- `Truth`, `against_truth`, `TruthScores`: against true probabilities, exact or estimated without
+  bias
+- `scorecard`, `Scorecard`: all of it for one forecast
 
 Against outcomes even the true probability p scores p (1 - p) in the mean; against the truth it
 scores 0. The difference is luck, which no forecast can know.
@@ -10,19 +11,11 @@ scores 0. The difference is luck, which no forecast can know.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = [
-    "Truth",
-    "against_truth",
-    "brier_score",
-    "expected_calibration_error",
-    "reliability",
-    "scorecard",
-]
 
 _BINS = 10
 
@@ -80,7 +73,42 @@ class Truth(NamedTuple):
     """`[N]`: of the estimate, without bias too; 0 where exact."""
 
 
-def against_truth(forecast: Floats, truth: Truth) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class TruthScores:
+    """Scores of forecasts q against true probabilities p."""
+
+    base_rate: float
+    """E[p]."""
+    mse: float
+    """E[(q - p)^2]."""
+    mse_base_rate: float
+    """The same of a forecast of the base rate."""
+    brier_of_truth: float
+    """E[p (1 - p)]."""
+    ece: float
+    """Expected calibration error against p."""
+    bins: list[dict[str, float]]
+    """See `reliability`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorecard:
+    """Scores of forecasts against outcomes."""
+
+    requests: int
+    base_rate: float
+    brier: float
+    brier_base_rate: float
+    """Of a forecast of the base rate."""
+    skill: float | None
+    """The share of the latter that the forecast saves; None if there is nothing to save."""
+    ece: float
+    """Expected calibration error."""
+    bins: list[dict[str, float]]
+    """See `reliability`."""
+
+
+def against_truth(forecast: Floats, truth: Truth) -> TruthScores:
     """Scores of forecasts against true probabilities p; errors of the estimates are taken out.
 
     `E[(q - p)^2] = E[(q - t)^2] - Var[t]` for an estimate t of p, and also for `E[p^2]`.
@@ -88,46 +116,37 @@ def against_truth(forecast: Floats, truth: Truth) -> dict[str, Any]:
     Args:
         forecast: `[N]` probabilities q.
         truth: of the same events.
-
-    Returns:
-        `base_rate` E[p], `mse` E[(q - p)^2], `mse_base_rate` of a forecast of the base rate,
-        `brier_of_truth` E[p (1 - p)], and `ece` and `bins` against p.
     """
     noise = truth.variance.mean()
     base_rate = float(truth.probability.mean())
     second_moment = float((truth.probability**2).mean() - noise)
     curve = reliability(forecast, truth.probability)
-    return {
-        "base_rate": base_rate,
-        "mse": brier_score(forecast, truth.probability) - float(noise),
-        "mse_base_rate": second_moment - base_rate**2,
-        "brier_of_truth": base_rate - second_moment,
-        "ece": expected_calibration_error(curve),
-        "bins": curve,
-    }
+    return TruthScores(
+        base_rate=base_rate,
+        mse=brier_score(forecast, truth.probability) - float(noise),
+        mse_base_rate=second_moment - base_rate**2,
+        brier_of_truth=base_rate - second_moment,
+        ece=expected_calibration_error(curve),
+        bins=curve,
+    )
 
 
-def scorecard(forecast: Floats, outcome: Floats) -> dict[str, Any]:
+def scorecard(forecast: Floats, outcome: Floats) -> Scorecard:
     """Scores of forecasts against outcomes.
 
     Args:
         forecast: `[N]` probabilities.
         outcome: `[N]`, 1 where it happened, else 0.
-
-    Returns:
-        `requests` N, `base_rate`, `brier`, `brier_base_rate` of a forecast of the base rate,
-        `skill` (the share of the latter that the forecast saves; None if there is nothing to save),
-        `ece` and `bins`.
     """
     base_rate = float(outcome.mean())
     brier, naive = brier_score(forecast, outcome), base_rate * (1.0 - base_rate)
     curve = reliability(forecast, outcome)
-    return {
-        "requests": len(forecast),
-        "base_rate": base_rate,
-        "brier": brier,
-        "brier_base_rate": naive,
-        "skill": 1.0 - brier / naive if naive > 0 else None,
-        "ece": expected_calibration_error(curve),
-        "bins": curve,
-    }
+    return Scorecard(
+        requests=len(forecast),
+        base_rate=base_rate,
+        brier=brier,
+        brier_base_rate=naive,
+        skill=1.0 - brier / naive if naive > 0 else None,
+        ece=expected_calibration_error(curve),
+        bins=curve,
+    )

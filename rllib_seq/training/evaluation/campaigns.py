@@ -37,18 +37,6 @@ from rllib_seq.envs.ad_auction.worlds.values import full_information, is_exact
 from rllib_seq.training.evaluation.results import Interval, PolicyRow, PolicySummary
 from rllib_seq.training.seeds import evaluation_seed
 
-__all__ = [
-    "SIGNALS",
-    "Campaigns",
-    "evaluate",
-    "expected_profit",
-    "over",
-    "references",
-    "rows",
-    "summarize",
-]
-
-
 Floats = NDArray[np.float64]
 
 

@@ -54,16 +54,6 @@ from rllib_seq.training.run.console import progress_bar
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
-__all__ = [
-    "PROTOCOLS",
-    "Contender",
-    "EvaluationProtocol",
-    "compare",
-    "evaluate_checkpoint",
-    "run_evaluation",
-    "world_of",
-]
-
 _USERS_SHOWN = 512  # of the campaign that the report draws
 
 
@@ -229,9 +219,9 @@ def compare(
     if recorded is None:
         return evaluation
     with progress_bar(console, "calibrating", futures_in_all(recorded, seeds)) as count:
-        scores = calibrate(recorded, world, seeds, count)
-    console.print(calibration_table(scores))
-    return replace(evaluation, calibration=scores)
+        evaluation = replace(evaluation, calibration=calibrate(recorded, world, seeds, count))
+    console.print(calibration_table(evaluation.to_json()["calibration"]))
+    return evaluation
 
 
 def world_of(

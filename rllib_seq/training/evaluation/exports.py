@@ -30,8 +30,6 @@ from rllib_seq.training.evaluation.comparison import (
 from rllib_seq.training.evaluation.policies import TrainedBids
 from rllib_seq.training.evaluation.results import CampaignEvaluation
 
-__all__ = ["ExportedActor", "evaluate_export"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,8 @@ from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import expected_auction
 from rllib_seq.training.evaluation.calibration import Truth, against_truth, scorecard
 from rllib_seq.training.evaluation.policies import TrainedBids
+from rllib_seq.training.evaluation.results import HeadCalibration, KnownTruth
 from rllib_seq.training.seeds import Branch, branch_seed, evaluation_seed
-
-__all__ = ["RecordedBids", "calibrate", "futures_in_all"]
 
 _MOMENTS = 3  # of one campaign per seed, each with the requests of many users
 _FUTURES = 8
@@ -100,7 +98,7 @@ def calibrate(
     world: AuctionConfig,
     seeds: Sequence[int],
     on_future: Callable[[], None] = lambda: None,
-) -> list[dict[str, Any]]:
+) -> list[HeadCalibration]:
     """Scores every head of a bidder that has been evaluated.
 
     Args:
@@ -110,10 +108,8 @@ def calibrate(
         on_future: is called after each of `futures_in_all` futures.
 
     Returns:
-        `calibration` of `evaluation.json`: per head its `head`, `horizon` and `given_action`, the
-        keys of `scorecard`, and `truth`: the keys of `against_truth`, `requests` and `futures`
-        (None where the true probability is exact). No futures are played of a campaign that is one
-        stream, and `truth` may be None.
+        scores per head. No futures are played of a campaign that is one stream, and the truth may
+        be unknown.
     """
     heads, estimates = recorded.bidder.heads, {}
     if not recorded.bidder.one_stream:
@@ -122,23 +118,23 @@ def calibrate(
     for name, head in heads.items():
         forecast = _joined(each[name] for c in recorded.campaigns for each in c.forecasts)
         outcome = np.concatenate([_happened(c, name, head.horizon) for c in recorded.campaigns])
-        known: dict[str, Any] | None = None
+        known: KnownTruth | None = None
         if name == "won" and head.horizon == 1:
             exact = _joined(row for c in recorded.campaigns for row in c.win_probabilities)
             truth = against_truth(forecast, Truth(exact, np.zeros_like(exact)))
-            known = {"requests": len(forecast), "futures": None, **truth}
+            known = KnownTruth(requests=len(forecast), futures=None, **vars(truth))
         elif name in estimates:
             judged, estimate = estimates[name]
             truth = against_truth(judged, estimate)
-            known = {"requests": len(judged), "futures": _FUTURES, **truth}
+            known = KnownTruth(requests=len(judged), futures=_FUTURES, **vars(truth))
         cards.append(
-            {
-                "head": name,
-                "horizon": head.horizon,
-                "given_action": head.given_action,
-                **scorecard(forecast, outcome),
-                "truth": known,
-            }
+            HeadCalibration(
+                head=name,
+                horizon=head.horizon,
+                given_action=head.given_action,
+                truth=known,
+                **vars(scorecard(forecast, outcome)),
+            )
         )
     return cards
 

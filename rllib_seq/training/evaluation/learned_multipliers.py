@@ -17,8 +17,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.acting.loading import load_policy
 from rllib_seq.training.acting.policy import State, TrainedPolicy
 
-__all__ = ["LearnedMultipliers"]
-
 
 class LearnedMultipliers:
     """Bids as a trained policy steers, greedily; see `TickPolicy`.

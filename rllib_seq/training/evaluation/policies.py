@@ -21,8 +21,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.acting.actor import Actor, PolicyActor
 from rllib_seq.training.acting.loading import load_policy
 
-__all__ = ["TrainedBids"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -38,8 +38,6 @@ from rllib_seq.training.evaluation.results import (
 from rllib_seq.training.reports.replay_view import replay_table
 from rllib_seq.training.run.console import progress_bar
 
-__all__ = ["TrainedReplayBids", "evaluate_replay"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

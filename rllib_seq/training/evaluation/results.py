@@ -1,7 +1,7 @@
 """What evaluations find; `to_json` of each is the content of an `evaluation.json`.
 
 - `CampaignEvaluation`: a policy beside the references in a simulated world; `PolicyRow`,
-  `PolicySummary`, `Interval`
+  `PolicySummary`, `Interval`, `HeadCalibration`
 - `ReplayEvaluation`: on the held-out days of a log; `ReplayRow`, `ReplaySummary`, `LogFacts`
 - `EpisodeEvaluation`: in any other environment
 """
@@ -13,21 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rllib_seq.training.acting.evaluation import PolicyEvaluation
-
-__all__ = [
-    "CampaignEvaluation",
-    "EpisodeEvaluation",
-    "Evaluation",
-    "Interval",
-    "LogDays",
-    "LogFacts",
-    "PolicyRow",
-    "PolicySummary",
-    "ReplayEvaluation",
-    "ReplayRow",
-    "ReplaySummary",
-    "UpperBound",
-]
+from rllib_seq.training.evaluation.calibration import Scorecard, TruthScores
 
 
 @dataclass(frozen=True)
@@ -83,6 +69,25 @@ class UpperBound:
     grid_points: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownTruth(TruthScores):
+    """Scores of a head where true probabilities are known."""
+
+    requests: int
+    futures: int | None
+    """Played of each request to estimate its true probability; None where that is exact."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadCalibration(Scorecard):
+    """Scores of an auxiliary head."""
+
+    head: str
+    horizon: int
+    given_action: bool
+    truth: KnownTruth | None
+
+
 @dataclass(frozen=True)
 class CampaignEvaluation:
     """A policy beside the references on the same fresh campaigns."""
@@ -100,7 +105,7 @@ class CampaignEvaluation:
     """Profit per user over other trained policies, by their names."""
     campaign: dict[str, Any]
     """One campaign to draw, see `showcase.record`."""
-    calibration: list[dict[str, Any]]
+    calibration: list[HeadCalibration]
     """Of the auxiliary heads, see `forecasts.calibrate`."""
 
     def to_json(self) -> dict[str, Any]:

@@ -20,8 +20,6 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.training.seeds import Branch, branch_seed
 
-__all__ = ["record"]
-
 Array = NDArray[Any]
 
 _POINTS = 150  # of a curve

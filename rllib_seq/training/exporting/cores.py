@@ -29,8 +29,6 @@ from rllib_seq.nn.heads.auxiliary import event_probability
 from rllib_seq.q_learning.module import SequenceQRLModule
 from rllib_seq.training.acting.networks import Network, OldStackNetwork
 
-__all__ = ["Core", "Said", "core_of"]
-
 
 class Said(NamedTuple):
     """What a network says of N steps, see `acting.networks.Outputs`."""

@@ -28,16 +28,6 @@ from torch import Tensor, nn
 from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.spec import File
 
-__all__ = [
-    "arrays_of",
-    "export_folder",
-    "onnx_of",
-    "port_of",
-    "remove_older",
-    "versions",
-    "written",
-]
-
 
 def onnx_of(
     graph: nn.Module, arguments: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[str]

@@ -45,8 +45,6 @@ from rllib_seq.training.exporting.files import (
 )
 from rllib_seq.training.exporting.step_graph import StepGraph
 
-__all__ = ["export_policy"]
-
 _STREAMS, _STEPS = 8, 6  # of the comparison
 Arrays = dict[str, NDArray[Any]]
 

@@ -34,8 +34,6 @@ from rllib_seq.training.acting.policy import TrainedPolicy
 from rllib_seq.training.acting.preprocessing import RunningFilter
 from rllib_seq.training.exporting.cores import core_of
 
-__all__ = ["StepGraph"]
-
 _STEPS, _PREVIOUS = "steps", "previous_action"
 _SMALL = 1e-8  # RLlib's, beside running deviations
 

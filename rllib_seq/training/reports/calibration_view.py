@@ -9,8 +9,6 @@ from rich.table import Table
 
 from rllib_seq.html import GREY, figure_html, table_html
 
-__all__ = ["calibration_html", "calibration_table"]
-
 _COLUMNS = (
     "head",
     "requests",

@@ -13,8 +13,6 @@ from plotly.subplots import make_subplots
 
 from rllib_seq.html import BLUE, GREEN, GREY, ORANGE, figure_html
 
-__all__ = ["campaign_html"]
-
 _STAGES = ("rgba(125,133,144,.30)", "rgba(91,141,239,.35)", "rgba(217,130,43,.40)", GREEN)
 _MARKS = {
     "clicked": ("click", "triangle-up"),

@@ -13,8 +13,6 @@ from rich.table import Table
 
 from rllib_seq.html import GREY, figure_html, table_html
 
-__all__ = ["comparison_html", "comparison_table"]
-
 _PRIVILEGED = "privileged: goes by what no bidder sees, the hidden stage or the world's own numbers"
 
 

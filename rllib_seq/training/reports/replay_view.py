@@ -9,8 +9,6 @@ from rich.table import Table
 
 from rllib_seq.html import table_html
 
-__all__ = ["replay_html", "replay_table"]
-
 _COLUMNS = (
     *(
         "policy",

@@ -19,8 +19,6 @@ from rllib_seq.training.reports.verdict import verdict_html
 from rllib_seq.training.storage.files import read_json
 from rllib_seq.training.storage.run_folder import Row, RunFolder
 
-__all__ = ["write_report"]
-
 
 def write_report(run: RunFolder) -> Path:
     """Writes `report.html` of a run from what is in its folder.

@@ -15,8 +15,6 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.html import table_html
 
-__all__ = ["settings_html"]
-
 _BESIDE = ("versions", "algorithm", "module", "env")
 
 

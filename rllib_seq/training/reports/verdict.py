@@ -11,8 +11,6 @@ from typing import Any
 
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["verdict_html"]
-
 
 def verdict_html(
     config: Mapping[str, Any], progress: Sequence[Row], evaluation: Mapping[str, Any] | None

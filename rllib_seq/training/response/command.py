@@ -20,8 +20,6 @@ from rllib_seq.training.response.model import fit_response
 from rllib_seq.training.response.step_graph import export_response
 from rllib_seq.training.response.table import ResponseTable, from_events, from_table
 
-__all__ = ["comparison_table", "read_responses", "run_response"]
-
 _EVENTS = (None, "click", "conversion")
 
 

@@ -21,18 +21,6 @@ from rllib_seq.training.response.logistic import Logistic
 from rllib_seq.training.response.model import ResponseModel, fit_response, later_part
 from rllib_seq.training.response.table import ResponseTable
 
-__all__ = [
-    "COUNTS",
-    "MEMORY",
-    "STATIC",
-    "Comparison",
-    "Gain",
-    "Measure",
-    "ModelRow",
-    "auc",
-    "compare",
-]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from rllib_seq.training.response.table import ResponseTable
 
-__all__ = ["COUNTED", "DECAYS", "TRACED", "Features", "History", "count_features", "look_back"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-__all__ = ["Logistic", "log_loss"]
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 

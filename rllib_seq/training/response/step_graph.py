@@ -40,8 +40,6 @@ from rllib_seq.training.exporting.files import (
 from rllib_seq.training.response.history import COUNTED, DECAYS, TRACED
 from rllib_seq.training.response.model import ResponseModel
 
-__all__ = ["ResponseStep", "export_response"]
-
 _COUNTERS = 4 + 2 * len(DECAYS)  # steps, answers, time and steps since the last answer; traces
 _PRIOR = 2.0  # see `history`
 _TOLERANCE = 1e-4

@@ -22,8 +22,6 @@ from rllib_seq.journeys.local_time import to_local
 from rllib_seq.journeys.reading.columns import decoded
 from rllib_seq.journeys.reading.times import NO_TIME, TimeForm, time_hint, to_micros
 
-__all__ = ["ResponseTable", "from_events", "from_table"]
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -21,8 +21,6 @@ from rich.progress import (
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["TrainingDisplay", "make_console", "progress_bar"]
-
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
 
 

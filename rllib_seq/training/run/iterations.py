@@ -22,8 +22,6 @@ from rllib_seq.rollouts import STEPS_SAMPLED, Faults, WorkerWatch, raise_worker_
 from rllib_seq.training.seeds import Branch, branch_seed
 from rllib_seq.training.storage.run_folder import Row
 
-__all__ = ["COLUMNS", "START", "Iterations"]
-
 START: Row = {"iteration": 0, "steps": 0, "seconds": 0.0}
 """Where a run stands before its first iteration."""
 

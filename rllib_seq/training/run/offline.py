@@ -34,15 +34,6 @@ from rllib_seq.rollouts.array_worker import JourneyReader
 from rllib_seq.rollouts.sampler import VectorSampler
 from rllib_seq.serving.trajectories import SCHEMA
 
-__all__ = [
-    "RecordedEnvRunner",
-    "RecordedOutcomeWorker",
-    "Stream",
-    "learn_offline",
-    "outcomes_of",
-    "read_trajectories",
-]
-
 _KEY = "trajectories"  # in config.input_config
 _SILENCE_HOURS = 24.0
 _LEAST_PAYMENT = 1e-6  # in conversion values: less is a rounding error

@@ -24,8 +24,6 @@ from rich.console import Console
 
 from rllib_seq.errors import Interrupted, UserError
 
-__all__ = ["cpus_of", "ray_session"]
-
 _FOLDERS = "rllib-seq-ray-"  # of local Rays, in the system's folder for temporary files
 _END_SECONDS = 10  # that a worker of a local Ray has to end
 _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` starts

@@ -31,14 +31,6 @@ from rllib_seq.training.run.iterations import START, Iterations
 from rllib_seq.training.storage.files import check_seal
 from rllib_seq.training.storage.run_folder import UNREADABLE_PICKLE, Row, RunFolder
 
-__all__ = [
-    "Limits",
-    "build_algorithm",
-    "resumed_config",
-    "save_algorithm",
-    "train",
-]
-
 _CHECKPOINT_SECONDS = 60.0
 _MOST_SILENT_SECONDS = 300.0  # without a single sample, before the run gives up
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from rllib_seq.errors import UserError
 
-__all__ = ["SEAL", "check_seal", "read_json", "seal", "write_json"]
-
 SEAL = "files.json"
 
 

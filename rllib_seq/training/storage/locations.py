@@ -19,8 +19,6 @@ from pyarrow import fs
 
 from rllib_seq.errors import UserError
 
-__all__ = ["Remote", "is_uri", "local_copy", "send_back"]
-
 
 def is_uri(place: str | Path) -> bool:
     """Whether a place is named by a URI and not by a local path."""

@@ -28,17 +28,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.storage.files import SEAL, read_json, seal, write_json
 from rllib_seq.training.storage.locations import Remote, is_uri
 
-__all__ = [
-    "UNREADABLE_PICKLE",
-    "Row",
-    "RunFolder",
-    "evaluation_path",
-    "find_checkpoint",
-    "free_name",
-    "modules_folder",
-    "split_checkpoint",
-]
-
 Row = dict[str, float | int | None]
 
 UNREADABLE_PICKLE = (

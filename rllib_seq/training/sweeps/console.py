@@ -15,8 +15,6 @@ from rich.table import Table
 
 from rllib_seq.training.sweeps.search_space import paths
 
-__all__ = ["SweepDisplay", "TrialWatcher", "described", "setting_names"]
-
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-__all__ = ["SparesDefault"]
-
 
 class SparesDefault(TrialScheduler):
     """A scheduler that trains one trial to its end, whatever the scheduler within thinks of it.

@@ -14,8 +14,6 @@ from rllib_seq.training.storage.files import read_json, write_json
 from rllib_seq.training.storage.locations import Remote, is_uri
 from rllib_seq.training.storage.run_folder import free_name
 
-__all__ = ["SETTINGS", "SweepFolder"]
-
 SETTINGS = "sweep.json"
 
 

@@ -17,8 +17,6 @@ from rllib_seq.training.storage.files import read_json
 from rllib_seq.training.sweeps.folder import SETTINGS
 from rllib_seq.training.sweeps.search_space import paths
 
-__all__ = ["TRIALS", "is_sweep", "outcome", "write_sweep_report"]
-
 TRIALS = "trials.json"
 """How each trial ended."""
 

@@ -33,8 +33,6 @@ from rllib_seq.training.sweeps.search_space import paths
 from rllib_seq.training.sweeps.trial import TrialSetup
 from rllib_seq.training.train import TrainingResult, description, finish_run
 
-__all__ = ["SweepResult", "TrialResult", "finish_sweep"]
-
 
 @dataclass(frozen=True)
 class TrialResult:

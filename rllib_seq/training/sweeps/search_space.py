@@ -21,8 +21,6 @@ from rllib_seq.errors import UserError
 from rllib_seq.training.config.checks import auction_config, model_settings
 from rllib_seq.training.config.experiment import change_model
 
-__all__ = ["apply_sample", "check_space", "default_point", "is_searched", "paths"]
-
 _NESTED = ("sequence_config", "env_config")
 Path = tuple[str, ...]
 

@@ -48,8 +48,6 @@ from rllib_seq.training.sweeps.search_space import check_space, default_point
 from rllib_seq.training.sweeps.trial import Trial, TrialSetup, trial_resources
 from rllib_seq.training.train import short_name, validate
 
-__all__ = ["Sweep", "SweepOptions", "load_sweep", "resume_sweep", "run_sweep"]
-
 _RETRIES = 2  # of a trial whose process died, from its newest checkpoint
 _DEFAULT_STOP = {"seconds": 300.0}
 

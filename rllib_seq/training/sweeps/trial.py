@@ -35,8 +35,6 @@ from rllib_seq.training.storage.run_folder import Row
 from rllib_seq.training.sweeps.own_settings import own_settings
 from rllib_seq.training.sweeps.search_space import apply_sample
 
-__all__ = ["VALIDATION_PROFIT", "Trial", "TrialSetup", "trial_resources", "validation_profit"]
-
 VALIDATION_PROFIT = "validation_profit"
 """Profit per user of the greedy policy on campaigns that neither training nor evaluation plays,
 currency units; a result of every trial in the ad auction."""

@@ -96,7 +96,7 @@ def test_many_pieces_at_once_are_each_alone(lengths, horizon, seed):
 def test_a_probability_stands_for_what_it_is_the_mean_of():
     """A user converts with probability h, else leaves with probability c, at every step.
 
-    If no one leaves, labels are these probabilities, and the presence what is left.
+    If no one leaves, labels are these probabilities, and the survival probability what is left.
     """
     hazard, churn = np.array([0.1, 0.3, 0.05, 0.2]), np.array([0.0, 0.2, 0.1, 0.4])
     stays = (1 - hazard) * (1 - churn)

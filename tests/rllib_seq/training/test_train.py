@@ -73,21 +73,21 @@ def test_evaluation_follows_the_contract(finished):
 
 def test_auxiliary_heads_are_calibrated(finished):
     result, printed = finished
-    cards = {card["head"]: card for card in result.evaluation.calibration}
+    cards = {card.head: card for card in result.evaluation.calibration}
     assert cards.keys() == {"won", "converted"}
     trained = [row for row in result.evaluation.policies if row.policy == "trained"]
     requests = sum(row.requests for row in trained)
     for name, card in cards.items():
-        assert card["requests"] == sum(row["count"] for row in card["bins"]) == requests
-        assert 0 < card["base_rate"] < 1 and 0 <= card["ece"] <= 1
-        assert card["brier_base_rate"] == pytest.approx(card["base_rate"] * (1 - card["base_rate"]))
-        truth = card["truth"]
-        assert truth["base_rate"] == pytest.approx(card["base_rate"], abs=0.05)
-        assert sum(row["count"] for row in truth["bins"]) == truth["requests"] <= requests
+        assert card.requests == sum(row["count"] for row in card.bins) == requests
+        assert 0 < card.base_rate < 1 and 0 <= card.ece <= 1
+        assert card.brier_base_rate == pytest.approx(card.base_rate * (1 - card.base_rate))
+        truth = card.truth
+        assert truth.base_rate == pytest.approx(card.base_rate, abs=0.05)
+        assert sum(row["count"] for row in truth.bins) == truth.requests <= requests
         assert name in printed[printed.index("auxiliary heads") :]
     won = sum(row.wins for row in trained)
-    assert cards["won"]["base_rate"] == pytest.approx(won / requests)
-    assert cards["won"]["truth"]["futures"] is None and cards["converted"]["truth"]["futures"] == 8
+    assert cards["won"].base_rate == pytest.approx(won / requests)
+    assert cards["won"].truth.futures is None and cards["converted"].truth.futures == 8
 
 
 def test_the_report_stands_alone(finished):

@@ -114,13 +114,13 @@ def test_no_bid_of_ours_ever_changes_a_competing_bid():
     assert campaign(0.0, competitors="truthful").values() != silent.values()
 
 
-def test_a_redraw_keeps_the_rivals_of_the_present():
+def test_another_future_keeps_the_rivals_of_the_present():
     simulator = AuctionSimulator(AuctionConfig(num_users=30, competitors="rivalry"), 8)
     simulator.reset(list(range(8)))
     assert len(set(simulator._rivals_flight.tolist())) > 4  # campaigns meet different ones
     before = simulator._rivals_flight.copy()
-    redrawn = copy.deepcopy(simulator)
-    redrawn.resample_future(9)
-    np.testing.assert_array_equal(redrawn._rivals_flight, before)
+    resampled = copy.deepcopy(simulator)
+    resampled.resample_future(9)
+    np.testing.assert_array_equal(resampled._rivals_flight, before)
     simulator.reset([99], np.array([2]))
     np.testing.assert_array_equal(np.delete(simulator._rivals_flight, 2), np.delete(before, 2))

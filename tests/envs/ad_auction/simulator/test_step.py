@@ -312,15 +312,15 @@ def futures(simulator, seeds):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_redraw_keeps_the_present_and_changes_the_future(preset):
+def test_resampling_keeps_the_present_and_changes_the_future(preset):
     simulator = half_played(preset)
-    redrawn = copy.deepcopy(simulator)
-    redrawn.resample_future(7)
+    resampled = copy.deepcopy(simulator)
+    resampled.resample_future(7)
     everyone = np.arange(60)
-    np.testing.assert_array_equal(redrawn.pending, simulator.pending)
-    np.testing.assert_array_equal(redrawn.observe(everyone), simulator.observe(everyone))
-    np.testing.assert_array_equal(redrawn.stage, simulator.stage)
-    assert redrawn.ledger == simulator.ledger and redrawn.hour == simulator.hour
+    np.testing.assert_array_equal(resampled.pending, simulator.pending)
+    np.testing.assert_array_equal(resampled.observe(everyone), simulator.observe(everyone))
+    np.testing.assert_array_equal(resampled.stage, simulator.stage)
+    assert resampled.ledger == simulator.ledger and resampled.hour == simulator.hour
     first, again, other = futures(simulator, (7, 7, 8))
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)

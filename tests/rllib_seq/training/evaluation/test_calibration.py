@@ -23,9 +23,9 @@ def test_closed_forms():
     assert [row["outcome"] for row in curve] == pytest.approx([0.5, 0.5])
     assert expected_calibration_error(curve) == pytest.approx(0.25)
     card = scorecard(forecast, outcome)
-    assert (card["requests"], card["base_rate"], card["brier_base_rate"]) == (4, 0.5, 0.25)
-    assert card["skill"] == pytest.approx(1 - card["brier"] / 0.25)
-    assert scorecard(forecast, np.zeros(4))["skill"] is None
+    assert (card.requests, card.base_rate, card.brier_base_rate) == (4, 0.5, 0.25)
+    assert card.skill == pytest.approx(1 - card.brier / 0.25)
+    assert scorecard(forecast, np.zeros(4)).skill is None
 
 
 def test_bins_are_as_equal_as_can_be_and_never_empty():
@@ -56,28 +56,28 @@ def test_the_truth_scores_as_theory_says(world):
     card = scorecard(true, outcome)
     luck = np.mean(true * (1 - true))
     error = np.std((true - outcome) ** 2) / np.sqrt(len(true))
-    assert card["brier"] == pytest.approx(luck, abs=4 * error)
+    assert card.brier == pytest.approx(luck, abs=4 * error)
     # Of calibrated forecasts, skill is the share of the variance that they explain.
     explained = true.var() / (outcome.mean() * (1 - outcome.mean()))
-    assert card["skill"] == pytest.approx(explained, abs=0.01)
+    assert card.skill == pytest.approx(explained, abs=0.01)
     # Only chance is left of the calibration error: a normal's mean absolute value.
     chance = np.sqrt(2 / np.pi * luck * 10 / len(true))
-    assert card["ece"] == pytest.approx(chance, rel=0.8)
+    assert card.ece == pytest.approx(chance, rel=0.8)
     known = against_truth(true, Truth(true, np.zeros_like(true)))
-    assert (known["mse"], known["ece"]) == (0, 0)
-    assert known["brier_of_truth"] == pytest.approx(luck)
-    assert known["mse_base_rate"] == pytest.approx(true.var())
+    assert (known.mse, known.ece) == (0, 0)
+    assert known.brier_of_truth == pytest.approx(luck)
+    assert known.mse_base_rate == pytest.approx(true.var())
 
 
 def test_a_biased_forecaster_is_found_out(world):
     true, outcome = world
     forecast = np.sqrt(true)
     card = scorecard(forecast, outcome)
-    assert card["ece"] == pytest.approx(np.mean(forecast - true), abs=0.003)
+    assert card.ece == pytest.approx(np.mean(forecast - true), abs=0.003)
     known = against_truth(forecast, Truth(true, np.zeros_like(true)))
-    assert known["ece"] == pytest.approx(np.mean(forecast - true))
+    assert known.ece == pytest.approx(np.mean(forecast - true))
     # Brier's decomposition: distance to the truth plus luck.
-    assert card["brier"] == pytest.approx(known["mse"] + known["brier_of_truth"], abs=0.001)
+    assert card.brier == pytest.approx(known.mse + known.brier_of_truth, abs=0.001)
 
 
 def test_few_futures_estimate_the_distance_to_the_truth_without_bias(world):
@@ -88,6 +88,6 @@ def test_few_futures_estimate_the_distance_to_the_truth_without_bias(world):
     exact = against_truth(forecast, Truth(true, np.zeros_like(true)))
     few = against_truth(forecast, estimate)
     for key in ("base_rate", "mse", "mse_base_rate", "brier_of_truth", "ece"):
-        assert few[key] == pytest.approx(exact[key], abs=0.001), key
-    assert exact["mse"] > 0.004
-    assert brier_score(forecast, estimate.probability) > exact["mse"] + 0.01
+        assert getattr(few, key) == pytest.approx(getattr(exact, key), abs=0.001), key
+    assert exact.mse > 0.004
+    assert brier_score(forecast, estimate.probability) > exact.mse + 0.01

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -68,8 +69,8 @@ def _calibrated(bidder, world, episodes=2):
     played = []
     cards = calibrate(recorded, world, SEEDS, lambda: played.append(1))
     assert len(played) == futures_in_all(recorded, SEEDS)
-    json.dumps(cards, allow_nan=False)
-    return {card["head"]: card for card in cards}
+    json.dumps([asdict(card) for card in cards], allow_nan=False)
+    return {card.head: card for card in cards}
 
 
 WORLD = AuctionConfig(num_users=400)
@@ -82,38 +83,38 @@ def knowing():
 
 def test_the_truth_is_calibrated_and_unskilled_only_by_luck(knowing):
     card = knowing["converted"]
-    assert (card["horizon"], card["given_action"]) == (HORIZON, False)
-    assert card["requests"] > 10_000
-    assert card["ece"] < 0.01 < card["base_rate"]
-    assert 0.05 < card["skill"] < 0.5
+    assert (card.horizon, card.given_action) == (HORIZON, False)
+    assert card.requests > 10_000
+    assert card.ece < 0.01 < card.base_rate
+    assert 0.05 < card.skill < 0.5
     # What a Brier score is made of, estimated from other requests.
-    assert card["brier"] == pytest.approx(card["truth"]["brier_of_truth"], abs=0.01)
+    assert card.brier == pytest.approx(card.truth.brier_of_truth, abs=0.01)
 
 
 def test_futures_estimate_the_truth(knowing):
-    truth = knowing["converted"]["truth"]
-    assert truth["requests"] > 200 and truth["futures"] == 8
-    assert abs(truth["mse"]) < 0.05 * truth["mse_base_rate"]
-    assert truth["ece"] < 0.01
-    guess = _calibrated(GuessingBidder(), WORLD)["converted"]["truth"]
-    wanted = truth["mse_base_rate"] + (0.1 - truth["base_rate"]) ** 2
-    assert guess["mse"] == pytest.approx(wanted, rel=0.05)
+    truth = knowing["converted"].truth
+    assert truth.requests > 200 and truth.futures == 8
+    assert abs(truth.mse) < 0.05 * truth.mse_base_rate
+    assert truth.ece < 0.01
+    guess = _calibrated(GuessingBidder(), WORLD)["converted"].truth
+    wanted = truth.mse_base_rate + (0.1 - truth.base_rate) ** 2
+    assert guess.mse == pytest.approx(wanted, rel=0.05)
 
 
 def test_winning_is_judged_by_the_market_itself(knowing):
     card = knowing["won"]
-    assert card["truth"]["futures"] is None and card["truth"]["requests"] == card["requests"]
-    assert card["truth"]["mse"] == pytest.approx(0, abs=1e-12)
-    assert card["base_rate"] == pytest.approx(card["truth"]["base_rate"], abs=0.01)
+    assert card.truth.futures is None and card.truth.requests == card.requests
+    assert card.truth.mse == pytest.approx(0, abs=1e-12)
+    assert card.base_rate == pytest.approx(card.truth.base_rate, abs=0.01)
     guess = _calibrated(GuessingBidder(), WORLD, episodes=1)["won"]
-    assert guess["truth"]["mse"] == pytest.approx((card["truth"]["base_rate"] - 0.1) ** 2)
+    assert guess.truth.mse == pytest.approx((card.truth.base_rate - 0.1) ** 2)
 
 
 def test_no_bid_that_the_budget_cannot_pay_can_win():
     world = AuctionConfig(num_users=100, budget=2.0)
     card = _calibrated(KnowingBidder(), world)["won"]
-    assert card["base_rate"] == pytest.approx(card["truth"]["base_rate"], abs=0.01)
-    assert card["truth"]["mse"] > 0.05  # the head does not know the budget
+    assert card.base_rate == pytest.approx(card.truth.base_rate, abs=0.01)
+    assert card.truth.mse > 0.05  # the head does not know the budget
 
 
 class OneByOne(KnowingBidder):
@@ -142,6 +143,6 @@ def test_a_campaign_that_is_one_stream_is_judged_along_the_campaign():
     won, card = calibrate(recorded, AuctionConfig(num_users=50), [7])
     converted = np.array([*bidder.converted, False, False])
     soon = converted[:-2] | converted[1:-1] | converted[2:]
-    assert card["requests"] == len(soon) > 500 and card["base_rate"] == soon.mean() > 0
-    assert card["brier"] == pytest.approx(np.mean((bidder.said - soon) ** 2))
-    assert card["truth"] is None and won["truth"]["mse"] == pytest.approx(0, abs=1e-12)
+    assert card.requests == len(soon) > 500 and card.base_rate == soon.mean() > 0
+    assert card.brier == pytest.approx(np.mean((bidder.said - soon) ** 2))
+    assert card.truth is None and won.truth.mse == pytest.approx(0, abs=1e-12)

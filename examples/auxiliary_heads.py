@@ -1,5 +1,7 @@
 """`tune_configs.ppo` with auxiliary heads: will the bid win, will the user soon convert?
 
+    rllib-seq train examples/auxiliary_heads.py
+
 What they cost and bring is measured in docs/guides/auxiliary-heads.md.
 """
 
