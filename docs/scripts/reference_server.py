@@ -45,7 +45,7 @@ def _metrics() -> list[str]:
         # A count of each kind, so that its labels show.
         service.counts.update(["bid", "win:counted", "flag:price", "ignored:late"])
         families = text_string_to_metric_families(
-            Metrics(service, Connections(1, 1, 5.0)).text().decode()
+            Metrics(service, Connections(1, 1, 5.0, 5.0)).text().decode()
         )
         return [_metric(each) for each in families if not each.name.endswith("_created")]
     finally:

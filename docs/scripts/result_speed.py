@@ -183,16 +183,22 @@ def serving(name: str, part: str) -> str:
 
 
 def serving_aims() -> str:
-    """What a bid server adds to an echo."""
-    compared = read("serve-local")["parts"]["local"]["compared_with"]
+    """What a bid server adds to an echo, and what it takes to start."""
+    part = read("serve-local")["parts"]["local"]
+    compared = part["compared_with"]
     aims = {
         "throughput_share": "share of the throughput at 32 (aim: at least 0.7)",
         "p99_ratio": "p99 at 32, times as long (aim: at most 2)",
         "median_overhead_ms": "a single request, ms longer (aim: at most 2)",
     }
-    cells = (
+    cells = [
         [text, *(f"{each[key]:.2f}" for each in compared.values())] for key, text in aims.items()
-    )
+    ]
+    alone = {
+        "ready_seconds": "ready, seconds after the start (aim: at most 5)",
+        "resident_mb": "resident before the first user, MB (aim: below 260)",
+    }
+    cells += [[text, f"{part[key]:.1f}", ""] for key, text in alone.items() if key in part]
     return table(["", *(f"against `{name}`" for name in compared)], cells)
 
 

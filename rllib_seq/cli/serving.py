@@ -130,9 +130,10 @@ def serve(
 
     Example: `rllib-seq serve policy --budget 100 --state campaign.sqlite`
     """
-    import tempfile
+    from contextlib import ExitStack
 
     from rllib_seq.serving.credentials import read_secret
+    from rllib_seq.serving.exported.scratch import scratch_folder
     from rllib_seq.serving.exported.spec import SHIPPED, SPEC
     from rllib_seq.serving.settings import Settings
 
@@ -141,10 +142,10 @@ def serve(
     what = what or SHIPPED
     if not what.exists():
         raise UserError(f"{str(what)!r} does not exist; give an export, a run or a checkpoint")
-    with tempfile.TemporaryDirectory(prefix="rllib-seq-export-") as aside:
+    with ExitStack() as stack:
         folder = what
         if not (what / SPEC).is_file():
-            folder = Path(aside)
+            folder = stack.enter_context(scratch_folder(state))
             _export_in_a_process(what, folder)
         settings = Settings(
             export=str(folder.resolve()),

@@ -90,6 +90,7 @@ class SequenceStore:
             ("rewards", np.float32, (window_length,)),
         ]
         # All that is known of a user stands in one place: they are packed, and cached, as a whole.
+        self._back = np.arange(window_length, 0, -1)  # steps from the next one, oldest first
         self._users_kept = np.zeros(capacity + spare, np.dtype(fields, align=True))
         self._rows = UserRows(capacity, ttl, self._users_kept["seen"])
         self._arrays: dict[str, NDArray[Any]] = {
@@ -212,17 +213,21 @@ class SequenceStore:
 
     def fetch_claimed(self, rows: Ints) -> StoredWindow:
         """The windows of users whose rows `[B]` are claimed."""
-        return self._windows(rows, np.ones(len(rows), np.bool_))
+        return self._windows(rows, None)
 
-    def _windows(self, row: Ints, known: NDArray[np.bool_]) -> StoredWindow:
-        age = np.arange(self.window_length)[::-1]
-        step = self._arrays["count"][row][:, None] - 1 - age  # [B, L]
-        valid = known[:, None] & (step >= 0)
+    def _windows(self, row: Ints, known: NDArray[np.bool_] | None) -> StoredWindow:
+        """The windows of rows; None: all of them are users'."""
+        step = self._arrays["count"][row][:, None] - self._back  # [B, L]
+        valid = step >= 0
+        if known is not None:
+            valid &= known[:, None]
         at = row[:, None], step % self.window_length
+        empty = None if valid.all() else ~valid
 
         def filled(name: str) -> NDArray[Any]:
             values = self._arrays[name][at]
-            values[~valid] = 0
+            if empty is not None:
+                values[empty] = 0
             return values
 
         return StoredWindow(valid=valid, **{name: filled(name) for name in _STEPS})
@@ -240,10 +245,7 @@ class SequenceStore:
         Raises:
             UserError: there are more users than `capacity`.
         """
-        keys = np.asarray(users, np.int64)
-        order = np.argsort(keys)
-        row, new = np.empty(len(keys), np.int64), np.empty(len(keys), np.bool_)
-        row[order], new[order] = self._claim(keys[order], now)
+        row, new = self._claim(np.asarray(users, np.int64), now)
         self._arrays["seen"][row] = now
         return row, new
 
@@ -310,9 +312,10 @@ class SequenceStore:
         self._arrays["records"][rows] = self._blank
 
     def _claim(self, keys: Ints, now: float) -> tuple[Ints, NDArray[np.bool_]]:
-        """`[K]` rows of different ascending keys, and who was unknown."""
+        """`[K]` rows of different keys, and who was unknown."""
         row, new = self._rows.claim(keys, now)
-        self.reset(row[new])
+        if new.any():
+            self.reset(row[new])
         return row, new
 
     def save(self, path: Path) -> None:

@@ -48,10 +48,12 @@ class UserRows:
 
     def find(self, keys: Ints) -> tuple[Ints, Bools]:
         """`[B]` rows, and whether the user is known (else the row means nothing)."""
+        if not self.users:
+            return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.bool_)
         index = self.arrays["keys"][: self.users]
-        at = np.minimum(np.searchsorted(index, keys), max(self.users - 1, 0))
-        known = index[at] == keys if self.users else np.zeros(len(keys), np.bool_)
-        return self.arrays["rows"][at], known
+        at = index.searchsorted(keys)
+        np.minimum(at, self.users - 1, out=at)
+        return self.arrays["rows"][at], index[at] == keys
 
     def use(self, rows: Ints) -> None:
         """Notes that the users of rows were named now."""
@@ -62,7 +64,7 @@ class UserRows:
         """Rows of users, who are all known afterwards.
 
         Args:
-            keys: `[K]`, different and ascending.
+            keys: `[K]`, different.
             now: users who were last seen more than `ttl` before it start again.
 
         Returns:
@@ -79,12 +81,13 @@ class UserRows:
             )
         row, known = self.find(keys)
         expired = known & (self._seen[row] < now - self.ttl)
-        self.evicted_ttl += int(expired.sum())
+        self.evicted_ttl += int(np.count_nonzero(expired))
         used = self.arrays["used"]
-        used[row[known]] = self.clock  # anyone who is named now stays
-        new = keys[~known]
-        if not len(new):
+        if known.all():
+            used[row] = self.clock
             return row, expired
+        used[row[known]] = self.clock  # anyone who is named now stays
+        new = np.sort(keys[~known])
         lacking = self.users + len(new) - self.capacity
         if lacking > 0:
             self._evict(lacking, now)

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rllib_seq.serving.openrtb.bid_ids import Bid
 from rllib_seq.serving.openrtb.eligibility import Bought, Offer
 
@@ -50,17 +47,14 @@ class BidDecision(NamedTuple):
 
 
 def buy(
-    offers: Sequence[Offer | None],
-    creatives: NDArray[np.int64],
-    amounts: NDArray[np.float64],
-    why: list[str],
+    offers: Sequence[Offer | None], shown: list[int], prices: list[float], why: list[str]
 ) -> dict[int, Bought]:
     """What is bought with bids, by place.
 
     Args:
         offers: `[n]`; None: nothing in particular is bought.
-        creatives: `[n]`, of the policy.
-        amounts: `[n]`, currency units; of deals with a fixed price they become that.
+        shown: `[n]`, creatives of the policy.
+        prices: `[n]`, currency units; of deals with a fixed price they become that.
         why: `[n]`; only where it is "bid" something is bought, and where nothing can be it becomes
             "floor".
     """
@@ -68,10 +62,10 @@ def buy(
     for place, offer in enumerate(offers):
         if offer is None or why[place] != "bid":
             continue
-        found = offer.buy(int(creatives[place]), float(amounts[place]))
+        found = offer.buy(shown[place], prices[place])
         if found is None:
             why[place] = "floor"
         else:
             bought[place] = found
-            amounts[place] = found.amount
+            prices[place] = found.amount
     return bought

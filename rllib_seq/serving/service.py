@@ -13,7 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,8 +170,7 @@ class BidService:
     def _answer(self, queries: Sequence[BidQuery], now: float) -> list[BidDecision]:
         *columns, offers = zip(*queries, strict=True)
         asked = SimpleNamespace(**dict(zip(BidQuery._fields, map(np.array, columns), strict=False)))
-        hour, n = self.clock.hour(), len(queries)
-        keys = asked.user
+        hour, keys = self.clock.hour(), asked.user
         rows = self.memory.claim(keys, hour, asked.remembered)
         self.money.pace(hour)
         observation = self.sessions.observe(
@@ -184,28 +183,29 @@ class BidService:
             observation, self.sessions.past(rows), self.sessions.memory(rows), **limits
         )
         actions = self._explored(actions, few)
-        amounts, creatives = self._decode(actions, asked.segment)
-        worthless, amounts = amounts <= 0, amounts * self.money.multiplier
-        why = ["bid"] * n
+        levels, creatives = self._decode(actions, asked.segment)
+        amounts = levels * self.money.multiplier
+        why = ["over" if hour >= self._end_hour else "bid"] * len(queries)
         for reason, refused in (  # whatever comes later overrules
-            ("over", np.full(n, hour >= self._end_hour)),
             ("cap", self.sessions.cap.reached(rows, hour, self.settings.cap_hours)),
             ("floor", amounts < asked.floor),
-            ("policy", worthless),
+            ("policy", levels <= 0),
         ):
-            for place in np.flatnonzero(refused).tolist():
+            for place in refused.nonzero()[0].tolist():
                 why[place] = reason
         requests = self.sessions.requests(rows)
-        bought = buy(offers, creatives, amounts, why)
-        bids = self._bids(asked, requests, amounts, creatives, why, now)
+        prices, shown = amounts.tolist(), creatives.tolist()
+        bought = buy(offers, shown, prices, why)
+        bids = self._bids(queries, requests.tolist(), prices, shown, why, now)
         self.sessions.step(rows, asked, observation, actions, memory, hour)
-        until = hour + self.settings.hold_seconds / _HOUR
-        for place, bid in bids.items():
-            self.sessions.cap.hold(int(rows[place]), bid.number, until)
+        if self.settings.cap:
+            until = hour + self.settings.hold_seconds / _HOUR
+            for place, bid in bids.items():
+                self.sessions.cap.hold(int(rows[place]), bid.number, until)
+        kept = asked.remembered.nonzero()[0]
         try:
-            real = n - int(asked.test.sum())
+            real = sum(not query.test for query in queries)
             made = sum(not bid.test for bid in bids.values())
-            kept = np.flatnonzero(asked.remembered)
             if real:
                 totals = {"requests": float(real), "bids": float(made)}
                 self.memory.write(rows[kept], keys[kept].tolist(), now, totals)
@@ -236,10 +236,10 @@ class BidService:
 
     def _bids(
         self,
-        asked: Any,
-        requests: Ints,
-        amounts: NDArray[np.float64],
-        creatives: Ints,
+        queries: Sequence[BidQuery],
+        requests: list[int],
+        prices: list[float],
+        shown: list[int],
         why: list[str],
         now: float,
     ) -> dict[int, Bid]:
@@ -247,28 +247,20 @@ class BidService:
         until = now + self.settings.hold_seconds
         places = [place for place, reason in enumerate(why) if reason == "bid"]
         octets = secrets.token_bytes(8 * len(places))
-        columns = [
-            column[places].tolist()
-            for column in (
-                *(asked.user, requests, asked.channel, creatives, amounts),
-                *(np.full(len(why), until), asked.remembered, asked.test),
-            )
-        ]
         numbers = (np.frombuffer(octets, np.int64) & _63_BITS).tolist()
-        wanted = [Bid._make(values) for values in zip(numbers, *columns, strict=True)]
-        real = [bid for bid in wanted if not bid.test]
-        holds = [Hold(bid.number, bid.amount, until) for bid in real]
-        made = {
-            bid.number
-            for bid, is_made in zip(real, self.money.hold(holds, now), strict=True)
-            if is_made
-        }
         bids = {}
-        for place, bid in zip(places, wanted, strict=True):
-            if bid.test or bid.number in made:
-                bids[place] = bid
-            else:
+        for place, number in zip(places, numbers, strict=True):
+            query = queries[place]
+            bids[place] = Bid(
+                *(number, query.user, requests[place], query.channel, shown[place]),
+                *(prices[place], until, query.remembered, query.test),
+            )
+        real = [place for place, bid in bids.items() if not bid.test]
+        holds = [Hold(bids[place].number, bids[place].amount, until) for place in real]
+        for place, is_made in zip(real, self.money.hold(holds, now), strict=True):
+            if not is_made:
                 why[place] = "budget"
+                del bids[place]
         return bids
 
     def withdraw(self, bid: Bid) -> None:

@@ -244,7 +244,8 @@ class Sessions:
         seen, n, streams = self._seen, len(rows), self._streams(rows)
         hours, nothing = np.full(n, hour), np.zeros(n)
         self._windows.append_claimed(streams, observation, actions, nothing, hours)
-        self._memory[streams] = memory
+        if memory.shape[1]:
+            self._memory[streams] = memory
         request = seen.request[rows]
         if self._tracker is not None:
             never, zero = np.zeros(n, np.bool_), np.zeros(n, np.int64)

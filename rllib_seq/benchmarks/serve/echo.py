@@ -33,5 +33,5 @@ def echo_app() -> FastAPI:
 
 if __name__ == "__main__":
     run_uvicorn(
-        echo_app(), bound_socket("127.0.0.1", int(sys.argv[1])), Connections(4096, 4096, 5.0)
+        echo_app(), bound_socket("127.0.0.1", int(sys.argv[1])), Connections(4096, 4096, 5.0, 5.0)
     )

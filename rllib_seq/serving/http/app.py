@@ -87,7 +87,7 @@ def create_app(
     _page_routes(app)
     served_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Front(app)
+    return Front(app, bids=True)
 
 
 def _bid_route(app: FastAPI) -> None:

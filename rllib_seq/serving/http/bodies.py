@@ -1,19 +1,20 @@
-"""Bodies of requests, bounded in size and time.
+"""Bodies of requests, bounded in size; how long one may take is up to `connections`.
 
-- `read_body`: one body, unpacked
+- `read_body`: one body; `unpacked`: what is in it
 - `Refused`, `Gone`: why there is none
 """
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 
 from starlette.types import Receive, Scope
 
 from rllib_seq.serving.settings import Settings
 
-__all__ = ["Gone", "Refused", "read_body"]
+__all__ = ["Gone", "Refused", "read_body", "unpacked"]
+
+_TOO_LARGE = "the body has more than {} bytes"
 
 
 class Refused(Exception):
@@ -29,39 +30,43 @@ class Gone(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, settings: Settings) -> bytes:
-    """The body of a request, unpacked.
+    """The body of a request, as it came.
 
     Raises:
-        Refused: it is too large, too slow, or packed by something else than gzip.
+        Refused: it is too large.
         Gone: the client left.
     """
     most = settings.max_body_bytes
-    packed = False
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > most:
-            raise Refused(413, f"the body has more than {most} bytes")
-        if name == b"content-encoding":
-            encoding = value.strip().lower()
-            packed = encoding in (b"gzip", b"x-gzip")
-            if not packed and encoding not in (b"", b"identity"):
-                raise Refused(415, "send the body with content-encoding gzip, or without")
-    seconds = settings.body_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            message = await receive()
-            content = message.get("body", b"")
-            while message.get("more_body", False) and len(content) <= most:
-                message = await receive()
-                content += message.get("body", b"")
-    except TimeoutError:
-        raise Refused(408, f"the body took more than {seconds:g} seconds") from None
+            raise Refused(413, _TOO_LARGE.format(most))
+    message = await receive()
+    content = message.get("body", b"")
+    while message.get("more_body", False) and len(content) <= most:
+        message = await receive()
+        content += message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise Gone
-    if packed:
-        content = _unpacked(content, most)
-    if len(content) > most:
-        raise Refused(413, f"the body has more than {most} bytes")
     return bytes(content)
+
+
+def unpacked(scope: Scope, content: bytes, settings: Settings) -> bytes:
+    """The body of a request, unpacked if need be.
+
+    Raises:
+        Refused: it is too large, or packed by something else than gzip.
+    """
+    most = settings.max_body_bytes
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            encoding = value.strip().lower()
+            if encoding in (b"gzip", b"x-gzip"):
+                content = _unpacked(content, most)
+            elif encoding not in (b"", b"identity"):
+                raise Refused(415, "send the body with content-encoding gzip, or without")
+    if len(content) > most:
+        raise Refused(413, _TOO_LARGE.format(most))
+    return content
 
 
 def _unpacked(content: bytes, most: int) -> bytes:

@@ -1,6 +1,6 @@
 """Connections of a server in one process, and what each of them may take.
 
-- `Connections`: how many there may be, in all and of an address, and how long heads may take.
+- `Connections`: how many there may be, in all and of an address, and how long requests may take.
 - `bounded_protocol`: uvicorn's protocol within these bounds.
 - `bound_socket`: the socket that is listened on; what is wrong with host or port is one line.
 """
@@ -15,14 +15,18 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rllib_seq.errors import UserError
+from rllib_seq.serving.http.direct import Direct, Exchange
+from rllib_seq.serving.settings import Settings
 
 __all__ = ["Connections", "bound_socket", "bounded_protocol"]
 
 _TOO_SLOW = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
-    b'connection: close\r\ncontent-length: 41\r\n\r\n{"detail": "the head took too much time"}'
+    "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
+    'connection: close\r\ncontent-length: 41\r\n\r\n{{"detail": "the {} took too much time"}}'
 )
+_HEAD, _BODY = "head", "body"
 _BACKLOG = 2048
+_SHORT_BYTES = 65_536  # of bodies that are kept whole, however many connections there are
 
 
 class Connections:
@@ -33,17 +37,30 @@ class Connections:
         most_per_address: of them, from one address.
         head_seconds: from the connection, or from the first byte of a further request, until its
             head is complete.
+        body_seconds: from then on, until its body is.
 
     Attributes:
         refused: connections that were closed at once, because there were too many.
-        slow: connections that were closed because a head took too long.
+        slow: connections that were closed because a "head" or a "body" took too long.
     """
 
-    def __init__(self, most: int, most_per_address: int, head_seconds: float) -> None:
-        self.most, self.most_per_address, self.head_seconds = most, most_per_address, head_seconds
-        self.refused = self.slow = 0
+    def __init__(
+        self, most: int, most_per_address: int, head_seconds: float, body_seconds: float
+    ) -> None:
+        self.most, self.most_per_address = most, most_per_address
+        self.seconds = {_HEAD: head_seconds, _BODY: body_seconds}
+        self.refused = 0
+        self.slow = {_HEAD: 0, _BODY: 0}
         self._by_address: Counter[str] = Counter()
         self._total = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Connections:
+        """As an operator chose."""
+        return cls(
+            *(settings.max_connections, settings.max_connections_per_address),
+            *(settings.head_seconds, settings.body_seconds),
+        )
 
     def enter(self, address: str) -> bool:
         """Counts a connection, if there is room for it."""
@@ -62,13 +79,21 @@ class Connections:
             del self._by_address[address]
 
 
-def bounded_protocol(bounds: Connections) -> type[asyncio.Protocol]:
-    """A protocol for `uvicorn.Config(http=...)`."""
+def bounded_protocol(bounds: Connections, direct: Direct | None = None) -> type[asyncio.Protocol]:
+    """A protocol for `uvicorn.Config(http=...)`.
+
+    Args:
+        bounds: of its connections.
+        direct: what answers its path the short way; None: all requests go the usual way.
+    """
 
     class Bounded(HttpToolsProtocol):
-        """uvicorn's, which waits for a head forever, and gives all connections to one client."""
+        """uvicorn's, which waits forever, and gives all connections to one client.
 
-        _in_head = True
+        A request that comes whole, as nearly all do, needs no timer.
+        """
+
+        _awaited: str | None = _HEAD
         _entered: str | None = None
         _timer: asyncio.TimerHandle | None = None
 
@@ -79,10 +104,10 @@ def bounded_protocol(bounds: Connections) -> type[asyncio.Protocol]:
                 transport.abort()
                 return
             self._entered = address
-            self._expect_head()
+            self._expect()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._head_is_there()
+            self._await(None)
             if self._entered is not None:
                 bounds.leave(self._entered)
                 self._entered = None
@@ -90,33 +115,72 @@ def bounded_protocol(bounds: Connections) -> type[asyncio.Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self._in_head and self._timer is None and not self.transport.is_closing():
-                self._expect_head()
+            if self._awaited and self._timer is None and not self.transport.is_closing():
+                self._expect()
 
         def on_message_begin(self) -> None:
-            self._in_head = True
+            self._awaited = _HEAD
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
-            self._in_head = False
-            self._head_is_there()
-            super().on_headers_complete()
+            self._await(_BODY)
+            if direct is None or not self._is_short(direct):
+                super().on_headers_complete()
+                return
+            path, _, query = self.url.partition(b"?")
+            self.scope |= {
+                **{"method": "POST", "path": path.decode(), "raw_path": path},
+                "query_string": query,
+            }
+            self.cycle = Exchange(direct, self, self.parser.should_keep_alive())
 
-        def _expect_head(self) -> None:
-            self._timer = self.loop.call_later(bounds.head_seconds, self._too_slow)
+        def _is_short(self, direct: Direct) -> bool:
+            """Whether a request is plain, so that nothing but its body is to come."""
+            parser, lengths = self.parser, 0
+            if (
+                self.url.partition(b"?")[0] != direct.direct_path
+                or parser.get_method() != b"POST"
+                or parser.get_http_version() != "1.1"
+                or self.expect_100_continue
+                or parser.should_upgrade()
+                or not (self.cycle is None or self.cycle.response_complete)
+            ):
+                return False
+            for name, value in self.headers:
+                if name == b"content-length" and value.isdigit():
+                    lengths += int(value) <= _SHORT_BYTES
+                elif name == b"transfer-encoding":
+                    return False
+            return lengths == 1
 
-        def _head_is_there(self) -> None:
+        def on_message_complete(self) -> None:
+            self._await(None)
+            super().on_message_complete()
+
+        def _await(self, what: str | None) -> None:
+            """What was awaited is there; this comes next."""
+            self._awaited = what
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
+        def _expect(self) -> None:
+            assert self._awaited is not None
+            self._timer = self.loop.call_later(bounds.seconds[self._awaited], self._too_slow)
+
         def _too_slow(self) -> None:
             self._timer = None
-            if not self.transport.is_closing():
-                bounds.slow += 1
-                if self.cycle is None or self.cycle.response_complete:
-                    self.transport.write(_TOO_SLOW)
-                self.transport.close()
+            if self.transport.is_closing():
+                return
+            assert self._awaited is not None
+            bounds.slow[self._awaited] += 1
+            # Of a slow body, the last cycle is its own; an answer may be under way before it.
+            answering = self.cycle is not None and not self.cycle.response_complete
+            if self._awaited == _BODY:
+                answering = self.cycle.response_started or bool(self.pipeline)
+            if not answering:
+                self.transport.write(_TOO_SLOW.format(self._awaited).encode())
+            self.transport.close()
 
     return Bounded
 

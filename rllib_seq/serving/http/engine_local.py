@@ -17,6 +17,7 @@ from rllib_seq.serving.credentials import without_password
 from rllib_seq.serving.http.access import check_exposure
 from rllib_seq.serving.http.connections import Connections, bound_socket, bounded_protocol
 from rllib_seq.serving.http.faces import app_of, open_any
+from rllib_seq.serving.http.front import Front
 from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.settings import Settings
 
@@ -51,9 +52,7 @@ def serve_local(settings: Settings, host: str, port: int) -> dict[str, float]:
     # 5 ms is as long as a batch takes.)
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()  # what is there stays; collections need not look at it again
-    bounds = Connections(
-        settings.max_connections, settings.max_connections_per_address, settings.head_seconds
-    )
+    bounds = Connections.of(settings)
     run_uvicorn(app_of(settings, lambda: service, bounds), listening, bounds)
     return service.money.totals
 
@@ -62,7 +61,7 @@ def run_uvicorn(app: ASGIApp, listening: socket.socket, bounds: Connections) -> 
     """Runs an app; its logs go to stderr and name no URLs, for these hold ids of bids."""
     config = uvicorn.Config(
         app,
-        http=bounded_protocol(bounds),
+        http=bounded_protocol(bounds, app.direct if isinstance(app, Front) else None),
         access_log=False,
         log_level="info",
         timeout_graceful_shutdown=5,

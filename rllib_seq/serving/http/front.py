@@ -18,14 +18,16 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from rllib_seq.serving.http.access import authorised, foreign
+from rllib_seq.serving.http.direct import Respond
 from rllib_seq.serving.http.docs_page import docs_page
 from rllib_seq.serving.http.health import Health, Healthy
-from rllib_seq.serving.http.problems import PROBLEMS, first_problem, refusal
+from rllib_seq.serving.http.problems import PROBLEMS, first_problem, problem, refusal
 from rllib_seq.serving.http.reload import watch_export
 
 __all__ = ["BID_PATH", "Front", "build_app", "figure_routes"]
 
 BID_PATH = "/openrtb2/bid"
+_JSON = ((b"content-type", b"application/json"),)
 _OPEN = ("/healthz", "/notice/", "/click/", "/pixel/")
 _TOLD_BY_PAGES = ("/notice/", "/click/", "/pixel/")
 
@@ -74,32 +76,53 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 class Front:
-    """A whole application: the token first, then bids, then what FastAPI serves."""
+    """A whole application: the token first, then bids, then what FastAPI serves.
 
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
+    Args:
+        app: of FastAPI; its state has a `bid` if there are bids.
+        bids: whether there are.
+    """
+
+    direct_path = BID_PATH.encode()
+
+    def __init__(self, app: FastAPI, bids: bool = False) -> None:
+        self._app, self._bids = app, bids
+        self.direct = self if bids else None
+        """What answers bid requests the short way, see `direct.Direct`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
         if scope["type"] == "http":
-            path = scope["path"]
-            settings = self._app.state.service.settings
-            token = settings.token
-            if token is None:
-                why = foreign(scope, settings.public_url, path.startswith(_TOLD_BY_PAGES))
-                if why is not None:
-                    await refusal(403, why)(scope, receive, send)
-                    return
-            elif not path.startswith(_OPEN) and not authorised(scope, token):
-                refused = refusal(401, "give the token: Authorization: Bearer TOKEN")
-                await refused(scope, receive, send)
+            refused = self._refused(scope)
+            if refused is not None:
+                await refusal(*refused)(scope, receive, send)
                 return
-            if path == BID_PATH and scope["method"] == "POST" and hasattr(self._app.state, "bid"):
+            is_bid = self._bids and scope["path"] == BID_PATH
+            if is_bid and scope["method"] == "POST":
                 await self._app.state.bid(scope, receive, send)
                 return
-            if scope["method"] == "HEAD" and path != BID_PATH:
+            if scope["method"] == "HEAD" and not is_bid:
                 scope, send = {**scope, "method": "GET"}, _without_body(send)
         await self._app(scope, receive, send)
+
+    def begin(self, scope: Scope, content: bytes, respond: Respond) -> None:
+        """Answers a bid request, see `direct.Direct`."""
+        refused = self._refused(scope)
+        if refused is not None:
+            status, body = problem(*refused)
+            respond(status, _JSON, body)
+        else:
+            self._app.state.bid.begin(scope, content, respond)
+
+    def _refused(self, scope: Scope) -> tuple[int, str] | None:
+        """Who may not ask: the status of the answer and why."""
+        path, settings = scope["path"], self._app.state.service.settings
+        if settings.token is None:
+            why = foreign(scope, settings.public_url, path.startswith(_TOLD_BY_PAGES))
+            return None if why is None else (403, why)
+        if path.startswith(_OPEN) or authorised(scope, settings.token):
+            return None
+        return 401, "give the token: Authorization: Bearer TOKEN"
 
 
 def _without_body(send: Send) -> Send:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 from rllib_seq.serving.http.connections import Connections
 
@@ -30,10 +32,17 @@ class ServerMetrics:
 
     def __init__(self, latency: str, what: str, connections: Connections | None) -> None:
         self._connections = connections
+        self._latency = PREFIX + latency, what
+        # Plain numbers, because a histogram of the client takes a lock for each of them.
+        self._numbers, self._seconds = [0] * (len(_BUCKETS) + 1), 0.0
         self._registry = CollectorRegistry(auto_describe=False)
-        self.latency = Histogram(PREFIX + latency, what, buckets=_BUCKETS, registry=self._registry)
         self.reloads = {"done": 0, "refused": 0}
         self._registry.register(self)
+
+    def observe(self, seconds: float) -> None:
+        """Counts an answer that took so long; for the thread of the event loop alone."""
+        self._numbers[bisect_left(_BUCKETS, seconds)] += 1
+        self._seconds += seconds
 
     def text(self) -> bytes:
         """In Prometheus' format."""
@@ -44,7 +53,10 @@ class ServerMetrics:
         raise NotImplementedError
 
     def _of_server(self) -> Iterator[Any]:
-        """New exports and closed connections."""
+        """Latency, new exports and closed connections."""
+        bounds = [*map(str, _BUCKETS), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._numbers), strict=True))
+        yield HistogramMetricFamily(*self._latency, buckets=buckets, sum_value=self._seconds)
         reloads = CounterMetricFamily(
             PREFIX + "reloads", "New exports, by what became of them.", labels=["outcome"]
         )
@@ -56,5 +68,6 @@ class ServerMetrics:
                 PREFIX + "closed_connections", "Before an answer, by why.", labels=["why"]
             )
             closed.add_metric(["too_many"], self._connections.refused)
-            closed.add_metric(["slow_head"], self._connections.slow)
+            for what, number in self._connections.slow.items():
+                closed.add_metric([f"slow_{what}"], number)
             yield closed

@@ -27,7 +27,7 @@ _NOBODY = frozenset(
 )
 _NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SEPARATORS = re.compile(r"[\s\-_:.{}()]+")
-_MACRO = re.compile(r"^(\$?\{.*\}|\[.*\]|%%.*%%|__.*__|\$\$.*\$\$|<.*>|@.*@)$")
+_MACRO = re.compile(r"^(\$?\{.*\}|\[.*\]|__.*__|<.*>|([@#%$]+)\w+\2|\$[A-Za-z_]\w*)$")
 
 
 class Identities:

@@ -16,6 +16,8 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from typing import Any
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.state.sqlite_file import MOST_LOG_BYTES, Checkpoints, StateFile
@@ -26,6 +28,7 @@ __all__ = ["SQLiteStorage"]
 _SWEEP_SECONDS = 1.0
 _LOG_ATTEMPTS = 100
 _PRUNED_AT_ONCE = 500
+_INSERTED_AT_ONCE = 128
 _TABLES = """
 CREATE TABLE IF NOT EXISTS constants (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (user INTEGER PRIMARY KEY, seen REAL NOT NULL, state BLOB);
@@ -125,7 +128,7 @@ class SQLiteStorage:
                 free -= hold.amount
         rows = [hold for hold, is_made in zip(holds, made, strict=True) if is_made]
         with self._transaction():
-            self._db.executemany("INSERT INTO holds VALUES (?, ?, ?)", rows)
+            self._insert("INSERT INTO holds", rows)
         self._held += math.fsum(hold.amount for hold in rows)
         return made
 
@@ -152,8 +155,8 @@ class SQLiteStorage:
                     return None
             if change.release is not None:
                 released = self._free("bid = ?", change.release)
-            self._db.executemany(
-                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)",
+            self._insert(
+                "INSERT OR REPLACE INTO sessions",
                 [(key, change.now, state) for key, (_, state) in change.sessions.items()],
             )
             self._db.execute(
@@ -236,6 +239,17 @@ class SQLiteStorage:
         if self._file is not None:
             self._file.close()
         self._file = self._behind = None
+
+    def _insert(self, where: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Rows of three columns, in as few steps as can be.
+
+        After every step SQLite takes the interpreter back, and may have to wait for it until the
+        event loop lets go.
+        """
+        for start in range(0, len(rows), _INSERTED_AT_ONCE):
+            some = rows[start : start + _INSERTED_AT_ONCE]
+            marks = ", ".join(["(?, ?, ?)"] * len(some))
+            self._db.execute(f"{where} VALUES {marks}", list(chain.from_iterable(some)))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

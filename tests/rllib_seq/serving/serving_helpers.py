@@ -87,12 +87,11 @@ def request_of(name, channel="display", floor=0.0, **changes):
 def running(settings):
     """A server in a thread; yields its port and its service."""
     service = open_any(settings)
-    bounds = Connections(
-        settings.max_connections, settings.max_connections_per_address, settings.head_seconds
-    )
+    bounds = Connections.of(settings)
+    app = app_of(settings, lambda: service, bounds)
     config = uvicorn.Config(
-        app_of(settings, lambda: service, bounds),
-        http=bounded_protocol(bounds),
+        app,
+        http=bounded_protocol(bounds, getattr(app, "direct", None)),
         port=free_port(),
         log_level="error",
         access_log=False,

@@ -3,12 +3,12 @@
 - `Batcher`: takes requests one by one, asks the service for many at once.
 
 The event loop reads requests and writes answers; one other thread has the service to itself, so
-calls of it still come one after the other. While it runs the model or writes state, both of which
-let go of the interpreter, the loop reads the requests of the next batch. There is no timer: a batch
-is whatever has come by the time the one before is done, or, after a pause, by the end of the turn
-of the loop. A batch takes at most one request of a user (or, where the campaign is the stream, one
-request), the oldest; their others stay in line. Anyone who waits past their deadline, because the
-thread is kept by a state that stands still, is given so by the loop.
+calls of it still come one after the other. There is no timer: a batch is whatever has come until
+the loop finds nothing more to read, or as many as a batch may have. A batch costs much more than a
+request in it, and two threads that both have work take the interpreter from each other, so it pays
+to read first. A batch takes at most one request of a user (or, where the campaign is the stream,
+one request), the oldest; their others stay in line. Anyone who waits past their deadline, because
+the thread is kept by a state that stands still, is given so by the loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rllib_seq.serving.decisions import BidDecision
 from rllib_seq.serving.quiet_log import OncePerSecond
@@ -37,10 +37,14 @@ _MOST_WAITING = 10_000
 _TICK_SECONDS = 0.004  # how late a late answer may be
 
 
-class _Waiting(NamedTuple):
-    query: Any
-    deadline: float
-    answer: asyncio.Future[Any]
+class _Waiting:
+    """Someone who is told an answer, once."""
+
+    __slots__ = ("deadline", "query", "tell", "told")
+
+    def __init__(self, query: Any, deadline: float, tell: Callable[[Any], None]) -> None:
+        self.query, self.deadline, self.tell = query, deadline, tell
+        self.told = False
 
 
 class Batched(Protocol):
@@ -78,19 +82,33 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._open: list[_Waiting] = []  # those who may still become late, oldest first
         self._busy = self._ticking = False
+        self._most = 1 if service.one_by_one else service.settings.max_batch
         self._thread = ThreadPoolExecutor(1, "service")
 
     async def answer(self, query: Any, deadline: float) -> Any:
-        """The answer to a request; none rather than a late one.
+        """See `submit`."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def tell(what: Any) -> None:
+            if not answer.done():  # who asked may have gone
+                answer.set_result(what)
+
+        self.submit(query, deadline, tell)
+        return await answer
+
+    def submit(self, query: Any, deadline: float, tell: Callable[[Any], None]) -> None:
+        """Has a request answered; late rather than too late.
 
         Args:
             query: the request.
             deadline: on the clock of `time.monotonic`.
+            tell: is called with the answer, in the loop.
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= _MOST_WAITING:
-            return self._late
-        waiting = _Waiting(query, deadline, loop.create_future())
+            tell(self._late)
+            return
+        waiting = _Waiting(query, deadline, tell)
         self._waiting.append(waiting)
         self._open.append(waiting)
         if not self._ticking:
@@ -98,8 +116,7 @@ class Batcher:
             loop.call_later(_TICK_SECONDS, self._tick, loop)
         if not self._busy:
             self._busy = True
-            loop.call_soon(self._start, loop)
-        return await waiting.answer
+            self._gather(loop, 0)
 
     async def call(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Calls something that uses the service, between two batches."""
@@ -110,15 +127,18 @@ class Batcher:
         """Ends the thread after what is under way."""
         self._thread.shutdown()
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._thread.submit(self._run, loop)
+    def _gather(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
+        """Lets the loop read while more requests come, then has a batch answered."""
+        waiting = len(self._waiting)
+        if before < waiting < self._most:
+            # What is read in one turn of the loop is a request here in the next.
+            loop.call_soon(loop.call_soon, self._gather, loop, waiting)
+        else:
+            self._thread.submit(self._run, loop)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: a batch, then whatever else was to be called, then the next batch."""
+        """In the thread: a batch; what else was to be called comes before the next."""
         batch, late = self._next_batch()
-        if not batch and not late:
-            loop.call_soon_threadsafe(self._rest, loop)
-            return
         try:
             answers = self._answers(batch)
         except Exception as error:
@@ -129,31 +149,31 @@ class Batcher:
             self._service.counts["error"] += len(batch)
             answers = [self._failed] * len(batch)
         answers = [*answers, *[self._late] * len(late)]
-        loop.call_soon_threadsafe(self._finish, [*batch, *late], answers)
-        self._thread.submit(self._run, loop)
+        loop.call_soon_threadsafe(self._finish, loop, [*batch, *late], answers)
 
-    def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing waited; but something may have come since."""
-        self._busy = bool(self._waiting)
-        if self._busy:
-            self._start(loop)
-
-    def _finish(self, batch: list[_Waiting], answers: list[Any]) -> None:
+    def _finish(
+        self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], answers: list[Any]
+    ) -> None:
         for waiting, answer in zip(batch, answers, strict=True):
-            if not waiting.answer.done():
-                waiting.answer.set_result(answer)
+            if not waiting.told:
+                waiting.told = True
+                waiting.tell(answer)
             elif answer.bid is not None:  # it was reported to be late in the meantime
                 self._thread.submit(self._withdraw, answer)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._gather(loop, 0)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tells those who are late, and comes again while someone waits."""
         now = time.monotonic()
         still = []
         for waiting in self._open:
-            if waiting.answer.done():
+            if waiting.told:
                 continue
             if now > waiting.deadline:
-                waiting.answer.set_result(self._late)
+                waiting.told = True
+                waiting.tell(self._late)
             else:
                 still.append(waiting)
         self._open = still
@@ -172,12 +192,11 @@ class Batcher:
 
     def _next_batch(self) -> tuple[list[_Waiting], list[_Waiting]]:
         """The oldest request of each user, as many as fit; and those who are late already."""
-        most = 1 if self._service.one_by_one else self._service.settings.max_batch
         batch: dict[int, _Waiting] = {}
         left: list[_Waiting] = []
         late: list[_Waiting] = []
         now = time.monotonic()
-        while self._waiting and len(batch) < most:
+        while self._waiting and len(batch) < self._most:
             waiting = self._waiting.popleft()
             if now > waiting.deadline:
                 late.append(waiting)

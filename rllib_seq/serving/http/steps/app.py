@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.http.bids.batching import Batcher
-from rllib_seq.serving.http.bodies import Gone, Refused, read_body
+from rllib_seq.serving.http.bodies import Gone, Refused, read_body, unpacked
 from rllib_seq.serving.http.connections import Connections
 from rllib_seq.serving.http.front import Front, build_app, figure_routes
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
@@ -120,6 +120,7 @@ def _step_route(app: FastAPI, kind: str) -> None:
         service: StreamService = app.state.service
         try:
             content = await read_body(request.scope, request.receive, service.settings)
+            content = unpacked(request.scope, content, service.settings)
             queries, many = _queries(service, content)
             batcher, deadline = app.state.batcher, started + _SECONDS
             answers = await asyncio.gather(*(batcher.answer(each, deadline) for each in queries))
@@ -128,7 +129,7 @@ def _step_route(app: FastAPI, kind: str) -> None:
             return refusal(refused.status, refused.detail)
         except Gone:
             return Response(status_code=499)
-        app.state.metrics.latency.observe(time.monotonic() - started)
+        app.state.metrics.observe(time.monotonic() - started)
         body = json.dumps(said if many else said[0])
         return Response(body, media_type="application/json")
 
