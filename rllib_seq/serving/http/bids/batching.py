@@ -38,13 +38,13 @@ _TICK_SECONDS = 0.004  # how late a late answer may be
 
 
 class _Waiting:
-    """Someone who is told an answer, once."""
+    """Someone who is given an answer, once."""
 
-    __slots__ = ("deadline", "query", "tell", "told")
+    __slots__ = ("answered", "deadline", "query", "tell")
 
     def __init__(self, query: Any, deadline: float, tell: Callable[[Any], None]) -> None:
         self.query, self.deadline, self.tell = query, deadline, tell
-        self.told = False
+        self.answered = False
 
 
 class Batched(Protocol):
@@ -155,8 +155,8 @@ class Batcher:
         self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting], answers: list[Any]
     ) -> None:
         for waiting, answer in zip(batch, answers, strict=True):
-            if not waiting.told:
-                waiting.told = True
+            if not waiting.answered:
+                waiting.answered = True
                 waiting.tell(answer)
             elif answer.bid is not None:  # it was reported to be late in the meantime
                 self._thread.submit(self._withdraw, answer)
@@ -165,14 +165,14 @@ class Batcher:
             self._gather(loop, 0)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tells those who are late, and comes again while someone waits."""
+        """Answers those who are late, and comes again while someone waits."""
         now = time.monotonic()
         still = []
         for waiting in self._open:
-            if waiting.told:
+            if waiting.answered:
                 continue
             if now > waiting.deadline:
-                waiting.told = True
+                waiting.answered = True
                 waiting.tell(self._late)
             else:
                 still.append(waiting)
