@@ -93,6 +93,7 @@ def bounded_protocol(bounds: Connections, direct: Direct | None = None) -> type[
         A request that comes whole, as nearly all do, needs no timer.
         """
 
+        cycle: Any  # of uvicorn, or an `Exchange`
         _awaited: str | None = _HEAD
         _entered: str | None = None
         _timer: asyncio.TimerHandle | None = None
