@@ -111,6 +111,7 @@ def test_the_wheel_holds_one_name_and_no_links(installed):
 
 
 def test_a_users_packages_of_the_same_names_stay_their_own(installed):
+    """And what the wheel ships is found beside them, by RLlib too."""
     binaries, project, _ = installed
     script = (
         "import gymnasium, rllib_seq, envs, tests, tune_configs\n"
@@ -118,43 +119,52 @@ def test_a_users_packages_of_the_same_names_stay_their_own(installed):
         "assert {envs.OWNER, tests.OWNER, tune_configs.OWNER} == {'the user'}\n"
         "assert 'site-packages' in rllib_seq.__file__ and 'site-packages' in ours.__file__\n"
         "gymnasium.make('AdAuction-v0').reset(seed=1)\n"
+        "from rllib_seq.training.config.modules import load_config\n"
+        "assert load_config('impala').env == 'multi_user_ad_auction'\n"
+        "from ray import tune\n"
+        "tune.Tuner('PPO', param_space={'env': 'CartPole-v1'})\n"
     )
     run(binaries / "python", "-c", script, cwd=project)
 
 
-def test_commands_without_a_checkout(installed):
+def test_the_command_without_a_checkout(installed):
     binaries, project, _ = installed
     command = binaries / "rllib-seq"
     assert "rllib-seq 0" in run(command, "--version", cwd=project)
     assert "learning" in run(command, "bench", "nothing", code=2, cwd=project)
 
 
-@pytest.mark.parametrize(
-    ("config", "env"),
-    [
-        ("impala", "multi_user_ad_auction"),
-        ("tune_configs.mine", "envs.maze.Maze"),
-        ("elsewhere/loose.py", "beside.Beside"),
-    ],
-)
-def test_training_from_every_kind_of_config(installed, config, env):
-    binaries, project, _ = installed
-    command, out = binaries / "rllib-seq", project / "out.json"
-    limits = ["--stop-steps", 100, "--evaluate", "none", "--json", out]
-    run(command, "train", config, *limits, cwd=project)
-    run_folder = project / json.loads(out.read_text())["run"]
-    assert env in json.loads((run_folder / "config.json").read_text())["env"]
-    if config != "impala":
-        run(command, "evaluate", run_folder, "--json", out, cwd=project)
-        assert json.loads(out.read_text())["return"]["lengths"] == [10] * 12
-        run(command, "report", run_folder, cwd=project)
-        assert "Mean return of 12 episodes" in (run_folder / "report.html").read_text()
+COMMANDS = """
+import sys
+from rllib_seq.cli import main
+
+for line in sys.argv[1:]:
+    sys.argv = ["rllib-seq", *line.split()]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, line
+"""
 
 
-def test_rllib_finds_its_algorithms_by_name(installed):
+def test_training_from_a_users_module_and_file(installed):
+    """Evaluation and report know the environments in another process, too."""
     binaries, project, _ = installed
-    script = "from ray import tune\ntune.Tuner('PPO', param_space={'env': 'CartPole-v1'})\n"
-    run(binaries / "python", "-c", script, cwd=project)
+    configs = {"mine": "tune_configs.mine", "loose": "elsewhere/loose.py"}
+    # -P: as of a command, the path begins without the current folder.
+    python = [binaries / "python", "-P", "-c", COMMANDS]
+    limits = "--stop-steps 100 --evaluate none"
+    train = [f"train {module} {limits} --json {name}" for name, module in configs.items()]
+    run(*python, *train, cwd=project)
+    runs = {name: json.loads((project / name).read_text())["run"] for name in configs}
+    judge = [f"evaluate {place} --json {name}" for name, place in runs.items()]
+    judge += [f"report {place}" for place in runs.values()]
+    run(*python, *judge, cwd=project)
+    for name, env in (("mine", "envs.maze.Maze"), ("loose", "beside.Beside")):
+        folder = project / runs[name]
+        assert env in json.loads((folder / "config.json").read_text())["env"]
+        assert json.loads((project / name).read_text())["return"]["lengths"] == [10] * 12
+        assert "Mean return of 12 episodes" in (folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("module", "extra"), [("onnxruntime", "serve"), ("uvicorn", "serve")])
