@@ -174,4 +174,4 @@ def test_a_process_that_registered_nothing_finds_it() -> None:
 
         return SequentialPolicyNetwork(3, 2, encoder="gru_of_test").encoder.output_dim
 
-    assert ray.get(outputs.remote(), timeout=120) == 8
+    assert ray.get(outputs.remote(), timeout=600) == 8

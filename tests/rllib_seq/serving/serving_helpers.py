@@ -36,7 +36,7 @@ class Client:
     def __init__(self, port, token=None):
         self.port = port
         self.headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
 
     def __call__(self, method, path, body=None, **headers):
         """Status, headers and body (JSON if it is some)."""
@@ -119,7 +119,7 @@ def process(*arguments, hide=True, **environment):
         text=True,
     )
     try:
-        wait_for(lambda: healthy(port) or child.poll() is not None, 120)
+        wait_for(lambda: healthy(port) or child.poll() is not None)
         assert child.poll() is None, child.stderr.read()
         yield child, port
     finally:
@@ -143,7 +143,8 @@ def listening(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=600):
+    """Until a condition holds; only a hang reaches the limit."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -80,7 +80,7 @@ def test_a_replica_is_killed_under_load(journey, redis_url):  # noqa: F811
         wait_for(lambda: all(answered[user] - before[user] > 5 for user in users))
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(600)
         time.sleep(0.2)
         # Every notice that was answered is booked once, reported twice or not.
         client = Client(port)

@@ -120,7 +120,7 @@ class Cluster:
         headers = {"Authorization": f"Bearer {token}"}
         try:
             request = urllib.request.Request(self.dashboard + path, headers=headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.load(answer)
         except (OSError, ValueError):
             return None

@@ -72,12 +72,12 @@ def test_two_servers_share_budget_and_users(journey, serve, url, clock):
 def test_a_server_with_another_clock_frees_nothing_that_is_held(ahead, url):
     """And holds end after as many seconds as were asked for, whatever time it is anywhere."""
     storage, now = open_storage(url, "f", 1000.0), time.time()
-    assert storage.hold([Hold(1, 0.4, now + 60)], 1.0, now) == [True]
+    assert storage.hold([Hold(1, 0.4, now + 600)], 1.0, now) == [True]
     there = now + ahead
-    holds = [Hold(2, 0.4, there + 0.2), Hold(3, 0.4, there + 60)]
+    holds = [Hold(2, 0.4, there + 0.2), Hold(3, 0.4, there + 600)]
     assert storage.hold(holds, 1.0, there) == [True, False]
     wait_for(lambda: storage.held(there) == pytest.approx(0.4))
-    assert storage.hold([Hold(4, 0.6, there + 60)], 1.0, there) == [True]
+    assert storage.hold([Hold(4, 0.6, there + 600)], 1.0, there) == [True]
     assert storage.held(now) == pytest.approx(1.0)
     storage.close()
 
@@ -151,24 +151,24 @@ def test_both_keep_the_same_books(which, url):
     storage = open_storage(":memory:" if which == "sqlite" else url, "f", 1000.0)
     now = time.time()
     assert storage.constant("a", b"1") == storage.constant("a", b"2") == b"1"
-    holds = [Hold(i, 0.4, now + 10) for i in range(3)]
+    holds = [Hold(i, 0.4, now + 600) for i in range(3)]
     assert storage.hold(holds, 1.0, now) == [True, True, False]
     assert storage.held(now) == pytest.approx(0.8)
     state = (1).to_bytes(8, "little") + b"state"
     assert storage.write(
-        Change(now, {5: (0, state)}, {"spend": 0.25}, None, Notice("n", "won", now + 9), 0)
+        Change(now, {5: (0, state)}, {"spend": 0.25}, None, Notice("n", "won", now + 600), 0)
     )
     assert storage.load([5, 6]) == [state, None]
     assert storage.known("n", "won")
     assert not storage.known("m", "won")
     assert not storage.write(
-        Change(now, {5: (1, state)}, {"spend": 1.0}, None, Notice("n", "won", now + 9))
+        Change(now, {5: (1, state)}, {"spend": 1.0}, None, Notice("n", "won", now + 600))
     )
     assert storage.totals()["spend"] == 0.25
     assert storage.held(now) == pytest.approx(0.4)
-    assert storage.hold([Hold(7, 0.5, now + 30)], 1.0, now) == [False]
+    assert storage.hold([Hold(7, 0.5, now + 900)], 1.0, now) == [False]
     if not storage.shared:  # which goes by its own clock
-        assert storage.hold([Hold(8, 0.5, now + 30)], 1.0, now + 20) == [True]
+        assert storage.hold([Hold(8, 0.5, now + 900)], 1.0, now + 700) == [True]
     if storage.shared:
         with pytest.raises(Conflict) as conflict:
             storage.write(Change(now, {5: (0, state)}, {"spend": 1.0}))

@@ -150,7 +150,7 @@ def test_steps_of_the_export_are_the_model(third, trained, tmp_path):
         "print(s.score('ann', 1e9, {'channel': 'x'}));"
         "assert not {'torch', 'ray'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=900)
 
 
 def serve_alike(folder, some, expected):

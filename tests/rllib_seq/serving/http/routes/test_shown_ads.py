@@ -23,7 +23,7 @@ def server(journey):
 
 
 def get(port, path, method="GET"):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     connection.request(method, path)
     reply = connection.getresponse()
     return reply.status, dict(reply.getheaders()), reply.read()
