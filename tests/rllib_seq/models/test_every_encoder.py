@@ -127,6 +127,7 @@ def test_both_stacks_give_the_same_and_share_weights(encoder: str, share: bool) 
     _model(encoder, share).load_state_dict(module.state_dict())
 
 
+@pytest.mark.slow
 @every_encoder
 def test_an_export_does_what_torch_does(encoder: str, tmp_path: Path) -> None:
     world = AuctionConfig(num_users=8)

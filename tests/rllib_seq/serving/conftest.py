@@ -1,5 +1,6 @@
 """Small policies, exported once for all tests of serving."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -52,28 +53,40 @@ def exported(world: AuctionConfig, folder: Path, encoder: str = "window") -> Exp
         for name, weights in module.named_parameters():
             weights.mul_(0.0 if "bias" in name else 3.0)
     module.eval()
-    graph = policy_graph(module.policy)
-    export_network(graph, module.config_of_sequence, world, False, folder, {"test": "small"})
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "spec.json").exists():
+            graph, settings = policy_graph(module.policy), module.config_of_sequence
+            export_network(graph, settings, world, False, folder, {"test": "small"})
     return Exported(module, world, folder)
 
 
 @pytest.fixture(scope="session")
-def journey(tmp_path_factory):
+def exports(tmp_path_factory, worker_id):
+    """A folder that all test processes share: an export costs seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "exports"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def journey(exports):
     """Raw observations, users are streams, no budget."""
-    return exported(AuctionConfig(num_users=24), tmp_path_factory.mktemp("journey"))
+    return exported(AuctionConfig(num_users=24), exports / "journey")
 
 
 @pytest.fixture(scope="session")
-def causal(tmp_path_factory):
+def causal(exports):
     """The same; every step is read once, and what was made of it is carried on."""
-    return exported(AuctionConfig(num_users=12), tmp_path_factory.mktemp("causal"), "causal")
+    return exported(AuctionConfig(num_users=12), exports / "causal", "causal")
 
 
 @pytest.fixture(scope="session")
-def display(tmp_path_factory):
+def display(exports):
     """Full observations, three creatives, a budget, conversions with delay."""
     world = AuctionConfig(preset="display", num_users=24, observation="full", budget=0.6)
-    return exported(world, tmp_path_factory.mktemp("display"))
+    return exported(world, exports / "display")
 
 
 class Clock:

@@ -14,6 +14,7 @@ from rllib_seq.serving.http.bids.queries import queries_of
 from rllib_seq.serving.masking import CreativeChoice
 from rllib_seq.serving.openrtb.request import BidRequest
 
+pytestmark = pytest.mark.slow  # two exports of its own
 NAMES = ("brand", "offer", "service")
 
 

@@ -1,5 +1,6 @@
 """schemathesis finds nothing that the OpenAPI page promises and the server does not survive."""
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from serving_helpers import running
@@ -7,6 +8,7 @@ from serving_helpers import running
 from rllib_seq.serving.settings import Settings
 
 
+@pytest.mark.slow
 def test_no_operation_fails_whatever_is_sent(journey):
     chosen = Settings(export=str(journey.folder), state=":memory:", max_users=512)
     with running(chosen) as (port, service):
