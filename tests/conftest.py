@@ -3,11 +3,15 @@
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 # Workers and tests share two cores; see rllib_seq/__init__.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray lets its workers give way to all else, and where tests keep the cores busy they hardly run.
+os.environ.setdefault("RAY_worker_niceness", "0")
+# On a busy machine a Ray may take longer to start than the minute that Ray gives it.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "600")
+os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "600")
 
 import pytest
 import ray
@@ -49,9 +53,9 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    """Debian's chromium without a window; tests of it are marked `chromium`."""
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's chromium without a window."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -65,7 +69,17 @@ def browser(tmp_path: Path) -> Iterator[Any]:
         options.add_argument(argument)
     options.add_argument("--disable-background-networking")
     options.add_argument("--disable-dev-shm-usage")
-    options.add_argument(f"--user-data-dir={tmp_path}/profile")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    """The browser with an empty page of the usual size; tests of it are marked `chromium`."""
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    chromium.get("about:blank")
+    chromium.get_log("browser")  # what other pages left there
+    return chromium
