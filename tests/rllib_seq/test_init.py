@@ -67,7 +67,6 @@ def test_help_and_version_load_nothing_heavy():
     [
         "import rllib_seq\nimport ray.rllib",
         "import ray.rllib\nimport rllib_seq",
-        "from rllib_seq import models",
     ],
 )
 def test_rllib_knows_the_names_in_every_order_of_imports(imports):
@@ -77,30 +76,6 @@ def test_rllib_knows_the_names_in_every_order_of_imports(imports):
         "assert registry.get('env_creator', 'multi_user_ad_auction')({'num_users': 3})\n"
         "model = registry.get('rllib_model', 'lstm_transformer')\n"
         "assert model.__name__ == 'LSTMTransformerModel'\n"
-    )
-
-
-@pytest.mark.slow
-def test_remote_workers_find_model_and_environment():
-    in_a_fresh_process(
-        "import rllib_seq\n"
-        "from ray.rllib.algorithms.ppo import PPOConfig\n"
-        "config = (PPOConfig()\n"
-        "    .api_stack(enable_rl_module_and_learner=False,\n"
-        "               enable_env_runner_and_connector_v2=False)\n"
-        "    .environment('multi_user_ad_auction', env_config={'num_users': 2})\n"
-        "    .env_runners(num_env_runners=1, rollout_fragment_length=8)\n"
-        "    .multi_agent(policies={'bidder'}, policy_mapping_fn=lambda *a, **k: 'bidder')\n"
-        "    .training(model={'custom_model': 'lstm_transformer', 'max_seq_len': 4,\n"
-        "              'custom_model_config': {'d_model': 8, 'window_length': 2}},\n"
-        "              train_batch_size=16, minibatch_size=8, num_epochs=1))\n"
-        "algorithm = config.build_algo()\n"
-        "assert algorithm.train()['num_env_steps_sampled'] > 0\n"
-        "names = algorithm.env_runner_group.foreach_env_runner(\n"
-        "    lambda worker: type(worker.get_policy('bidder').model).__name__,\n"
-        "    local_env_runner=False)\n"
-        "assert names == ['LSTMTransformerModel'], names\n"
-        "algorithm.stop()\n"
     )
 
 

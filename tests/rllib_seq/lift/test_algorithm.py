@@ -98,33 +98,27 @@ def test_a_checkpoint_holds_all_that_learning_needs(build, tmp_path, informed):
 
 @pytest.mark.slow
 def test_outlives_its_workers(build):
-    """One of two is killed: rounds come from the other, and then from both."""
+    """They bid by what was learned. One of two is killed: the other plays on, then both do."""
     algorithm = build(tiny(workers=2))
     group = algorithm.env_runner_group
-    algorithm.train()
+    for _ in range(3):
+        algorithm.train()
+    mine = algorithm.get_policy("bidder").get_weights()
+    theirs = group.foreach_env_runner(
+        lambda worker: worker.policy_map["bidder"].get_weights(), local_env_runner=False
+    )
+    for name, part in mine.items():
+        for weights in theirs:
+            np.testing.assert_array_equal(part, weights[name], err_msg=name)
     ray.kill(group._worker_manager.actors()[1], no_restart=False)
-    alone, back, end = 0, False, time.monotonic() + 400
-    while not back and time.monotonic() < end:
+    alone, back, end = 0, False, time.monotonic() + 600
+    while not back:
+        assert time.monotonic() < end, "the worker is not back within ten minutes"
         before = algorithm._counters["num_agent_steps_sampled"]
         algorithm.train()
         if algorithm._counters["num_agent_steps_sampled"] > before:
             alone += group.num_healthy_remote_workers() == 1
             back = alone > 0 and group.num_healthy_remote_workers() == 2
-    assert alone
-    assert back
-
-
-def test_workers_bid_by_the_weights_of_the_driver(build):
-    """What was learned reaches them with the end of a training step."""
-    algorithm = build(tiny(workers=1))
-    for _ in range(3):
-        algorithm.train()
-    mine = algorithm.get_policy("bidder").get_weights()
-    theirs = algorithm.env_runner_group.foreach_env_runner(
-        lambda worker: worker.policy_map["bidder"].get_weights(), local_env_runner=False
-    )[0]
-    for name, part in mine.items():
-        np.testing.assert_array_equal(part, theirs[name], err_msg=name)
 
 
 def test_an_informed_critic_is_privileged_and_leaves_the_policy_as_it_is(build):

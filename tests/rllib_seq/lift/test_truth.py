@@ -143,7 +143,6 @@ class Training:
 @pytest.mark.parametrize(
     ("auction", "shadow_price", "explore", "informed"),
     [
-        ("second_price", 0.0, 0.5, False),
         ("second_price", 0.5, 0.1, False),
         ("first_price", 0.0, 0.5, False),
         ("second_price", 0.0, 0.5, True),

@@ -129,7 +129,7 @@ def test_ppo_of_the_new_stack_learns_what_happened(environment: Any) -> None:
         # Runner and learner in processes of their own, as in production.
         pytest.param(APPOConfig, _users, True, id="appo-new-remote"),
         pytest.param(IMPALAConfig, _campaign, True, id="impala-new"),
-        pytest.param(APPOConfig, _campaign, False, id="appo-old"),
+        pytest.param(APPOConfig, _campaign, False, id="appo-old-remote"),
         pytest.param(IMPALAConfig, _users, False, id="impala-old"),
     ],
 )
@@ -142,7 +142,7 @@ def test_asynchronous_algorithms_learn(algorithm: Any, environment: Any, new_sta
         config.env_runners(num_env_runners=remote).learners(num_learners=remote)
         use_sequence_module(config.training(train_batch_size_per_learner=40), **SMALL)
     else:
-        config.env_runners(num_env_runners=1).resources(num_gpus=0)
+        config.env_runners(num_env_runners=int(algorithm is APPOConfig)).resources(num_gpus=0)
         _old_stack(config, train_batch_size=40)
     algo = config.build_algo()
     try:

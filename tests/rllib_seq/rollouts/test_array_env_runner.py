@@ -176,11 +176,10 @@ def test_training_recomputes_what_was_recorded(encoder: str) -> None:
         (PPOConfig, 0, "window"),
         (APPOConfig, 0, "window"),
         (DQNConfig, 0, "window"),
-        (DQNConfig, 1, "window"),
         (PPOConfig, 1, "causal"),
         (DQNConfig, 0, "causal"),
     ],
-    ids=["ppo", "appo", "dqn", "dqn-remote", "ppo-causal-remote", "dqn-causal"],
+    ids=["ppo", "appo", "dqn", "ppo-causal-remote", "dqn-causal"],
 )
 @pytest.mark.usefixtures("ray_session")
 def test_it_trains(algorithm: Any, remote: int, encoder: str) -> None:

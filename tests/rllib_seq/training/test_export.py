@@ -42,11 +42,6 @@ def tiny_dqn():
     return use_sequence_q_learning(config, **SMALL)
 
 
-def causal_old():
-    config = load_config(str(TINY)).env_runners(num_env_runners=0)
-    return config.training(model={"custom_model_config": CAUSAL})
-
-
 def causal_new():
     config = load_config(str(TINY.with_name("tiny_new_stack.py")))
     config.env_runners(num_env_runners=0).rl_module(model_config={"max_seq_len": 8})
@@ -87,7 +82,7 @@ def test_onnx_runtime_equals_torch_in_any_batch(checkpoint, tmp_path):
     refuse_damage(folder, tmp_path)
 
 
-@pytest.mark.parametrize("checkpoint", [causal_old, causal_new], indirect=True, ids=["old", "new"])
+@pytest.mark.parametrize("checkpoint", [causal_new], indirect=True, ids=["new"])
 def test_causal_steps_of_onnx_runtime_equal_torchs_sequences(checkpoint, tmp_path):
     """Streams longer than what attention reaches, of several beginnings, in batches of one, too."""
     spec = export_checkpoint(checkpoint, tmp_path / "export")

@@ -1,13 +1,13 @@
 """Runs as users start them: a real Ray, real workers, a small model."""
 
 import csv
+import functools
 import io
 import json
 import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.policy import Policy
 from rich.console import Console
 
+from rllib_seq.cli import main
 from rllib_seq.errors import UserError
 from rllib_seq.training.config.experiment import Options
+from rllib_seq.training.evaluation import comparison
 from rllib_seq.training.evaluation.comparison import EvaluationProtocol
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.storage.run_folder import RunFolder
@@ -34,7 +36,9 @@ def finished(request, ray_session, tmp_path_factory):
     console = Console(file=io.StringIO(), width=110)
     storage = tmp_path_factory.mktemp("runs")
     config = STACKS[request.param]
-    result = run_training(config, Options(seed=3), Limits(steps=800), storage, console, SMALL)
+    # With a worker of its own on the old stack; test_faults.py has those of the new one.
+    options = Options(seed=3, num_env_runners=int(request.param == "old"))
+    result = run_training(config, options, Limits(steps=800), storage, console, SMALL)
     return result, console.file.getvalue()
 
 
@@ -140,20 +144,8 @@ def test_a_finished_run_has_nothing_left_to_do(finished, without_evaluation):
     assert run.read_progress() == rows
 
 
-EVALUATE = """
-import functools, sys
-from rllib_seq.cli import main
-from rllib_seq.training.evaluation import comparison
-
-protocol = comparison.EvaluationProtocol
-comparison.EvaluationProtocol = functools.partial(protocol, num_users=64)
-sys.argv = ["rllib-seq", "evaluate", *sys.argv[1:]]
-main()
-"""
-
-
-def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(
-    tmp_path, traces, wait_for
+def test_ctrl_c_writes_a_last_checkpoint_that_evaluate_reads(
+    tmp_path, traces, wait_for, monkeypatch
 ):
     command = Path(sys.executable).with_name("rllib-seq")
     arguments = ["train", TINY, "--stop-time-s", "500", "--storage", str(tmp_path)]
@@ -173,10 +165,13 @@ def test_ctrl_c_writes_a_last_checkpoint_and_evaluate_works_in_a_new_process(
     assert standing == run.read_progress()[-1]
 
     out = tmp_path / "out.json"
-    words = [sys.executable, "-c", EVALUATE, run.path, "--episodes", "1", "--seed", "50"]
-    words += ["--json", out]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
+    protocol = functools.partial(EvaluationProtocol, num_users=64)
+    monkeypatch.setattr(comparison, "EvaluationProtocol", protocol)
+    words = ["rllib-seq", "evaluate", run.path, "--episodes", 1, "--seed", 50, "--json", out]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
     assert json.loads(out.read_text())["seeds"] == [50, 51, 52]
     assert json.loads((run.path / "evaluation.json").read_text())["seeds"] == [50, 51, 52]
 

@@ -76,8 +76,7 @@ CONFIGS = {
     ),
     "old stack, RLlib's GTrXL": lambda: old("nested", "discrete", **GTRXL),
     "new stack, filter, RLlib's LSTM": own_lstm,
-    "new stack, causal": lambda: new("binary", "multi", encoder="causal"),
-    "new stack, lstm, heads": lambda: new("discrete", "box", encoder="lstm", auxiliary=HEADS),
+    "new stack, causal, heads": lambda: new("binary", "multi", encoder="causal", auxiliary=HEADS),
     "new stack, mask, frame, number": lambda: new("masked", "discrete", encoder="lstm"),
     "new stack, DQN": q_learning,
 }

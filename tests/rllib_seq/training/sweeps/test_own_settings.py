@@ -29,14 +29,19 @@ OWN = {
 }
 
 
+def made(base, settings):
+    return tune.with_parameters(Trial, setup=TrialSetup(base=base))(config=settings)
+
+
 @pytest.fixture(params=["tiny.py", "tiny_new_stack.py"])
 def exploited(request, ray_session, tmp_path):
     """The algorithm of a trial that has taken the checkpoint of another."""
     base = load_config(str(HERE / request.param))
     if not base.enable_rl_module_and_learner:
         base.training(lr_schedule=None, entropy_coeff_schedule=None)
-    kind = tune.with_parameters(Trial, setup=TrialSetup(base=base))
-    donor, trial = kind(config=DONOR), kind(config=OWN)
+    remote = 0 if base.enable_rl_module_and_learner else 1  # whose settings are looked at below
+    trial = made(base.copy(copy_frozen=False).env_runners(num_env_runners=remote), OWN)
+    donor = made(base.env_runners(num_env_runners=0), DONOR)
     donor.train()
     donor.save_checkpoint(str(tmp_path))
     donor.stop()
