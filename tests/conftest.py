@@ -9,8 +9,6 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Ray lets its workers give way to all else, and where tests keep the cores busy they hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
-# On a busy machine a Ray may take longer to start than the minute that Ray gives it.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "600")
 os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "600")
 
 import pytest
@@ -48,7 +46,18 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     # Serve starts its proxy again, forever, if it takes longer than 5 seconds. They are little
     # where all cores are busy.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # A raylet ends where its agents take more than 15 seconds to start, and nothing changes that
+    # (https://github.com/ray-project/ray/issues/65983): on a busy machine it takes another go.
+    for left in reversed(range(10)):
+        try:
+            ray.init(
+                num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
+            break
+        except Exception as error:
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or not left:
+                raise
     yield
     ray.shutdown()
 
