@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Of 20,000 modules a seventh is ever imported; Python compiles those by itself.
+# Of 20,000 modules few are ever imported; Python compiles those by itself.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: train test test-fast shipped lint format docs results pictures clean

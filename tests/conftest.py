@@ -46,18 +46,9 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     # Serve starts its proxy again, forever, if it takes longer than 5 seconds. They are little
     # where all cores are busy.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
-    # A raylet ends where its agents take more than 15 seconds to start, and nothing changes that
-    # (https://github.com/ray-project/ray/issues/65983): on a busy machine it takes another go.
-    for left in reversed(range(10)):
-        try:
-            ray.init(
-                num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-            )
-            break
-        except Exception as error:
-            ray.shutdown()
-            if "timed out during startup" not in str(error) or not left:
-                raise
+    from rllib_seq.training.run.ray_session import start_ray
+
+    start_ray(num_cpus=3)
     yield
     ray.shutdown()
 

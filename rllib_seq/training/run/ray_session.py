@@ -1,6 +1,7 @@
 """Where a command works: a Ray of its own on this machine, or a cluster.
 
 - `ray_session`: starts the one or connects to the other, and leaves nothing behind
+- `start_ray`: `ray.init` on a busy machine
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rllib_seq.errors import Interrupted, UserError
 
 _FOLDERS = "rllib-seq-ray-"  # of local Rays, in the system's folder for temporary files
 _END_SECONDS = 10  # that a worker of a local Ray has to end
+_STARTS = 5  # of a local Ray that is too slow to start
 _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` starts
 
 
@@ -70,16 +72,32 @@ def ray_session(num_cpus: float, console: Console, logs: Path | None = None) -> 
             yield
 
 
+def start_ray(**options: Any) -> None:
+    """Start a quiet local Ray, again if its own processes are too slow.
+
+    A raylet ends if its agents take more than 15 seconds to start, as they do on a busy machine,
+    and no setting changes that (https://github.com/ray-project/ray/issues/65983).
+
+    Args:
+        options: of `ray.init`.
+    """
+    for start in range(1, _STARTS + 1):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if start == _STARTS or "timed out during startup" not in str(error):
+                raise
+
+
 @contextlib.contextmanager
 def _local_ray(folder: Path, num_cpus: float, logs: Path | None) -> Iterator[None]:
     # Ray's core reports what RLlib's restartable workers always are as an error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
-        ray.init(
+        start_ray(
             num_cpus=max(os.cpu_count() or 1, math.ceil(num_cpus), 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
             _temp_dir=str(folder),
         )
         yield
