@@ -167,16 +167,17 @@ def test_a_killed_worker_comes_back() -> None:
     config.fault_tolerance(restart_failed_env_runners=True)
     algo = config.build_algo()
     try:
-        result = algo.train()
-        learned = result["info"]["learner"]["bidder"]["learner_stats"]
+        learned = algo.train()["info"]["learner"]["bidder"]["learner_stats"]
         assert np.isfinite(learned["total_loss"])
-        assert np.isfinite(result["env_runners"]["episode_return_mean"])
         ray.kill(algo.env_runner_group._worker_manager.actors()[1], no_restart=False)
         deadline = time.monotonic() + 600
         before = after = algo.train()["num_agent_steps_sampled_lifetime"]
-        while after == before:
+        returns = float("nan")
+        while after == before or not np.isfinite(returns):  # until a campaign has ended
             assert time.monotonic() < deadline, "the worker is not back within ten minutes"
-            after = algo.train()["num_agent_steps_sampled_lifetime"]
+            result = algo.train()
+            after = result["num_agent_steps_sampled_lifetime"]
+            returns = result["env_runners"].get("episode_return_mean", returns)
         assert algo.env_runner_group.num_healthy_remote_workers() == 1
     finally:
         algo.stop()
