@@ -126,8 +126,7 @@ def test_ppo_of_the_new_stack_learns_what_happened(environment: Any) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "environment", "new_stack"),
     [
-        # Runner and learner in processes of their own, as in production.
-        pytest.param(APPOConfig, _users, True, id="appo-new-remote"),
+        pytest.param(APPOConfig, _users, True, id="appo-new"),
         pytest.param(IMPALAConfig, _campaign, True, id="impala-new"),
         pytest.param(APPOConfig, _campaign, False, id="appo-old-remote"),
         pytest.param(IMPALAConfig, _users, False, id="impala-old"),
@@ -138,8 +137,8 @@ def test_asynchronous_algorithms_learn(algorithm: Any, environment: Any, new_sta
     config = environment(algorithm()).env_runners(rollout_fragment_length=20)
     config.reporting(min_time_s_per_iteration=0)
     if new_stack:
-        remote = int(algorithm is APPOConfig)
-        config.env_runners(num_env_runners=remote).learners(num_learners=remote)
+        # test_causal_algorithms.py has heads with runner and learner in processes of their own.
+        config.env_runners(num_env_runners=0).learners(num_learners=0)
         use_sequence_module(config.training(train_batch_size_per_learner=40), **SMALL)
     else:
         config.env_runners(num_env_runners=int(algorithm is APPOConfig)).resources(num_gpus=0)

@@ -164,9 +164,11 @@ def _q_learning_lstm(algorithm: Any, environment: Any) -> Any:
 )
 @pytest.mark.usefixtures("ray_session")
 def test_other_algorithms_learn(stack: Any, algorithm: Any, environment: Any, remote: bool) -> None:
+    """One with an auxiliary head, and with runner and learner in processes of their own."""
     rllib_seq.register()
-    config = stack(algorithm, environment)
-    if remote:  # runner and learner in processes of their own, as in production
+    heads = {"auxiliary": {"won": {"given_action": True}}} if remote else {}
+    config = stack(algorithm, environment, **heads)
+    if remote:
         config.env_runners(num_env_runners=1).learners(num_learners=1)
     name = "bidder" if environment is _auction else "default_policy"
     algo = config.build_algo()
@@ -182,5 +184,6 @@ def test_other_algorithms_learn(stack: Any, algorithm: Any, environment: Any, re
             else:
                 learned = result.get("learners", {}).get(name, learned)
         assert np.isfinite(learned.get("total_loss", learned.get("qf_loss")))
+        assert not remote or np.isfinite(learned["auxiliary_won_loss"])
     finally:
         algo.stop()

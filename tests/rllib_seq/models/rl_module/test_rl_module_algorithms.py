@@ -117,7 +117,7 @@ def test_a_cut_multi_agent_episode_is_refused() -> None:
 )
 @pytest.mark.usefixtures("ray_session")
 def test_asynchronous_algorithms_learn(algorithm: Any, environment: Any) -> None:
-    """In this process; causal and auxiliary algorithms are tested with remote ones, too."""
+    """In this process; test_causal_algorithms.py has a runner and a learner of their own."""
     config = environment(algorithm()).learners(num_learners=0)
     config.env_runners(num_env_runners=0, rollout_fragment_length=20)
     config.training(train_batch_size_per_learner=40)
