@@ -4,6 +4,7 @@
 - `rl_module/`: `SequenceRLModule` for the new API stack, and `use_sequence_module`
 - `step_inputs`: what both see of one step
 - `spaces`: what RLlib cannot serve
+- `averaged_weights`: policies that act with an average of what was learned
 - `own_encoders`: encoders that a driver registered, in its workers
 - `event_labels`, `auxiliary`, `auxiliary_learners`: what auxiliary heads learn from, and how
 """

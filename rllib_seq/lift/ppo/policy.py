@@ -30,6 +30,7 @@ from rllib_seq.lift.ppo.advantages import bid_advantages, expected_surrogate
 from rllib_seq.lift.price_history import PriceHistory
 from rllib_seq.lift.targets import outcome_targets, win_ratio
 from rllib_seq.models import LSTMTransformerModel
+from rllib_seq.models.averaged_weights import AveragedWeights
 from rllib_seq.nn import StreamEncoder
 from rllib_seq.nn.heads.auction import AuctionHead
 
@@ -44,7 +45,9 @@ logging.getLogger("ray.rllib.policy.policy").addFilter(
 )
 
 
-class OutcomePPOPolicy(LearningRateSchedule, EntropyCoeffSchedule, KLCoeffMixin, TorchPolicyV2):
+class OutcomePPOPolicy(
+    AveragedWeights, LearningRateSchedule, EntropyCoeffSchedule, KLCoeffMixin, TorchPolicyV2
+):
     """PPO whose critic knows Q of every bid by the structure of an auction.
 
     Sequences are whole journeys, from their first request. Two parts differ from PPO's loss:

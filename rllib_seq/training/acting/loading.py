@@ -15,6 +15,7 @@ from ray.rllib.policy.policy import Policy
 
 import rllib_seq
 from rllib_seq.errors import UserError
+from rllib_seq.models.averaged_weights import AveragedWeights
 from rllib_seq.training.acting import preprocessing
 from rllib_seq.training.acting.networks import NewStackNetwork, OldStackNetwork
 from rllib_seq.training.acting.policy import TrainedPolicy
@@ -62,6 +63,8 @@ def acting_policy(model: Policy | RLModule) -> TrainedPolicy:
     if isinstance(model, RLModule):
         around = preprocessing.Preprocessing(model.observation_space, model.action_space)
         return TrainedPolicy(NewStackNetwork(model), around)
+    if isinstance(model, AveragedWeights):
+        model = model.acting()
     return TrainedPolicy(OldStackNetwork(model), preprocessing.old_stack(model))
 
 

@@ -8,11 +8,11 @@ from rllib_seq.envs.ad_auction.journey.features import fields
 from rllib_seq.envs.ad_auction.worlds.presets import PRESETS, AuctionConfig
 from rllib_seq.envs.ad_auction.worlds.values import expected_auction
 from rllib_seq.errors import UserError
-from rllib_seq.lift.dqn import OutcomeDQNConfig, payments_of, use_outcome_q_learning
+from rllib_seq.lift.dqn import payments_of
 from rllib_seq.lift.worker import OutcomeArrays
-from rllib_seq.q_learning import EpsilonLadder
-from rllib_seq.rollouts import ArrayEnvRunner
+from rllib_seq.models.rl_module.configure import change_sequence_settings
 from rllib_seq.rollouts.sampler import ActionBatch, VectorSampler
+from rllib_seq.tune_configs.dqn_outcomes import config as shipped
 from tests.rllib_seq.lift.two_steps import PRESET
 
 
@@ -44,37 +44,29 @@ def test_payments_are_seen_afterwards():
 
 
 def tiny(preset="journey", users=60, **training):
-    """A config that plays one campaign at a time."""
-    config = (
-        OutcomeDQNConfig()
-        .environment("multi_user_ad_auction", env_config={"preset": preset, "num_users": users})
-        .env_runners(
-            num_env_runners=0, env_runner_cls=ArrayEnvRunner, rollout_fragment_length=users
-        )
-        .training(
-            train_batch_size=256,
-            training_intensity=8,
-            num_steps_sampled_before_learning_starts=100,
-            target_network_update_freq=0,
-            tau=0.05,
-            **training,
-        )
-        .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=1)
-        .debugging(seed=3)
+    """The shipped experiment with a small network, one campaign at a time."""
+    config = shipped.copy(copy_frozen=False)
+    config.environment(env_config={"preset": preset, "num_users": users})
+    config.env_runners(num_envs_per_env_runner=1, rollout_fragment_length=users)
+    config.training(
+        train_batch_size=256,
+        training_intensity=8,
+        num_steps_sampled_before_learning_starts=100,
+        tau=0.05,
+        **training,
     )
-    return use_outcome_q_learning(
+    config.debugging(seed=3)
+    change_sequence_settings(
         config,
-        EpsilonLadder(),
         window_length=2,
         d_model=16,
         num_heads=2,
+        lstm_layers=1,
         transformer_layers=1,
         head_hidden=16,
         feedforward_dim=16,
-        dropout=0.0,
-        prev_action=False,
-        prev_reward=False,
     )
+    return config
 
 
 def test_prices_are_counted_and_the_values_follow_them(ray_session, monkeypatch):

@@ -10,6 +10,7 @@ from rllib_seq.envs.ad_auction.worlds.values import expected_auction
 from rllib_seq.errors import UserError
 from rllib_seq.lift import OutcomePPOConfig
 from rllib_seq.nn.heads.auction import AuctionHead
+from rllib_seq.training.acting.loading import acting_policy, load_policy
 from tests.rllib_seq.lift.two_steps import PRESET, exact
 
 MODEL = {
@@ -88,6 +89,33 @@ def test_learns_with_any_encoder_and_goes_on_from_a_checkpoint(build, tmp_path, 
         weights.append(policy.get_weights())
     for name, part in weights[0].items():
         np.testing.assert_allclose(part, weights[1][name], atol=1e-6, err_msg=name)
+
+
+def test_the_average_of_what_was_learned_acts(build, tmp_path, monkeypatch):
+    """Early on all updates count the same; a checkpoint has the average, and learns on without."""
+    algorithm = build(tiny())
+    policy = algorithm.get_policy("bidder")
+    learned, apply = [], policy.apply_gradients
+
+    def applied(gradients):
+        apply(gradients)
+        learned.append({name: part.copy() for name, part in policy.get_weights().items()})
+
+    monkeypatch.setattr(policy, "apply_gradients", applied)
+    for _ in range(2):
+        algorithm.train()
+    assert len(learned) > 2
+    algorithm.save_checkpoint(str(tmp_path))
+    actors = [acting_policy(policy), load_policy(tmp_path)]
+    for name, part in policy.model.named_parameters():
+        mean = np.mean([weights[name] for weights in learned], axis=0)
+        for actor in actors:
+            acts = actor.network.model.state_dict()[name]
+            np.testing.assert_allclose(acts, mean, atol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(part.detach(), learned[-1][name], err_msg=name)
+    observation = np.zeros((2, *policy.observation_space.shape), np.float32)
+    said = [actor.step(observation).outputs for actor in actors]
+    np.testing.assert_array_equal(*said)
 
 
 def test_remote_workers_bid_by_what_was_learned(build):
