@@ -68,7 +68,7 @@ class Sessions:
         self._value, self._price_of_budget = preset.value, 1.0 + preset.shadow_price
         channels = len(self._layout.channels)
         rows = capacity + guests
-        tracker = Tracker(rows, 1, channels) if self._layout.kind == "full" else None
+        tracker = Tracker(rows, 1, channels) if self._layout.kind != "raw" else None
         counts = tracker.user_arrays() if tracker else {}
         dim, steps, memory = len(spec.facts["observation"]), spec.steps_kept, spec.memory_size
         self._of_user = spec.stream == "user"

@@ -1,9 +1,11 @@
 """The observation of one bid request: one builder, for the simulator and for serving.
 
-What is hidden (the stage, the probabilities) is never in it. Two kinds:
+What is hidden (the stage, the probabilities) is never in it. Three kinds:
 
 - "raw": what a bidder sees in one request, and nothing that they would have to remember.
 - "full": the same, and after it what they could have counted until then, in ten groups.
+- "user": of "full" what is of this request and user, and nothing that depends on how the campaign
+  has bid for others.
 
 What is observed, in natural units, are `signals.Signals`; a simulator counts them, a server looks
 them up.
@@ -28,7 +30,7 @@ __all__ = ["KINDS", "Field", "build", "fields", "observation_space"]
 
 Floats = NDArray[np.float64]
 
-KINDS = ("raw", "full")
+KINDS = ("raw", "full", "user")
 DAY, WEEK = 24.0, 168.0
 MANY, LONG = 100.0, 720.0  # counts and hours that count as the most
 
@@ -63,7 +65,13 @@ def fields(layout: Layout) -> list[Field]:
         _field(_MONEY, "budget_left", "share of the budget left; 1 without a budget"),
         _field(_MONEY, "flight_left", "share of the flight left, 0 if overdue; 1 without a budget"),
     ]
-    return raw if layout.kind == "raw" else raw + _counted(layout)
+    if layout.kind == "raw":
+        return raw
+    return [
+        field
+        for field in raw + _counted(layout)
+        if layout.kind == "full" or not field.name.startswith(_OF_CAMPAIGN)
+    ]
 
 
 def _counted(layout: Layout) -> list[Field]:
@@ -137,6 +145,11 @@ def _counted(layout: Layout) -> list[Field]:
 _JOURNEY, _PLACE, _TIME, _RIVAL = "journey", "device and channel", "time", "competition"
 _MONEY, _WHO, _TOUCH = "budget and pacing", "identity", "attribution"
 _LATE = "delayed conversions and exposure"
+_OF_CAMPAIGN = (
+    *("budget_left", "ahead", "win_rate", "mean_paid", "credit_"),
+    *("conversion", "immature", "since_conversion"),
+)
+"""How names of fields begin that depend on the bids for other users."""
 
 
 def _field(

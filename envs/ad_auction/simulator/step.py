@@ -82,7 +82,7 @@ class AuctionSimulator:
             config.enforce_budget,
             self.state,
             num_campaigns,
-            count=self.layout.kind == "full",
+            count=self.layout.kind != "raw",
             record=record,
         )
         self.ledgers, self.events = self._accounting.ledgers, self._accounting.events

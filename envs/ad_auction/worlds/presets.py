@@ -45,7 +45,8 @@ class AuctionConfig:
     """Users of one campaign."""
     observation: str | None = None
     """"raw": the signals of one request, so that memory is needed. "full": the counts that a bidder
-    could keep as well; see `features`. None: as the preset says."""
+    could keep as well. "user": of these, what the campaign's bids for other users do not change;
+    see `features`. None: as the preset says."""
     actions: str = "levels"
     """What an agent chooses, see `actions.Actions`."""
     bid_unit: str = "campaign"

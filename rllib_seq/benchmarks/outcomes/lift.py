@@ -5,7 +5,7 @@
     rllib-seq bench lift drawn-100/lift drawn-100/informed
     rllib-seq bench lift --short                                # some minutes
 
-`tune_configs.lift` as it is, in one process and one thread, from outcomes alone. `informed` is the
+`tune_configs.lift` (`lift_display`) as it is, in one process and one thread, from outcomes alone. `informed` is the
 same with a critic that sees the hidden stage while it trains: privileged. A result is the expected
 profit of greedy bids on the evaluation seeds 1000 to 1002, in % of Bayes' and as the share of the
 gap between `one_step` and Bayes that is closed; both are played on the same campaigns.
@@ -149,7 +149,8 @@ def config_of(each: Run, seed: int) -> AlgorithmConfig:
         num_env_runners=0,
         seed=seed,
     )
-    return prepare(load_config("lift").training(**WHO[each.who]), options)
+    module = "lift_display" if preset == "display" else "lift"
+    return prepare(load_config(module).training(**WHO[each.who]), options)
 
 
 def _train(each: Run, steps: int, folder: Path, console: Console) -> None:

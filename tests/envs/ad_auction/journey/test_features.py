@@ -54,6 +54,21 @@ def test_full_begins_with_raw_has_ten_groups_and_names_everything_once(preset):
     assert all(f.low < f.high and f.meaning for f in full)
 
 
+@pytest.mark.parametrize("kind", ["full", "user"])
+def test_of_a_user_alone_it_is_the_same_however_others_are_bid_for(kind):
+    seen = {}
+    for others in (0.0, 0.5):
+        sim = AuctionSimulator(AuctionConfig("display", num_users=40, observation=kind, budget=0.5))
+        sim.reset(2)
+        seen[others] = []
+        while not sim.done:
+            rows = sim.pending
+            seen[others].append(sim.observe(rows[rows < 8]))
+            sim.step(np.where(rows < 8, 0.01, others))
+    same = np.array_equal(*(np.concatenate(rows) for rows in seen.values()))
+    assert same == (kind == "user")
+
+
 def log1p(x, most):
     return min(math.log1p(x) / math.log1p(most), 1.0)
 
