@@ -5,10 +5,11 @@
     rllib-seq bench lift drawn-100/lift drawn-100/informed
     rllib-seq bench lift --short                                # some minutes
 
-`tune_configs.lift` (`lift_display`) as it is, in one process and one thread, from outcomes alone. `informed` is the
-same with a critic that sees the hidden stage while it trains: privileged. A result is the expected
-profit of greedy bids on the evaluation seeds 1000 to 1002, in % of Bayes' and as the share of the
-gap between `one_step` and Bayes that is closed; both are played on the same campaigns.
+`tune_configs.lift` (of display: `lift_display`) as it is, in one process and one thread, from
+outcomes alone. `informed` is the same with a critic that sees the hidden stage while it trains:
+privileged. A result is the expected profit of greedy bids on the evaluation seeds 1000 to 1002, in
+% of Bayes' and as the share of the gap between `one_step` and Bayes that is closed; both are played
+on the same campaigns.
 
 Runs go on in turns: all reach 300,000 requests before one is trained to 600,000. Each has a
 file WORLD/WHO/SEED.json in the folder, with a point every 300,000, and a checkpoint beside it, so a
