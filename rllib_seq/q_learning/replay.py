@@ -22,12 +22,8 @@ from ray.rllib.utils.replay_buffers import EpisodeReplayBuffer, PrioritizedEpiso
 from ray.rllib.utils.torch_utils import convert_to_torch_tensor
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.models.rl_module.windows import (
-    PREVIOUS_ACTIONS,
-    PREVIOUS_REWARDS,
-    STEPS_BEFORE,
-)
-from rllib_seq.q_learning.step_memory import StepMemory, Windows
+from rllib_seq.models.rl_module.windows import WindowLayout
+from rllib_seq.q_learning.step_memory import StepMemory
 
 NEXT = "next_"
 """Prefix of the columns of the step that n-step returns lead to."""
@@ -90,7 +86,9 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
     ) -> None:
         # Not the parent's: its trees and indices would never be used.
         EpisodeReplayBuffer.__init__(self, capacity, **kwargs)
-        self.config = SequenceConfig.from_dict(sequence_config)
+        settings = SequenceConfig.from_dict(sequence_config)
+        self.layout = WindowLayout.of(settings)
+        self._with_outcomes = settings.head == "auction"
         self.alpha = alpha
         self.shares = max(1, num_learners)
         self.rng = np.random.default_rng(seed)
@@ -117,7 +115,7 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
     ) -> None:
         steps = len(episode)
         if module not in self.memories:
-            self.memories[module] = StepMemory(self.capacity, self.config.window_length)
+            self.memories[module] = StepMemory(self.capacity, self.layout)
             self._highest[module] = 1.0
         space = episode.action_space
         self.memories[module].append(
@@ -163,15 +161,15 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
             returns = memory.returns(rows, self.rng.integers(least, most + 1, count), gamma)
             weights = (probability / probability.min()) ** -(beta or 0.0)
             columns = {
-                **self._columns(memory.windows(rows)),
-                **self._columns(memory.windows(returns.last), NEXT),
+                **memory.windows(rows),
+                **{NEXT + name: part for name, part in memory.windows(returns.last).items()},
                 Columns.ACTIONS: memory.actions(rows),
                 Columns.REWARDS: returns.rewards.astype(np.float32),
                 Columns.TERMINATEDS: returns.terminated,
                 "n_step": returns.steps.astype(np.float32),
                 "weights": weights.astype(np.float32),
             }
-            if self.config.head == "auction":
+            if self._with_outcomes:
                 brought = memory.outcomes(rows)
                 names = (Columns.OBS, Columns.REWARDS, Columns.TERMINATEDS)
                 columns |= {AFTER + name: part for name, part in zip(names, brought, strict=True)}
@@ -180,14 +178,6 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
             sampled += [steps[a:b] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
             self.sampled_timesteps += count
         return sampled
-
-    def _columns(self, windows: Windows, prefix: str = "") -> dict[str, NDArray[Any]]:
-        columns = {Columns.OBS: windows.observations, STEPS_BEFORE: windows.steps_before}
-        if self.config.prev_action:
-            columns[PREVIOUS_ACTIONS] = windows.previous_actions
-        if self.config.prev_reward:
-            columns[PREVIOUS_REWARDS] = windows.previous_rewards
-        return {prefix + name: column for name, column in columns.items()}
 
     def update_priorities(
         self, priorities: NDArray[Any], module_id: str = DEFAULT_MODULE_ID
@@ -235,7 +225,7 @@ class SequenceEpisodeReplayBuffer(PrioritizedEpisodeReplayBuffer):
         """
         self.memories = {}
         for name, memory in state["memories"].items():
-            self.memories[name] = StepMemory(self.capacity, self.config.window_length)
+            self.memories[name] = StepMemory(self.capacity, self.layout)
             self.memories[name].set_state(memory)
         self._highest = dict(state["highest"])
         self._num_timesteps_added = state["added"]

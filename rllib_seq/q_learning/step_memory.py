@@ -22,8 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
 
 from rllib_seq.errors import UserError
+from rllib_seq.models.rl_module.windows import (
+    PREVIOUS_ACTIONS,
+    PREVIOUS_REWARDS,
+    STEPS_BEFORE,
+    WindowLayout,
+)
 from rllib_seq.q_learning.sum_tree import SumTree
 
 Array = NDArray[Any]
@@ -31,19 +38,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _NONE = -1
-
-
-class Windows(NamedTuple):
-    """Windows of `n` steps, oldest slot first, zeros where there was no step."""
-
-    observations: Array
-    """`[n, L, ...]`."""
-    previous_actions: Array
-    """`[n, L, ...]`: what was done in the step before each slot."""
-    previous_rewards: Array
-    """`[n, L]`, float32."""
-    steps_before: Ints
-    """`[n]`: steps of the stream before the current one, at most L."""
 
 
 class Returns(NamedTuple):
@@ -64,12 +58,11 @@ class StepMemory:
 
     Args:
         capacity: rows; a stream takes one per step and one for its final observation.
-        window_length: L.
+        layout: what is in a window.
     """
 
-    def __init__(self, capacity: int, window_length: int) -> None:
-        self.capacity = capacity
-        self.window_length = window_length
+    def __init__(self, capacity: int, layout: WindowLayout) -> None:
+        self.capacity, self.layout = capacity, layout
         self._priorities = SumTree(capacity)
         self._observation: Array | None = None  # made when the first stream tells its shape
         self._action: Array | None = None
@@ -173,18 +166,21 @@ class StepMemory:
         assert self._action is not None
         return self._action[rows]
 
-    def windows(self, rows: Ints) -> Windows:
-        """The windows that end at rows `[n]`."""
+    def windows(self, rows: Ints) -> dict[str, Array]:
+        """The windows that end at rows `[n]`, as `rl_module.windows.windows_of` has them."""
         assert self._observation is not None and self._action is not None
-        length = self.window_length
+        length = self.layout.window_length
         previous = self._linked(self._before, rows, length)[:, ::-1]  # oldest first
         slots = np.concatenate([previous[:, 1:], rows[:, None]], axis=1)
-        return Windows(
-            _taken(self._observation, slots),
-            _taken(self._action, previous),
-            _taken(self._reward, previous),
-            np.minimum(self._step[rows], length),
-        )
+        columns: dict[str, Array] = {
+            Columns.OBS: _taken(self._observation, slots),
+            STEPS_BEFORE: np.minimum(self._step[rows], length),
+        }
+        if self.layout.prev_action:
+            columns[PREVIOUS_ACTIONS] = _taken(self._action, previous)
+        if self.layout.prev_reward:
+            columns[PREVIOUS_REWARDS] = _taken(self._reward, previous)
+        return columns
 
     def outcomes(self, rows: Ints) -> tuple[Array, Array, NDArray[np.bool_]]:
         """What rows `[n]` that were drawn led to, one step later.
@@ -266,14 +262,14 @@ class StepMemory:
 
     def _whole(self, rows: Ints) -> NDArray[np.bool_]:
         """Whether all rows that the windows need are there."""
-        known = (self._linked(self._before, rows, self.window_length) != _NONE).sum(axis=1)
-        return known >= np.minimum(self._step[rows], self.window_length)
+        known = (self._linked(self._before, rows, self.layout.window_length) != _NONE).sum(axis=1)
+        return known >= np.minimum(self._step[rows], self.layout.window_length)
 
     def _next_numbers(self, count: int) -> Ints:
         """Numbers of `count` new rows; what was in their places is forgotten."""
         numbers = self._added + np.arange(count)
         rows = numbers % self.capacity
-        later = self._linked(self._after, rows[numbers >= self.capacity], self.window_length)
+        later = self._linked(self._after, rows[numbers >= self.capacity], self.layout.window_length)
         later = np.unique(later[later != _NONE])  # in whose windows they were
         self._added += count
         broken = later[~self._whole(later)]

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
-from rllib_seq.models.rl_module.windows import windows_of
+from rllib_seq.models.rl_module.windows import WindowLayout, windows_of
 from rllib_seq.q_learning.step_memory import StepMemory
 
 LENGTH = 3
+LAYOUT = WindowLayout(LENGTH, prev_action=True, prev_reward=True)
 GAMMA = 0.5
 
 
@@ -50,8 +50,7 @@ class Stream:
             terminated=True,
             len_lookback_buffer=0,
         )
-        config = SequenceConfig(window_length=LENGTH)
-        return windows_of(episode.to_numpy(), 0, self.steps + 1, config)
+        return windows_of(episode.to_numpy(), 0, self.steps + 1, LAYOUT)
 
 
 def _check(memory: StepMemory, streams: dict[int, Stream], steps: int) -> set[tuple[int, int]]:
@@ -60,18 +59,16 @@ def _check(memory: StepMemory, streams: dict[int, Stream], steps: int) -> set[tu
     windows = memory.windows(rows)
     returns = memory.returns(rows, np.full(len(rows), steps), GAMMA)
     later = memory.windows(returns.last)
-    names = (windows.observations[:, -1, 0] // 100).astype(int)
+    names = (windows["obs"][:, -1, 0] // 100).astype(int)
     seen = set()
     for i, name in enumerate(names):
         stream = streams[name]
-        step = int(windows.observations[i, -1, 0] - 100 * name)
+        step = int(windows["obs"][i, -1, 0] - 100 * name)
         seen.add((int(name), step))
         played = stream.windows()
         for now, got in ((step, windows), (step + int(returns.steps[i]), later)):
-            for expected, column in zip(
-                (played[k][now] for k in played), (got[0], got[3], got[1], got[2]), strict=True
-            ):
-                assert np.array_equal(expected, column[i])
+            assert got.keys() == played.keys()
+            assert all(np.array_equal(played[name][now], got[name][i]) for name in played)
         taken = int(returns.steps[i])
         assert 1 <= taken <= steps
         discounted = stream.rewards[step : step + taken] * GAMMA ** np.arange(taken)
@@ -92,7 +89,7 @@ def test_windows_and_returns_are_those_that_were_played(data: Any) -> None:
         for name in range(count)
     }
     capacity = data.draw(st.integers(14, 40))
-    memory = StepMemory(capacity, LENGTH)
+    memory = StepMemory(capacity, LAYOUT)
     done = dict.fromkeys(streams, 0)
     order: list[tuple[int, int]] = []
     while any(done[name] < stream.steps for name, stream in streams.items()):
@@ -113,7 +110,7 @@ def test_windows_and_returns_are_those_that_were_played(data: Any) -> None:
 
 
 def test_a_step_is_dropped_as_soon_as_its_window_is_not_whole() -> None:
-    memory = StepMemory(10, LENGTH)
+    memory = StepMemory(10, LAYOUT)
     Stream(0, 8, True).append_to(memory, 0, 8)  # nine rows
     old, new = Stream(0, 8, True), Stream(1, 2, True)
     streams = {0: old, 1: new}
@@ -124,7 +121,7 @@ def test_a_step_is_dropped_as_soon_as_its_window_is_not_whole() -> None:
 
 
 def test_each_step_is_stored_once() -> None:
-    memory = StepMemory(1_000, 100)
+    memory = StepMemory(1_000, LAYOUT._replace(window_length=100))
     Stream(0, 500, True).append_to(memory, 0, 500)
     assert len(memory) == 501
     # Observation, action, reward, flag, links and counts: what a step costs at any window length.
@@ -134,10 +131,10 @@ def test_each_step_is_stored_once() -> None:
 
 def test_a_restored_memory_goes_on_as_the_first_would_have() -> None:
     streams = {0: Stream(0, 12, True), 1: Stream(1, 6, False)}
-    first = StepMemory(16, LENGTH)
+    first = StepMemory(16, LAYOUT)
     streams[0].append_to(first, 0, 5)
     streams[1].append_to(first, 0, 3)
-    second = StepMemory(16, LENGTH)
+    second = StepMemory(16, LAYOUT)
     second.set_state(first.get_state())
     for memory in (first, second):
         streams[0].append_to(memory, 5, 12)
@@ -146,11 +143,11 @@ def test_a_restored_memory_goes_on_as_the_first_would_have() -> None:
     assert np.array_equal(draws[0], draws[1])
     assert _check(second, streams, 2) == _check(first, streams, 2)
     with pytest.raises(UserError, match="capacity of 16 steps, this one 20"):
-        StepMemory(20, LENGTH).set_state(first.get_state())
+        StepMemory(20, LAYOUT).set_state(first.get_state())
 
 
 def test_bad_sizes_are_named() -> None:
-    memory = StepMemory(4, LENGTH)
+    memory = StepMemory(4, LAYOUT)
     with pytest.raises(UserError, match="capacity of 4 steps is less than one piece .* \\(6\\)"):
         Stream(0, 5, True).append_to(memory, 0, 5)
     with pytest.raises(UserError, match="no step whose window is whole"):
