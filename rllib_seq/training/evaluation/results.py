@@ -14,6 +14,7 @@ from typing import Any
 
 from rllib_seq.training.acting.evaluation import PolicyEvaluation
 from rllib_seq.training.evaluation.calibration import Scorecard, TruthScores
+from rllib_seq.training.evaluation.showcase import RecordedCampaign
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class CampaignEvaluation:
     summary: list[PolicySummary]
     over_others: dict[str, Interval]
     """Profit per user over other trained policies, by their names."""
-    campaign: dict[str, Any]
-    """One campaign to draw, see `showcase.record`."""
+    campaign: RecordedCampaign
+    """One campaign to draw."""
     calibration: list[HeadCalibration]
     """Of the auxiliary heads, see `forecasts.calibrate`."""
 

@@ -1,6 +1,7 @@
 """One campaign of a trained bidder, recorded for people to look at.
 
-- `record`: plays it, and returns what `campaign_view` draws.
+- `record`: plays it
+- `RecordedCampaign`: what `campaign_view` draws of it
 
 The Bayes filter watches the same requests: what it believes of each user stands beside the hidden
 stage and the bids. Its own bids are what it would have done there, not what happened.
@@ -9,6 +10,7 @@ stage and the bids. Its own bids are what it would have done there, not what hap
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,17 +29,35 @@ _REQUESTS = 600  # in the scatter of bids and prices
 _JOURNEYS = 2  # of each way to end
 
 
-def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class RecordedCampaign:
+    """One campaign to draw, in currency units and hours; all of it is ready for JSON."""
+
+    policy: str
+    preset: str
+    num_users: int
+    requests: int
+    budget: float | None
+    flight_hours: float | None
+    stages: list[str]
+    channels: list[str]
+    money: dict[str, list[float]]
+    """`spend` and `value` by `hour`."""
+    auctions: dict[str, list[Any]]
+    """`bid`, `market_price` and `won` of a sample of requests."""
+    bids_by_belief: list[dict[str, float]]
+    """By what Bayes would have bid."""
+    journeys: list[dict[str, Any]]
+    """Of some users."""
+
+
+def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> RecordedCampaign:
     """Plays one campaign that no training and no evaluation plays.
 
     Args:
         policy: who bids.
         world: whose users, market and budget; rewards are always as sampled.
         seed: of the campaign.
-
-    Returns:
-        `campaign` of `evaluation.json`: money over time, a sample of bids and prices, bids by what
-        Bayes would have bid, and the journeys of some users. Currency units and hours.
     """
     simulator = AuctionSimulator(world.for_evaluation(), record=True)
     simulator.reset(branch_seed(seed, Branch.REPORT))
@@ -74,20 +94,20 @@ def record(policy: BidPolicy, world: AuctionConfig, seed: int = 0) -> dict[str, 
     rng = np.random.default_rng(seed)
     budget, flight = simulator.ledger.budget, simulator.preset.flight_hours
     model = simulator.preset.users
-    return {
-        "policy": policy.name,
-        "preset": world.preset,
-        "num_users": world.num_users,
-        "requests": len(columns["bid"]),
-        "budget": budget if math.isfinite(budget) else None,
-        "flight_hours": flight if math.isfinite(flight) else None,
-        "stages": list(model.stages),
-        "channels": list(model.channels),
-        "money": _curve(np.array(money)),
-        "auctions": _sampled(columns, rng),
-        "bids_by_belief": _by_bayes(columns["bayes_bid"], columns["bid"]),
-        "journeys": _journeys(columns, list(model.channels)),
-    }
+    return RecordedCampaign(
+        policy=policy.name,
+        preset=world.preset,
+        num_users=world.num_users,
+        requests=len(columns["bid"]),
+        budget=budget if math.isfinite(budget) else None,
+        flight_hours=flight if math.isfinite(flight) else None,
+        stages=list(model.stages),
+        channels=list(model.channels),
+        money=_curve(np.array(money)),
+        auctions=_sampled(columns, rng),
+        bids_by_belief=_by_bayes(columns["bayes_bid"], columns["bid"]),
+        journeys=_journeys(columns, list(model.channels)),
+    )
 
 
 def _curve(money: Array) -> dict[str, list[float]]:

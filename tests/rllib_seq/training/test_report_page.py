@@ -43,7 +43,7 @@ def report(tmp_path_factory):
         "num_users": WORLD.num_users,
         "policies": [asdict(row) for row in rows(campaigns)],
         "summary": [asdict(row) for row in summarize(campaigns)],
-        "campaign": record(bidder, WORLD),
+        "campaign": asdict(record(bidder, WORLD)),
     }
     write_json(run.path / "evaluation.json", evaluation)
     return write_report(run), evaluation

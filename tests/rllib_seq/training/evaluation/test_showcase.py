@@ -1,6 +1,7 @@
 """A recorded campaign says what the simulator did."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -24,17 +25,17 @@ def memoryless():
 def test_money_ends_as_in_the_ledger(memoryless):
     policy = SignalBids("memoryless", best_memoryless(WORLD.build_preset()).bids)
     ledger = play(AuctionSimulator(WORLD), policy, branch_seed(0, Branch.REPORT))
-    money = memoryless["money"]
+    money = memoryless.money
     assert money["spend"][-1] == pytest.approx(ledger.spend, abs=1e-4)
     assert money["value"][-1] == pytest.approx(ledger.value, abs=1e-4)
-    assert memoryless["requests"] == ledger.requests
+    assert memoryless.requests == ledger.requests
     assert all(np.diff(money[name]).min() >= 0 for name in money)
 
 
 def test_journeys_are_whole_and_end_as_they_say(memoryless):
-    outcomes = [journey["outcome"] for journey in memoryless["journeys"]]
+    outcomes = [journey["outcome"] for journey in memoryless.journeys]
     assert outcomes == ["converted"] * 2 + ["churned"] * 2 + ["went on to the end"] * 2
-    for journey in memoryless["journeys"]:
+    for journey in memoryless.journeys:
         requests = journey["requests"]
         ends = [request["converted"] or request["churned"] for request in requests]
         assert not any(ends[:-1])
@@ -47,14 +48,15 @@ def test_journeys_are_whole_and_end_as_they_say(memoryless):
 
 def test_bids_of_bayes_are_those_of_bayes():
     campaign = record(BayesBids(), WORLD)
-    for row in campaign["bids_by_belief"]:
+    for row in campaign.bids_by_belief:
         assert row["bid"] == row["bayes"]
-    for journey in campaign["journeys"]:
+    for journey in campaign.journeys:
         assert all(request["bid"] == request["bayes_bid"] for request in journey["requests"])
 
 
 @pytest.mark.parametrize("preset", ["journey", "display", "uniform"])
 def test_every_world_fits_into_json(preset):
     campaign = record(BayesBids(), AuctionConfig(preset=preset, num_users=32))
-    assert json.loads(json.dumps(campaign, allow_nan=False)) == campaign
-    assert (campaign["budget"] is None) == (preset != "display")
+    content = asdict(campaign)
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert (campaign.budget is None) == (preset != "display")
