@@ -156,8 +156,7 @@ class Batcher:
     ) -> None:
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.answered:
-                waiting.answered = True
-                waiting.tell(answer)
+                self._tell(waiting, answer)
             elif answer.bid is not None:  # it was reported to be late in the meantime
                 self._thread.submit(self._withdraw, answer)
         self._busy = bool(self._waiting)
@@ -172,14 +171,21 @@ class Batcher:
             if waiting.answered:
                 continue
             if now > waiting.deadline:
-                waiting.answered = True
-                waiting.tell(self._late)
+                self._tell(waiting, self._late)
             else:
                 still.append(waiting)
         self._open = still
         self._ticking = bool(still)
         if self._ticking:
             loop.call_later(_TICK_SECONDS, self._tick, loop)
+
+    def _tell(self, waiting: _Waiting, answer: Any) -> None:
+        waiting.answered = True
+        try:
+            waiting.tell(answer)
+        except Exception:
+            # Others must have their answers, and their turn, whatever becomes of this one.
+            _LOG.exception("an answer could not be given")
 
     def _answers(self, batch: list[_Waiting]) -> list[Any]:
         answers = self._service.answer([waiting.query for waiting in batch]) if batch else []

@@ -102,3 +102,35 @@ def test_where_the_campaign_is_the_stream_requests_come_one_by_one():
     service.one_by_one = True
     asked(service, [1, 2, 3])
     assert service.batches == [[1], [2], [3]]
+
+
+def test_an_answer_that_cannot_be_given_holds_up_no_one():
+    async def run():
+        batcher = Batcher(Slow())
+        deadline = time.monotonic() + 60.0
+        for user in (1, 1):
+            batcher.submit(ask(user), deadline, lambda answer: 1 / 0)
+        answers = [await batcher.answer(ask(user), deadline) for user in (1, 2)]
+        batcher.close()
+        return [answer.bid.user for answer in answers]
+
+    assert asyncio.run(run()) == [1, 2]
+
+
+def test_what_is_read_in_following_turns_of_the_loop_is_one_batch():
+    service = Slow()
+
+    async def run():
+        batcher = Batcher(service)
+        deadline = time.monotonic() + 60.0
+
+        async def later(user):
+            for _ in range(user):
+                await asyncio.sleep(0)
+            return await batcher.answer(ask(user), deadline)
+
+        await asyncio.gather(*(later(user) for user in (1, 2, 3)))
+        batcher.close()
+
+    asyncio.run(run())
+    assert service.batches == [[1, 2, 3]]
