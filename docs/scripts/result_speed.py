@@ -207,6 +207,12 @@ def serving_others() -> str:
     users = read("serve-users")["parts"]["users"]
     day = read("serve-day")["parts"]["day"]
     abuse = read("serve-abuse")["parts"]["abuse"]
+    chaos = read("serve-chaos")["parts"]["chaos"]
+    notices = chaos["reported"]
+    reported = (
+        f"{notices['win']:,} wins, {notices['loss']:,} losses, {notices['click']:,} clicks, "
+        f"{notices['conversion']:,} conversions"
+    )
     resident = day["resident_mb"]
     statuses = ", ".join(f"{count:,} times {status}" for status, count in abuse["statuses"].items())
     return table(
@@ -229,6 +235,14 @@ def serving_others() -> str:
                 f"answers to bad requests: {statuses}; then "
                 f"{abuse['requests_after'] - abuse['requests_before']:,.0f} good requests with "
                 f"{abuse['errors_after']} errors",
+            ],
+            [
+                "`chaos`",
+                f"{chaos['requests']:,} requests on {chaos['connections']} connections, "
+                f"{chaos['kills']} kills: {chaos['lost']} lost, {reported}; "
+                f"spend {chaos['spend_of_server']:.2f} of {chaos['budget']:.2f}, "
+                f"{chaos['apart']:.0e} from the books of the exchange; "
+                f"{chaos['statuses'].get('503', 0):,} times 503, {chaos['log_lines']} lines of log",
             ],
         ],
     )
