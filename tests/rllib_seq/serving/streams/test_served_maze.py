@@ -86,6 +86,27 @@ def test_one_process_remembers_after_kill_9(maze, tmp_path):
     assert len({action for walk in walks.values() for action in walk.acted}) > 1
 
 
+@pytest.mark.redis
+def test_a_session_moves_between_servers_on_one_redis(maze, redis_url):
+    policy, folder = maze
+    # Fewer sessions fit into the memory of a server than there are.
+    settings = Settings(export=str(folder), state=f"{redis_url}/0", max_users=2, max_batch=8)
+    with running(settings) as (one, _), running(settings) as (two, _):
+        walks = {f"walk {i}": Walk(policy, i) for i in range(3)}
+        for turn in range(6):
+            for number, (name, walk) in enumerate(walks.items()):
+                port = two if (turn + number) % 2 else one
+                walk.go(PolicyClient(f"http://127.0.0.1:{port}", name), 1)
+        here, there = Client(one), Client(two)
+        last = {"session": "walk 0", "observation": SEEN, "reward": 0.0}
+        assert [client("POST", "/act", last)[1]["steps"] for client in (here, there)] == [7, 8]
+        # What one server forgets or begins again, the other does not remember.
+        assert here("DELETE", "/sessions?session=walk+0")[0] == 204
+        assert there("POST", "/act", last)[1]["steps"] == 1
+        assert here("POST", "/act", {**last, "reset": True})[1]["steps"] == 1
+        assert there("POST", "/act", last)[1]["steps"] == 2
+
+
 @pytest.mark.slow
 def test_ray_serve_acts_alike(maze):
     from ray import serve
