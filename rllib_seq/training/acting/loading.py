@@ -25,6 +25,7 @@ from rllib_seq.training.storage.run_folder import (
     UNREADABLE_PICKLE,
     find_checkpoint,
     modules_folder,
+    unreadable_checkpoint,
 )
 
 
@@ -52,7 +53,7 @@ def load_policy(checkpoint: Path | str, policy_id: str | None = None) -> Trained
         except UserError:
             raise
         except UNREADABLE_PICKLE as error:
-            raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+            raise unreadable_checkpoint(checkpoint, error) from error
 
 
 def acting_policy(model: Policy | RLModule) -> TrainedPolicy:

@@ -29,7 +29,12 @@ from rllib_seq.errors import UserError
 from rllib_seq.rollouts import forget_errors, raise_worker_errors
 from rllib_seq.training.run.iterations import START, Iterations
 from rllib_seq.training.storage.files import check_seal
-from rllib_seq.training.storage.run_folder import UNREADABLE_PICKLE, Row, RunFolder
+from rllib_seq.training.storage.run_folder import (
+    UNREADABLE_PICKLE,
+    Row,
+    RunFolder,
+    unreadable_checkpoint,
+)
 
 _CHECKPOINT_SECONDS = 60.0
 _MOST_SILENT_SECONDS = 300.0  # without a single sample, before the run gives up
@@ -74,7 +79,7 @@ def resumed_config(checkpoint: Path) -> AlgorithmConfig:
             state = pickle.loads((checkpoint / "algorithm_state.pkl").read_bytes())["config"]
         return AlgorithmConfig.from_state(state).copy(copy_frozen=False)
     except UNREADABLE_PICKLE as error:
-        raise UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}") from error
+        raise unreadable_checkpoint(checkpoint, error) from error
 
 
 def build_algorithm(config: AlgorithmConfig) -> Algorithm:

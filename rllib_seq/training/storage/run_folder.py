@@ -319,3 +319,14 @@ def _number(text: str) -> float | int | None:
         return None
     number = float(text)
     return int(number) if number.is_integer() and "." not in text else number
+
+
+def unreadable_checkpoint(checkpoint: Path | str, error: Exception) -> UserError:
+    """What is said of a checkpoint whose pickles raised one of `UNREADABLE_PICKLE`."""
+    fix = ""
+    if isinstance(error, ImportError | AttributeError):
+        fix = (
+            "; it names a class of the training that cannot be imported here (an environment, a "
+            "model, callbacks): install it, or put its folder on PYTHONPATH"
+        )
+    return UserError(f"cannot read checkpoint {str(checkpoint)!r}: {error!r}{fix}")

@@ -2,6 +2,9 @@
 
 import csv
 import math
+import pickle
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from rllib_seq.rollouts import STEPS_SAMPLED, worker
 from rllib_seq.training.config.experiment import Options, prepare
 from rllib_seq.training.config.modules import load_config
 from rllib_seq.training.run import iterations, trainer
-from rllib_seq.training.run.trainer import Limits, train
+from rllib_seq.training.run.trainer import Limits, resumed_config, train
 from rllib_seq.training.storage.run_folder import RunFolder
 
 
@@ -168,3 +171,15 @@ def _adam(algorithm):
     else:
         (adam,) = algorithm.get_policy("bidder")._optimizers
     return adam
+
+
+def test_a_class_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+    module = types.ModuleType("maze_of_mine")
+    module.Maze = type("Maze", (), {"__module__": module.__name__})
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    state = pickle.dumps({"config": {"env": module.Maze}})
+    (tmp_path / "algorithm_state.pkl").write_bytes(state)
+    monkeypatch.delitem(sys.modules, module.__name__)
+    with pytest.raises(UserError, match="'maze_of_mine'.* put its folder on PYTHONPATH") as found:
+        resumed_config(tmp_path)
+    assert "\n" not in str(found.value)
