@@ -305,9 +305,16 @@ def t_maze() -> str:
     """Corridors that were learned, or not."""
     rows = ((row["corridor"], row["encoder"], row) for row in read("t-maze"))
     return table(
-        ["corridor", "encoder", "mean return", "steps", "CPU s"],
+        ["corridor", "encoder", "seed", "mean return", "steps", "CPU s"],
         (
-            [corridor, encoder, f"{row['return']:.2f}", f"{row['steps']:,}", f"{row['cpu']:.0f}"]
+            [
+                corridor,
+                encoder,
+                row["seed"],
+                f"{row['return']:.2f}",
+                f"{row['steps']:,}",
+                f"{row['cpu']:.0f}",
+            ]
             for corridor, encoder, row in rows
         ),
     )

@@ -150,12 +150,14 @@ class ModuleActor:
             copies: column `COPY` of its steps, `[n]`.
         """
         states = [self._states[number] for number in copies[copies >= 0].tolist()]
-        # What comes after a stream's end is not valued.
-        now = states[-1] if episode.is_terminated else self._cut[row].popleft()
         if self._reader is not None:
             pairs = zip(states, self._value_begins, strict=False)
             states = [self._both(state, begin, piece) for state, begin in pairs]
-            now = self._both(now, self._value_after, piece)
+        now = states[-1]  # what comes after a stream's end is not valued
+        if not episode.is_terminated:
+            now = self._cut[row].popleft()
+            if self._reader is not None:
+                now = self._both(now, self._value_after, piece)
         episode_states.keep_states(episode, states, now)
 
     def _both(
