@@ -7,7 +7,7 @@ reward; a policy without memory earns 0 on average.
     import examples.t_maze  # registers "TMaze-v0"
     env = gymnasium.make("TMaze-v0", corridor=5)
 
-    python examples/t_maze.py --corridor 50 --encoder lstm   # PPO, on one core
+    python examples/t_maze.py --corridor 50 --encoder causal   # PPO, on one core
 
 A window of 8 steps holds the sign along a corridor of 5 and cannot along one of 50; the state of
 `encoder="lstm"`, and attention that reaches the sign (`encoder="causal"`), can. Why these settings:
