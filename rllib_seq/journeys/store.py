@@ -184,12 +184,7 @@ class SequenceStore:
     ) -> None:
         """Adds one step each of different users whose rows are claimed; unchecked, but fast.
 
-        Args:
-            rows: `[B]`, see `claim`.
-            states: `[B, state_dim]`; the others `[B]`.
-            actions: the same.
-            rewards: the same.
-            timestamps: the same.
+        See `append`, with rows `[B]` of `claim` in place of users.
         """
         had = self._arrays["count"]
         at = rows, had[rows] % self.window_length
