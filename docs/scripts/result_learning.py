@@ -256,26 +256,49 @@ def exploration() -> str:
     return table([*heads, "above memoryless on"], rows)
 
 
+MARKS = (300_000, 600_000, 1_200_000, 1_500_000, 3_000_000)
+
+
 def lift(name: str) -> str:
-    """The last point of every run of `bench lift`, and the mean over the drawn worlds."""
-    runs = [(run, run["points"][-1]) for run in read(name)["runs"] if run["points"]]
-    rows: list[list[object]] = [
-        [
-            run["world"],
-            run["who"],
-            run["seed"],
-            f"{point['steps']:,}",
-            f"{point['pct_of_bayes']:.1f}",
-            f"{point['pct_of_gap']:.0f} %",
-            f"{point['cpu_seconds']:.0f}",
-        ]
-        for run, point in runs
-    ]
-    drawn = [point["pct_of_gap"] for run, point in runs if run["world"].startswith("drawn")]
-    if drawn:
-        rows.append(["mean of `drawn`", None, None, None, None, f"{mean(drawn):.0f} %", None])
-    heads = ["world", "who", "training seed", "requests", "% of Bayes", "gap closed"]
-    return table([*heads, "processor seconds"], rows)
+    """What runs of `bench lift` earn after so many requests, in % of Bayes; drawn worlds: the gap."""
+    every = [(run["world"], run["who"], run) for run in read(name)["runs"] if run["points"]]
+    every.sort(key=lambda each: each[:2])
+    rows: list[list[object]] = []
+    gaps: dict[int, list[float]] = {mark: [] for mark in MARKS}
+    for (world, who), group in groupby(every, key=lambda each: each[:2]):
+        runs = [run for _, _, run in group]
+        row: list[object] = [world, who, len(runs)]
+        for mark in MARKS:
+            points = [point for run in runs if (point := _at(run, mark)) is not None]
+            row.append(_earned(points, world.startswith("drawn")))
+            if world.startswith("drawn") and who == "lift":
+                gaps[mark] += [point["pct_of_gap"] for point in points]
+        seconds = [point["cpu_seconds"] for run in runs for point in run["points"][-1:]]
+        rows.append([*row, f"{mean(seconds):.0f}"])
+    if any(gaps.values()):
+        means = [f"{mean(gap):.0f} % of the gap" if gap else None for gap in gaps.values()]
+        rows.append(["mean of `drawn`", "lift", None, *means, None])
+    heads = ["world", "who", "training seeds", *(f"{mark:,} requests" for mark in MARKS)]
+    keep = [n for n in range(len(heads) + 1) if n < 3 or any(row[n] for row in rows)]
+    heads.append("processor seconds")
+    return table([heads[n] for n in keep], ([row[n] for n in keep] for row in rows))
+
+
+def _at(run: Row, mark: int) -> Row | None:
+    """The point of a run that stands at so many requests."""
+    near = (point for point in run["points"] if mark <= point["steps"] < 1.06 * mark)
+    return next(near, None)
+
+
+def _earned(points: list[Row], drawn: bool) -> str | None:
+    """Of one run or more: % of Bayes, the least if there are several, and the gap of a world."""
+    if not points:
+        return None
+    of_bayes = [point["pct_of_bayes"] for point in points]
+    text = f"{mean(of_bayes):.1f}"
+    if len(points) > 1:
+        text += f" (of {len(points)}, least {min(of_bayes):.1f})"
+    return f"{text}, {mean([p['pct_of_gap'] for p in points]):.0f} % of the gap" if drawn else text
 
 
 def memory() -> str:

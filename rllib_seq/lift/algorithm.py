@@ -61,7 +61,7 @@ class LiftConfig(AlgorithmConfig):
         self.min_time_s_per_iteration = 0
         self.metrics_num_episodes_for_smoothing = 16
         self.lambda_ = 0.9
-        self.tau = 0.01
+        self.tau: Schedule = [[0, 0.01], [650_000, 0.01], [1_000_000, 0.003]]
         self.lr_schedule: Schedule | None = None
         self.passes = 6.0
         self.minibatch_journeys = 64
@@ -77,7 +77,7 @@ class LiftConfig(AlgorithmConfig):
         self,
         *,
         lambda_: float | Any = NotProvided,
-        tau: float | Any = NotProvided,
+        tau: Schedule | Any = NotProvided,
         lr_schedule: Schedule | None | Any = NotProvided,
         passes: float | Any = NotProvided,
         minibatch_journeys: int | Any = NotProvided,
@@ -92,7 +92,8 @@ class LiftConfig(AlgorithmConfig):
 
         Args:
             lambda_: weight of later outcomes in the targets, see `targets.outcome_targets`.
-            tau: share of the learned weights that enters the acting ones with each update.
+            tau: pairs of requests seen and the share of the learned weights that enters the acting
+                ones with each update, linear between.
             lr_schedule: pairs of requests seen and learning rate, linear between; None: `lr`.
             passes: how often each journey is learned from, in the mean.
             minibatch_journeys: of each update.
@@ -136,14 +137,13 @@ class LiftConfig(AlgorithmConfig):
         if self.enable_rl_module_and_learner or self.enable_env_runner_and_connector_v2:
             raise UserError("Lift is for the old API stack; remove api_stack(...) from the config")
         world = check_world(self, "Lift")
-        for name in ("passes", "minibatch_journeys", "replay_journeys", "tau"):
+        for name in ("passes", "minibatch_journeys", "replay_journeys"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number above 0")
         if not isinstance(self.informed, bool):
             raise UserError(f"informed is {self.informed!r}; give True or False")
-        for name, most in (("lambda_", 1.0), ("tau", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"{name} is {getattr(self, name)!r}; give a number from 0 to 1")
+        if not 0 <= self.lambda_ <= 1:
+            raise UserError(f"lambda_ is {self.lambda_!r}; give a number from 0 to 1")
         preset = world.build_preset()
         self.highest_bid = float(preset.bid_levels[-1])
         self.hidden_stages = len(preset.users.stages) if self.informed else 0
@@ -222,10 +222,11 @@ class Lift(Algorithm):
         lr = config.lr
         if config.lr_schedule is not None:
             lr = float(np.interp(steps, *np.transpose(config.lr_schedule)))
+        tau = float(np.interp(steps, *np.transpose(config.tau)))
         while self._owed >= 1:
             self._owed -= 1
             columns, lengths = replay.sample(config.minibatch_journeys)
-            reports.append(policy.critic.update(columns, lengths, lr))
+            reports.append(policy.critic.update(columns, lengths, lr, tau))
             self._counters[NUM_AGENT_STEPS_TRAINED] += int(lengths.sum())
         if not reports:
             return {}

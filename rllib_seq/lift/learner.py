@@ -36,8 +36,6 @@ class CriticLearner:
         step_inputs: how its inputs are made.
         unit: what worths are learned in: the highest bid, currency units.
         lambda_: of the targets, see `outcome_targets`.
-        tau: share of the learned weights that enters the average with each update; early on, all
-            updates count the same.
         grad_clip: norm that gradients are cut to.
         hidden_stages: how many there are, for a critic that sees them while it trains; 0: it sees
             what a bidder sees.
@@ -50,7 +48,6 @@ class CriticLearner:
         *,
         unit: float,
         lambda_: float,
-        tau: float,
         grad_clip: float,
         hidden_stages: int = 0,
     ) -> None:
@@ -63,7 +60,7 @@ class CriticLearner:
         )
         self._informed_average = copy.deepcopy(self._informed)
         self._step_inputs = step_inputs
-        self._unit, self._lambda, self._tau, self._grad_clip = unit, lambda_, tau, grad_clip
+        self._unit, self._lambda, self._grad_clip = unit, lambda_, grad_clip
         # The learning rate comes with each update.
         weights = [*self._learned.parameters(), *self._informed.parameters()]
         self._optimizer = torch.optim.Adam(weights, fused=True)
@@ -80,13 +77,17 @@ class CriticLearner:
         for network in (self._average, self._learned):
             network.head.set_prices(win, payment * cost)
 
-    def update(self, columns: dict[str, Array], lengths: Array, lr: float) -> dict[str, float]:
+    def update(
+        self, columns: dict[str, Array], lengths: Array, lr: float, tau: float
+    ) -> dict[str, float]:
         """Take one step of the optimizer on B journeys.
 
         Args:
             columns: as of `JourneyReplay.sample`, `[B, T, ...]`.
             lengths: `[B]`.
             lr: learning rate.
+            tau: share of the learned weights that enters the average; early on, all updates count
+                the same.
 
         Returns:
             what to report.
@@ -116,7 +117,7 @@ class CriticLearner:
             group["lr"] = lr
         self._optimizer.step()
         self._updates += 1
-        self._follow(max(self._tau, 1 / (self._updates + 1)))
+        self._follow(max(tau, 1 / (self._updates + 1)))
         spread = (targets / self._unit)[real > 0].var(unbiased=False).item()
         return {
             "vf_loss": loss.item(),

@@ -58,7 +58,6 @@ class LiftPolicy(TorchPolicyV2):
             model.step_inputs,
             unit=config["highest_bid"],
             lambda_=config["lambda"],
-            tau=config["tau"],
             grad_clip=config["grad_clip"],
             hidden_stages=config["hidden_stages"],
         )

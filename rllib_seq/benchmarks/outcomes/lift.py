@@ -171,7 +171,7 @@ def _train(each: Run, steps: int, folder: Path, console: Console) -> None:
         state |= {"signal": training_signal(config), "profit": known}
     algorithm = build_algorithm(config)
     if begun:
-        algorithm.restore(str(part))
+        algorithm.restore(str(part.resolve()))  # RLlib takes a relative path for a URI
     iterations = Iterations(algorithm, state["row"], None)
     for until in [at for at in range(EVERY, steps, EVERY) if at > begun] + [steps]:
         busy = time.process_time()

@@ -1,6 +1,7 @@
-"""PPO's policy of the old API stack, with the advantages of all bids at once.
+"""Policies of the old API stack that learn from the advantages of all bids at once.
 
-- `OutcomePPOPolicy`
+- `OutcomePPOPolicy`: PPO's
+- `OutcomeAPPOPolicy`, `OutcomeIMPALAPolicy`: for learners that do not wait for their workers
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from rllib_seq.models.averaged_weights import AveragedWeights
 from rllib_seq.nn import StreamEncoder
 from rllib_seq.nn.heads.auction import AuctionHead
 
-__all__ = ["OutcomePPOPolicy"]
+__all__ = ["OutcomeAPPOPolicy", "OutcomeIMPALAPolicy", "OutcomePPOPolicy"]
 
 _WON, _PAID = "won", "paid"
 _REPORTED = ("total_loss", "policy_loss", "vf_loss", "vf_explained_var", "entropy", "kl", "lift")
 
 # RLlib has names for its own policies alone, and says so with every checkpoint.
 logging.getLogger("ray.rllib.policy.policy").addFilter(
-    lambda record: "OutcomePPOPolicy" not in record.getMessage()
+    lambda record: not any(name in record.getMessage() for name in __all__)
 )
 
 
@@ -166,7 +167,7 @@ class OutcomePPOPolicy(
                 real=real,
             )
             advantages = bid_advantages(values, old_logp) / self._unit
-        objective = mean(expected_surrogate(logp, old_logp, advantages, self.config["clip_param"]))
+        objective = mean(self._objective(logp, old_logp, advantages))
         error = (lost + won * lift - targets) / self._unit
         critic_loss = mean(error.square())
         entropy = -mean((logp.exp() * logp).sum(-1))
@@ -187,6 +188,10 @@ class OutcomePPOPolicy(
             lift=mean(lift),
         )
         return total
+
+    def _objective(self, logp: Tensor, old_logp: Tensor, advantages: Tensor) -> Tensor:
+        """What is to grow, of each step, `[B, T]`."""
+        return expected_surrogate(logp, old_logp, advantages, self.config["clip_param"])
 
     def stats_fn(self, train_batch: SampleBatch) -> dict[str, float]:
         """Return what RLlib reports."""
@@ -213,3 +218,31 @@ class OutcomePPOPolicy(
         """See RLlib's Policy."""
         self._prices.set_state(state["prices"])
         super().set_state(state)
+
+
+class OutcomeAPPOPolicy(OutcomePPOPolicy):
+    """PPO's, for batches that a policy of some updates ago has played.
+
+    The objective is a mean over all bids and not over those that were made, and the critic's
+    targets are Retrace's, so old batches need no importance weights beside PPO's clipped ratio.
+    There is no target network.
+    """
+
+    def learn_on_loaded_batch(self, offset: int = 0, buffer_index: int = 0) -> dict[str, Any]:
+        """Learn from the whole batch: RLlib would cut off what is above `train_batch_size`."""
+        (batch,) = self._loaded_batches[buffer_index]
+        return self.learn_on_batch(batch)
+
+    def update_target(self) -> None:
+        """Nothing to do; APPO calls it."""
+
+
+class OutcomeIMPALAPolicy(OutcomeAPPOPolicy):
+    """IMPALA's: the policy gradient itself.
+
+    V-trace corrects for the bid that was made by an older policy. Here the mean over all bids is
+    taken under the newest one, so nothing is left to correct.
+    """
+
+    def _objective(self, logp: Tensor, old_logp: Tensor, advantages: Tensor) -> Tensor:
+        return (logp.exp() * advantages).sum(-1)

@@ -87,7 +87,7 @@ def test_a_checkpoint_holds_all_that_learning_needs(build, tmp_path, informed):
     for each in (algorithm, other):
         policy = each.get_policy("bidder")
         for _ in range(3):
-            policy.critic.update(*each.local_replay_buffer.sample(8), lr=1e-3)
+            policy.critic.update(*each.local_replay_buffer.sample(8), lr=1e-3, tau=0.01)
         weights.append(policy.get_weights())
     assert len(other.local_replay_buffer) == len(algorithm.local_replay_buffer)
     for name, part in weights[0].items():

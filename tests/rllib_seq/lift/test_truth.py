@@ -63,7 +63,6 @@ class Training:
             inputs,
             unit=levels[-1],
             lambda_=0.9,
-            tau=0.02,
             grad_clip=1.0,
             hidden_stages=2 if informed else 0,
         )
@@ -122,7 +121,7 @@ class Training:
             self.learner.set_prices(type(self.prices)(*rows), self.cost)
             for _ in range(20):
                 drawn = self.replay.sample(256)
-                self.learner.update(*drawn, lr * (1 - number / rounds) + 1e-4)
+                self.learner.update(*drawn, lr * (1 - number / rounds) + 1e-4, tau=0.02)
 
     def lost_and_lift(self):
         """Means over users at the first request, and at the second of cold and of warm users."""

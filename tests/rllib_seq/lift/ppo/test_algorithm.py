@@ -1,4 +1,4 @@
-"""PPO from outcomes as an algorithm of RLlib: what it learns from, and what it keeps."""
+"""PPO, APPO and IMPALA from outcomes: what they learn from, and what they keep."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import PRESETS
 from rllib_seq.envs.ad_auction.worlds.values import expected_auction
 from rllib_seq.errors import UserError
-from rllib_seq.lift import OutcomePPOConfig
+from rllib_seq.lift import OutcomeAPPOConfig, OutcomeIMPALAConfig, OutcomePPOConfig
 from rllib_seq.nn.heads.auction import AuctionHead
 from rllib_seq.training.acting.loading import acting_policy, load_policy
 from tests.rllib_seq.lift.two_steps import PRESET, exact
@@ -27,13 +27,18 @@ MODEL = {
 
 def tiny(users=8, preset="journey", workers=0, epochs=2, lr=1e-3, batch=240, **settings):
     """A config that plays two campaigns of some users."""
+    config = small(OutcomePPOConfig(), users, preset, workers, epochs, lr, **settings)
+    return config.training(train_batch_size=batch, minibatch_size=batch)
+
+
+def small(config, users=8, preset="journey", workers=0, epochs=2, lr=1e-3, **settings):
+    """The same of any of the three."""
     return (
-        OutcomePPOConfig()
-        .environment("multi_user_ad_auction", env_config={"preset": preset, "num_users": users})
+        config.environment(
+            "multi_user_ad_auction", env_config={"preset": preset, "num_users": users}
+        )
         .env_runners(num_env_runners=workers, num_envs_per_env_runner=2)
         .training(
-            train_batch_size=batch,
-            minibatch_size=batch,
             num_epochs=epochs,
             lr=lr,
             entropy_coeff=0.1,
@@ -127,6 +132,29 @@ def test_remote_workers_bid_by_what_was_learned(build):
     )[0]
     for name, part in algorithm.get_policy("bidder").get_weights().items():
         np.testing.assert_array_equal(part, theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize("config", [OutcomeAPPOConfig, OutcomeIMPALAConfig])
+def test_asynchronous_ones_learn_from_whole_batches(build, config):
+    """What a worker plays in one go is a batch, and is learned from as often as asked for."""
+    algorithm = build(small(config(), workers=1, epochs=3).reporting(min_time_s_per_iteration=0))
+    policy, lengths = algorithm.get_policy("bidder"), []
+    before, learn = policy.get_weights()["policy.head.weight"].copy(), policy.learn_on_batch
+
+    def noting(batch):
+        lengths.append(np.asarray(batch["seq_lens"]))
+        return learn(batch)
+
+    policy.learn_on_batch = noting
+    while len(lengths) < 6:
+        result = algorithm.train()
+    assert [len(part[part > 0]) for part in lengths[:6]] == [2 * 8] * 6  # of two campaigns
+    # RLlib begins with one pass and adds one with each batch.
+    for first, last in ((1, 2), (3, 5)):
+        np.testing.assert_array_equal(lengths[first], lengths[last])
+    stats = result["info"]["learner"]["bidder"]["learner_stats"]
+    assert np.isfinite([stats["vf_loss"], stats["policy_loss"], stats["entropy"]]).all()
+    assert not np.array_equal(before, policy.get_weights()["policy.head.weight"])
 
 
 @pytest.fixture
