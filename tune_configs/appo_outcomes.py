@@ -1,7 +1,7 @@
 """APPO from outcomes alone in the multi-user ad auction, with the advantages of all bids at once.
 
-As `tune_configs.ppo_outcomes`, but workers do not wait for the learner nor the learner for them: for
-many workers, of which some are slow.
+As `tune_configs.ppo_outcomes`, but workers do not wait for the learner nor the learner for them:
+for many workers, of which some are slow.
 """
 
 from rllib_seq.lift import OutcomeAPPOConfig

@@ -142,6 +142,11 @@ class LiftConfig(AlgorithmConfig):
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number above 0")
         if not isinstance(self.informed, bool):
             raise UserError(f"informed is {self.informed!r}; give True or False")
+        if np.ndim(self.tau) != 2 or not all(0 < share <= 1 for _, share in self.tau):
+            raise UserError(
+                f"tau is {self.tau!r}; give pairs of requests and a share above 0 and at most 1, "
+                "such as [[0, 0.01]]"
+            )
         if not 0 <= self.lambda_ <= 1:
             raise UserError(f"lambda_ is {self.lambda_!r}; give a number from 0 to 1")
         preset = world.build_preset()

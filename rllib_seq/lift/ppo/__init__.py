@@ -1,6 +1,6 @@
-"""PPO whose advantages are those of all bids at once, from the same critic as Lift's.
+"""PPO, APPO and IMPALA whose advantages are those of all bids at once, from Lift's critic.
 
-- `algorithm`: `OutcomePPO`, an algorithm of RLlib, and its settings
+- `algorithm`: `OutcomePPO`, `OutcomeAPPO` and `OutcomeIMPALA`, and their settings
 - `policy`, `worker`: its parts
 - `advantages`: the mathematics
 """

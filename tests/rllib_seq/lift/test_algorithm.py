@@ -173,6 +173,7 @@ def test_its_policy_takes_the_best_level(build):
         (lambda config: config.environment(env_config={"budget": 1.0}), "enforce_budget"),
         (lambda config: config.training(gamma=0.9), "gamma"),
         (lambda config: config.training(lambda_=1.5), "lambda_"),
+        (lambda config: config.training(tau=0.01), "tau"),
         (lambda config: config.training(passes=0), "passes"),
         (lambda config: config.training(informed="yes"), "informed"),
     ],
