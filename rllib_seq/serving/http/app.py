@@ -26,8 +26,8 @@ from rllib_seq.serving.http.bids.batching import Batcher
 from rllib_seq.serving.http.bids.endpoint import BidEndpoint
 from rllib_seq.serving.http.connections import Connections
 from rllib_seq.serving.http.front import BID_PATH, Front, build_app, figure_routes
-from rllib_seq.serving.http.live_page import PAGE
 from rllib_seq.serving.http.metrics import Metrics
+from rllib_seq.serving.http.pages.live import PAGE
 from rllib_seq.serving.http.problems import PROBLEMS
 from rllib_seq.serving.http.routes.notices import add_notice_routes
 from rllib_seq.serving.http.routes.shown_ads import served_routes

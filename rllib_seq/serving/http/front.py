@@ -19,8 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.direct import Respond
-from rllib_seq.serving.http.docs_page import docs_page
 from rllib_seq.serving.http.health import Health, Healthy
+from rllib_seq.serving.http.pages.docs import docs_page
 from rllib_seq.serving.http.problems import PROBLEMS, first_problem, problem, refusal
 from rllib_seq.serving.http.reload import watch_export
 
