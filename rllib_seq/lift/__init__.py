@@ -2,7 +2,8 @@
 
 - `algorithm`: `Lift`, an algorithm of RLlib, and its settings
 - `policy`, `worker`, `replay`, `exploration`: its parts
-- `learner`: how the critic learns; `informed`: one that sees more, for ablations; `targets`,
+- `learner`: how the critic learns; `forecasts`: what teaches its encoder;
+  `informed`: one that sees more, for ablations; `targets`,
   `prices`: the mathematics; `price_history`: the auctions that prices are counted from
 - `ppo`: `OutcomePPO`, `OutcomeAPPO` and `OutcomeIMPALA`, with the same critic
 - `dqn`: DQN of the new API stack with the same structure

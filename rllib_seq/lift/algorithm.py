@@ -27,6 +27,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 
+from rllib_seq.envs.ad_auction.journey.features import fields
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.lift.policy import LiftPolicy
@@ -42,6 +43,7 @@ Schedule = Sequence[Sequence[float]]
 
 _SAMPLE = "sample"
 _WAIT_SECONDS = 0.5
+_SIGNALS = "clicked", "visited"  # of a user's observation, since the request before
 _UNPRICED = 0.1  # share of the replay that may be newer than the prices
 
 
@@ -68,10 +70,12 @@ class LiftConfig(AlgorithmConfig):
         self.replay_journeys = 24_576
         self.exploring_share: Schedule = [[0, 0.5], [60_000, 0.25]]
         self.bid_spread = 0.5
+        self.forecast_weight = 0.3
         self.informed = False
         # Derived from the world, see `validate`.
         self.highest_bid = 1.0
         self.hidden_stages = 0
+        self.signals: list[int] = []
 
     def training(
         self,
@@ -84,6 +88,7 @@ class LiftConfig(AlgorithmConfig):
         replay_journeys: int | Any = NotProvided,
         exploring_share: Schedule | Any = NotProvided,
         bid_spread: float | Any = NotProvided,
+        forecast_weight: float | Any = NotProvided,
         informed: bool | Any = NotProvided,
         store_buffer_in_checkpoints: bool | Any = NotProvided,
         **kwargs: Any,
@@ -102,6 +107,8 @@ class LiftConfig(AlgorithmConfig):
                 at random, linear between.
             bid_spread: standard deviation of the logarithm of the factor that each of the other
                 journeys' bids are multiplied by.
+            forecast_weight: of the loss of forecasts of what users do next, beside the critic's;
+                0: there are none.
             informed: let a second critic see the hidden stage while it trains, for targets. What
                 acts, is exported and served sees what a bidder sees. For ablations: no bidder has
                 it, and results are called privileged.
@@ -120,6 +127,7 @@ class LiftConfig(AlgorithmConfig):
             "replay_journeys",
             "exploring_share",
             "bid_spread",
+            "forecast_weight",
             "informed",
             "store_buffer_in_checkpoints",
         ):
@@ -140,6 +148,10 @@ class LiftConfig(AlgorithmConfig):
         for name in ("passes", "minibatch_journeys", "replay_journeys"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} is {getattr(self, name)!r}; give a number above 0")
+        if not self.forecast_weight >= 0:
+            raise UserError(
+                f"forecast_weight is {self.forecast_weight!r}; give a number of at least 0"
+            )
         if not isinstance(self.informed, bool):
             raise UserError(f"informed is {self.informed!r}; give True or False")
         if np.ndim(self.tau) != 2 or not all(0 < share <= 1 for _, share in self.tau):
@@ -152,6 +164,8 @@ class LiftConfig(AlgorithmConfig):
         preset = world.build_preset()
         self.highest_bid = float(preset.bid_levels[-1])
         self.hidden_stages = len(preset.users.stages) if self.informed else 0
+        names = [field.name for field in fields(world.build_layout(preset))]
+        self.signals = [names.index(name) for name in _SIGNALS if name in names]
         self.model: dict[str, Any] = outcome_model(self.model, world, head="auction")
 
 

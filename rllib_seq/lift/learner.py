@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rllib_seq.lift.forecasts import OutcomeForecasts
 from rllib_seq.lift.informed import InformedHead
 from rllib_seq.lift.prices import PriceModel
 from rllib_seq.lift.targets import outcome_targets, win_ratio
@@ -39,6 +41,8 @@ class CriticLearner:
         grad_clip: norm that gradients are cut to.
         hidden_stages: how many there are, for a critic that sees them while it trains; 0: it sees
             what a bidder sees.
+        signals: places of what is forecast, see `OutcomeForecasts`.
+        forecast_weight: of the forecasts' loss; 0: there are none.
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class CriticLearner:
         lambda_: float,
         grad_clip: float,
         hidden_stages: int = 0,
+        signals: Sequence[int] = (),
+        forecast_weight: float = 0.0,
     ) -> None:
         average.head.unit.fill_(unit)
         self._average = average
@@ -59,10 +65,19 @@ class CriticLearner:
             [InformedHead(average.encoder.output_dim, hidden_stages, unit)] if hidden_stages else []
         )
         self._informed_average = copy.deepcopy(self._informed)
+        width = average.encoder.output_dim
+        self._forecasts = nn.ModuleList(
+            [OutcomeForecasts(width, signals)] if forecast_weight else []
+        )
+        self._forecast_weight = forecast_weight
         self._step_inputs = step_inputs
         self._unit, self._lambda, self._grad_clip = unit, lambda_, grad_clip
         # The learning rate comes with each update.
-        weights = [*self._learned.parameters(), *self._informed.parameters()]
+        weights = [
+            *self._learned.parameters(),
+            *self._informed.parameters(),
+            *self._forecasts.parameters(),
+        ]
         self._optimizer = torch.optim.Adam(weights, fused=True)
         self._updates = 0
 
@@ -105,13 +120,15 @@ class CriticLearner:
             error = (lost + won * lift - targets) * real / self._unit
             return error.square().sum() / real.sum()
 
-        lost, lift = self._learned.head.lost_and_lift(self._features(self._learned, inputs, lens))
+        history = self._features(self._learned, inputs, lens)
+        lost, lift = self._learned.head.lost_and_lift(history)
         loss = mean_square(lost, lift)
         # An informed head learns by itself: no gradient of its loss reaches another weight.
         aside = [mean_square(*head(features, batch["stage"])) for head in self._informed]
+        forecasts = [self._forecast_weight * head(history, batch, real) for head in self._forecasts]
         self._optimizer.zero_grad()
         # Errors are about a third of the unit: Adam's epsilon then makes no difference.
-        (9 * sum(aside, loss)).backward()
+        sum(forecasts, 9 * sum(aside, loss)).backward()
         norm = nn.utils.clip_grad_norm_(self._learned.parameters(), self._grad_clip)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
@@ -133,14 +150,16 @@ class CriticLearner:
         return {
             "learned": _numbers(self._learned),
             "informed": [_numbers(heads) for heads in (self._informed, self._informed_average)],
+            "forecasts": _numbers(self._forecasts),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
             "updates": self._updates,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where `get_state` was called."""
-        parts = self._learned, self._informed, self._informed_average
-        for part, numbers in zip(parts, [state["learned"], *state["informed"]], strict=True):
+        parts = self._learned, self._forecasts, self._informed, self._informed_average
+        kept = [state["learned"], state["forecasts"], *state["informed"]]
+        for part, numbers in zip(parts, kept, strict=True):
             part.load_state_dict({k: torch.as_tensor(np.array(v)) for k, v in numbers.items()})
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._updates = state["updates"]

@@ -60,6 +60,8 @@ class LiftPolicy(TorchPolicyV2):
             lambda_=config["lambda"],
             grad_clip=config["grad_clip"],
             hidden_stages=config["hidden_stages"],
+            signals=config["signals"],
+            forecast_weight=config["forecast_weight"],
         )
         self._initialize_loss_from_dummy_batch()
 

@@ -6,10 +6,10 @@
     rllib-seq bench lift --short                                # some minutes
 
 `tune_configs.lift` (of display: `lift_display`) as it is, in one process and one thread, from
-outcomes alone. `informed` is the same with a critic that sees the hidden stage while it trains:
-privileged. A result is the expected profit of greedy bids on the evaluation seeds 1000 to 1002, in
-% of Bayes' and as the share of the gap between `one_step` and Bayes that is closed; both are played
-on the same campaigns.
+outcomes alone. `no_forecasts` leaves out its forecasts of what users do next. `informed` is the
+same with a critic that sees the hidden stage while it trains: privileged. A result is the expected
+profit of greedy bids on the evaluation seeds 1000 to 1002, in % of Bayes' and as the share of the
+gap between `one_step` and Bayes that is closed; both are played on the same campaigns.
 
 Runs go on in turns: all reach 300,000 requests before one is trained to 600,000. Each has a
 file WORLD/WHO/SEED.json in the folder, with a point every 300,000, and a checkpoint beside it, so a
@@ -57,7 +57,11 @@ from rllib_seq.training.seeds import evaluation_seed, resume_seed
 from rllib_seq.training.storage.files import read_json, write_json
 
 WORLDS = ("journey", *(f"drawn-{seed}" for seed in range(100, 110)))
-WHO: dict[str, dict[str, Any]] = {"lift": {}, "informed": {"informed": True}}
+WHO: dict[str, dict[str, Any]] = {
+    "lift": {},
+    "no_forecasts": {"forecast_weight": 0.0},
+    "informed": {"informed": True},
+}
 SEEDS, USERS = (1000, 1001, 1002), 2048
 TURNS = (300_000, 600_000, 1_500_000, 3_000_000)
 EVERY = 300_000  # requests between two points of a curve
