@@ -7,22 +7,14 @@ numbers per step and from prices that are counted; replay rebuilds windows as in
     rllib-seq train dqn_outcomes --offline records
 """
 
-import rllib_seq  # noqa: F401, registers the environment
 from rllib_seq.lift.dqn import OutcomeDQNConfig, use_outcome_q_learning
 from rllib_seq.q_learning import EpsilonLadder
 from rllib_seq.rollouts import ArrayEnvRunner
+from rllib_seq.tune_configs.lift import WORLD
 
 config = use_outcome_q_learning(
     OutcomeDQNConfig()
-    .environment(
-        "multi_user_ad_auction",
-        env_config={
-            "preset": "journey",
-            "num_users": 128,
-            "reward": "sampled",
-            "enforce_budget": False,  # see tune_configs.lift
-        },
-    )
+    .environment("multi_user_ad_auction", env_config={**WORLD, "num_users": 128})
     .env_runners(
         num_env_runners=0,
         num_envs_per_env_runner=2,

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-import rllib_seq  # noqa: F401, registers the model and the environment
 from rllib_seq.lift import OutcomePPOConfig
+from rllib_seq.tune_configs.lift import LEARNING_RATES, MODEL, WORLD
 
 Config = TypeVar("Config", bound=AlgorithmConfig)
 
@@ -17,35 +17,17 @@ Config = TypeVar("Config", bound=AlgorithmConfig)
 def from_outcomes(config: Config) -> Config:
     """World, model and boldness: what PPO, APPO and IMPALA from outcomes share."""
     return (
-        config.environment(
-            "multi_user_ad_auction",
-            env_config={
-                "preset": "journey",
-                "num_users": 128,
-                "reward": "sampled",
-                "enforce_budget": False,  # see tune_configs.lift
-            },
-        )
+        config.environment("multi_user_ad_auction", env_config={**WORLD, "num_users": 128})
         .env_runners(num_env_runners=2)
         .training(
             model={
                 "custom_model": "lstm_transformer",
-                "custom_model_config": {
-                    "encoder": "lstm",
-                    "d_model": 128,
-                    "lstm_layers": 1,
-                    "head_hidden": 128,
-                    "dropout": 0.0,
-                    # The critic's features are the policy's, too.
-                    "share_encoder": True,
-                    "prev_action": False,
-                    "prev_reward": False,
-                },
+                # The critic's features are the policy's, too.
+                "custom_model_config": {**MODEL, "share_encoder": True},
             },
             num_epochs=6,
-            # By bid requests seen: bold for the first minutes, careful in long runs.
             lr=1e-3,
-            lr_schedule=[[0, 1e-3], [1_000_000, 5e-4], [3_000_000, 5e-5]],
+            lr_schedule=LEARNING_RATES,
             # In units of the highest bid.
             entropy_coeff=0.03,
             entropy_coeff_schedule=[[0, 0.03], [200_000, 0.003]],

@@ -19,7 +19,7 @@ __all__ = ["OutcomeForecasts"]
 
 _DISCOUNT = 0.8
 _SUM_WEIGHT = 0.5
-_PAID = 1e-6  # of value, above which a step has converted
+_CONVERTED = 1e-3  # of the unit: above what rounding leaves, below any conversion
 
 
 class OutcomeForecasts(nn.Module):
@@ -31,11 +31,12 @@ class OutcomeForecasts(nn.Module):
         features: width of what the encoder makes of a history.
         signals: places in an observation that are above 0 where something has happened since the
             request before, a click for example.
+        unit: the highest bid, currency units.
     """
 
-    def __init__(self, features: int, signals: Sequence[int]) -> None:
+    def __init__(self, features: int, signals: Sequence[int], unit: float) -> None:
         super().__init__()
-        self._signals = list(signals)
+        self._signals, self._unit = list(signals), unit
         self.layer = nn.Linear(features, 2 * (2 * len(signals) + 2))
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
@@ -57,7 +58,8 @@ class OutcomeForecasts(nn.Module):
         for step in range(following.shape[1] - 1, -1, -1):
             total = following[:, step] + _DISCOUNT * total
             later[:, step] = total
-        converted = (batch["rewards"] + batch["payment"] > _PAID).float()[..., None]
+        gained = (batch["rewards"] + batch["payment"]) / self._unit
+        converted = (gained > _CONVERTED).float()[..., None]
         count = len(self._signals)
         happens, sums = said[..., : count + 2], said[..., count + 2 :]
         happened = torch.cat([following, returned, converted], -1)

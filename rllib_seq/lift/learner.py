@@ -60,14 +60,14 @@ class CriticLearner:
         average.head.unit.fill_(unit)
         self._average = average
         self._learned = copy.deepcopy(average)
-        # Without hidden stages, there are no such heads.
+        width = average.encoder.output_dim
+        # Without hidden stages or forecasts, there are no such heads.
         self._informed = nn.ModuleList(
-            [InformedHead(average.encoder.output_dim, hidden_stages, unit)] if hidden_stages else []
+            [InformedHead(width, hidden_stages, unit)] if hidden_stages else []
         )
         self._informed_average = copy.deepcopy(self._informed)
-        width = average.encoder.output_dim
         self._forecasts = nn.ModuleList(
-            [OutcomeForecasts(width, signals)] if forecast_weight else []
+            [OutcomeForecasts(width, signals, unit)] if forecast_weight else []
         )
         self._forecast_weight = forecast_weight
         self._step_inputs = step_inputs

@@ -86,7 +86,6 @@ def name_faults(env: Any, where: str) -> Any:
     names = "step", "reset"
     if isinstance(env, VectorEnv):
         names = "vector_step", "vector_reset"
-    step, reset = (getattr(env, name) for name in names)
     steps = 0
     masked = _has_masks(env)
 
@@ -97,32 +96,23 @@ def name_faults(env: Any, where: str) -> Any:
         error.add_note(place)
         leave_fault(place, error)
 
-    def named_reset(*args: Any, **kwargs: Any) -> Any:
-        nonlocal steps
-        steps = 0
-        try:
-            returned = reset(*args, **kwargs)
-        except Exception as error:
-            report(error, args)
-            raise
-        if masked:
-            _refuse_masks(env, returned, f"{where}, step 0 of the episode")
-        return returned
+    def watched(call: Any, begins: bool) -> Any:
+        def call_and_name(*args: Any, **kwargs: Any) -> Any:
+            nonlocal steps
+            steps = 0 if begins else steps + 1
+            try:
+                returned = call(*args, **kwargs)
+            except Exception as error:
+                report(error, args)
+                raise
+            if masked:
+                _refuse_masks(env, returned, f"{where}, step {steps} of the episode")
+            return returned
 
-    def named_step(*args: Any, **kwargs: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        try:
-            returned = step(*args, **kwargs)
-        except Exception as error:
-            report(error, args)
-            raise
-        if masked:
-            _refuse_masks(env, returned, f"{where}, step {steps} of the episode")
-        return returned
+        return call_and_name
 
-    for name, call in zip(names, (named_step, named_reset), strict=True):
-        setattr(env, name, call)
+    for name, begins in zip(names, (False, True), strict=True):
+        setattr(env, name, watched(getattr(env, name), begins))
     return env
 
 

@@ -1,4 +1,4 @@
-"""What streams carry from step to step, whatever it is.
+"""States that streams carry from step to step, of any encoder or model.
 
 - `CarriedStates`: parts of every row, and copies of them where sequences begin
 """

@@ -37,12 +37,12 @@ def test_an_untrained_forecast_has_the_loss_of_a_coin():
             discount = 0.8 ** torch.arange(len(after))
             sums += ((discount[:, None] * after).sum(0) ** 2).sum().item()
     wanted = (coins * math.log(2) + 0.5 * sums) / 6
-    assert OutcomeForecasts(5, SIGNALS)(features, batch, real).item() == pytest.approx(wanted)
+    assert OutcomeForecasts(5, SIGNALS, 1.0)(features, batch, real).item() == pytest.approx(wanted)
 
 
 def test_padding_changes_nothing():
     features, batch, real = journeys(4)
-    heads = OutcomeForecasts(5, SIGNALS)
+    heads = OutcomeForecasts(5, SIGNALS, 1.0)
     torch.nn.init.normal_(heads.layer.weight)
     loss = heads(features, batch, real)
     for column in (features, *batch.values()):
@@ -52,8 +52,17 @@ def test_padding_changes_nothing():
 
 def test_what_happened_before_is_not_forecast():
     features, batch, real = journeys(4)
-    heads = OutcomeForecasts(5, SIGNALS)
+    heads = OutcomeForecasts(5, SIGNALS, 1.0)
     torch.nn.init.normal_(heads.layer.weight)
     loss = heads(features, batch, real)
     batch["obs"][:, 0] = 1 - batch["obs"][:, 0]  # a step's own signals are in its features
     assert heads(features, batch, real) == loss
+
+
+def test_what_a_conversion_is_does_not_depend_on_the_currency():
+    features, batch, real = journeys(4)
+    cents = {name: batch[name] * 12_345.6 for name in ("rewards", "payment")}  # other rounding
+    losses = [OutcomeForecasts(5, SIGNALS, unit) for unit in (1.0, 12_345.6)]
+    for heads in losses:
+        torch.nn.init.ones_(heads.layer.weight)
+    assert losses[1](features, {**batch, **cents}, real) == losses[0](features, batch, real)
