@@ -138,8 +138,8 @@ def runs_of(only: Sequence[str], seeds: int) -> list[Run]:
             )
             if not known or who not in WHO or numbers not in ([], [str(seed)]):
                 raise UserError(
-                    f"no run {part!r}; give journey, display or drawn-K, and /lift or /informed "
-                    "behind it"
+                    f"no run {part!r}; give journey, display or drawn-K, and behind it /lift, "
+                    "/no_forecasts or /informed"
                 )
             chosen.append(Run(world, who, seed))
     return list(dict.fromkeys(chosen))
