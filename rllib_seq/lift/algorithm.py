@@ -63,11 +63,11 @@ class LiftConfig(AlgorithmConfig):
         self.min_time_s_per_iteration = 0
         self.metrics_num_episodes_for_smoothing = 16
         self.lambda_ = 0.9
-        self.tau: Schedule = [[0, 0.01], [650_000, 0.01], [1_000_000, 0.003]]
+        self.tau: Schedule = [[0, 0.01], [650_000, 0.01], [1_000_000, 0.003], [3_000_000, 0.0005]]
         self.lr_schedule: Schedule | None = None
         self.passes = 6.0
         self.minibatch_journeys = 64
-        self.replay_journeys = 24_576
+        self.replay_journeys = 131_072
         self.exploring_share: Schedule = [[0, 0.5], [60_000, 0.25]]
         self.bid_spread = 0.5
         self.forecast_weight = 0.3

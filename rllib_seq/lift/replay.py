@@ -102,7 +102,8 @@ class JourneyReplay:
             old = self._columns.get(name)
             shape = (len(self._lengths), longest, *column.shape[1:])
             if old is not None:
-                shape = (shape[0], max(longest, old.shape[1]), *shape[2:])
+                rows = len(old) if len(old) >= shape[0] else max(shape[0], 2 * len(old))
+                shape = (min(rows, self._capacity), max(longest, old.shape[1]), *shape[2:])
             if old is None or old.shape != shape:
                 new = np.zeros(shape, column.dtype)
                 if old is not None:

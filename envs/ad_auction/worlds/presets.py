@@ -51,6 +51,9 @@ class AuctionConfig:
     """What an agent chooses, see `actions.Actions`."""
     bid_unit: str = "campaign"
     """"campaign": bid levels are bids. "user": multipliers of the worth of a user's conversion."""
+    num_bid_levels: int | None = None
+    """Positive bid levels to choose from, log-spaced from the preset's lowest to its highest bid;
+    None: as the preset says."""
     slots: int | None = None
     """Users of one campaign that are in memory at the same time: a journey's end makes room for the
     user who comes next. For long runs with very many users; None: room for all."""
@@ -120,6 +123,8 @@ class AuctionConfig:
         if self.observation is not None:
             check_choice("observation", self.observation, KINDS)
         check_whole("num_users", self.num_users, 1)
+        if self.num_bid_levels is not None:
+            check_whole("num_bid_levels", self.num_bid_levels, 1)
         if self.slots is not None and not (
             type(self.slots) is int and 1 <= self.slots <= self.num_users
         ):
@@ -232,6 +237,8 @@ class AuctionConfig:
         changes: dict[str, Any] = {}
         if self.budget is not None:
             changes["budget_per_user"] = self.budget / self.num_users
+        if self.num_bid_levels is not None:
+            changes["num_bid_levels"] = self.num_bid_levels
         if self.shadow_price is not None:
             changes["shadow_price"] = self.shadow_price
         if self.auction is not None:

@@ -129,20 +129,29 @@ def runs_of(only: Sequence[str], seeds: int) -> list[Run]:
     Raises:
         UserError: something in `only` names no run.
     """
-    chosen: list[Run] = []
-    for seed in range(1, seeds + 1):
-        for part in only or WORLDS:
-            world, who, *numbers = [*part.split("/"), "lift"][: max(2, part.count("/") + 1)]
-            known = world in ("journey", "display") or (
-                world.startswith("drawn-") and world.removeprefix("drawn-").isdecimal()
-            )
-            if not known or who not in WHO or numbers not in ([], [str(seed)]):
-                raise UserError(
-                    f"no run {part!r}; give journey, display or drawn-K, and behind it /lift, "
-                    "/no_forecasts or /informed"
-                )
-            chosen.append(Run(world, who, seed))
+    parts = [_worlds_who_seeds(part, seeds) for part in only or WORLDS]
+    chosen = [
+        Run(world, who, seed)
+        for seed in range(1, seeds + 1)
+        for world, who, wanted in parts
+        if seed in wanted
+    ]
     return list(dict.fromkeys(chosen))
+
+
+def _worlds_who_seeds(part: str, seeds: int) -> tuple[str, str, Sequence[int]]:
+    """What `WORLD`, `WORLD/WHO` or `WORLD/WHO/SEED` selects."""
+    world, who, seed, *more = [*part.split("/"), *["lift", ""][part.count("/") :]]
+    known = world in ("journey", "display") or (
+        world.startswith("drawn-") and world.removeprefix("drawn-").isdecimal()
+    )
+    all_seeds = [str(number) for number in range(1, seeds + 1)]
+    if not known or who not in WHO or seed not in ["", *all_seeds] or more:
+        raise UserError(
+            f"no run {part!r}; give journey, display or drawn-K, behind it /lift, /no_forecasts or "
+            f"/informed, and behind that a training seed, /1 to /{seeds}"
+        )
+    return world, who, [int(seed)] if seed else range(1, seeds + 1)
 
 
 def config_of(each: Run, seed: int) -> AlgorithmConfig:

@@ -27,6 +27,15 @@ def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
         assert ratios == pytest.approx(ratios[0])
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_experiment_may_choose_how_many_bid_levels_there_are(preset):
+    theirs = AuctionConfig(preset=preset).build_preset()
+    config = AuctionConfig.from_dict({"preset": preset, "num_bid_levels": 40})
+    fine = config.build_preset()
+    assert config.build_actions(fine).space.n == len(fine.bid_levels) == 41
+    assert fine.bid_levels[[0, 1, -1]] == pytest.approx(theirs.bid_levels[[0, 1, -1]])
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -36,6 +45,8 @@ def test_bid_levels_start_with_no_bid_and_are_log_spaced_in_units_of_value():
         ({"shadow_price": "much"}, "shadow_price is 'much'"),
         ({"num_users": 0}, "num_users is 0"),
         ({"num_users": True}, "num_users is True"),
+        ({"num_bid_levels": 0}, "num_bid_levels is 0"),
+        ({"num_bid_levels": "16"}, "num_bid_levels is '16'"),
         ({"reward": "hoped"}, "unknown reward 'hoped'"),
         ({"auction": "dutch"}, "unknown auction 'dutch'"),
         ({"competitors": "truthfull"}, "unknown competitors 'truthfull'; did you mean 'truthful'"),
