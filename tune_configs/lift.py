@@ -12,8 +12,6 @@ WORLD = {
     "preset": "journey",
     "num_users": 256,
     "reward": "sampled",
-    # A level costs the critic nothing to learn, and 16 cost .4 % of what continuous bids earn.
-    "num_bid_levels": 32,
     # Where there is a budget, it stops no one while they explore; see ppo_display.
     "enforce_budget": False,
 }
@@ -33,7 +31,8 @@ LEARNING_RATES = [[0, 1e-3], [1_000_000, 5e-4], [3_000_000, 2e-4]]
 
 config = (
     LiftConfig()
-    .environment("multi_user_ad_auction", env_config=WORLD)
+    # A level costs the critic nothing to learn, and 16 cost .4 % of what continuous bids earn.
+    .environment("multi_user_ad_auction", env_config={**WORLD, "num_bid_levels": 32})
     # The driver learns while one worker plays: two cores.
     .env_runners(num_env_runners=1)
     .training(
