@@ -1,5 +1,6 @@
 """Attention among the valid slots of a window.
 
+- `Packing`: the tokens of valid slots alone
 - `Attention`: multi-head attention, of all slots or of one query
 - `TransformerBlock`: pre-norm block around it
 """
@@ -11,6 +12,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rllib_seq.config import SequenceConfig
+
+
+class Packing:
+    """The tokens of valid slots, one after the other: what is done to each token alone costs less.
+
+    Args:
+        valid: `[B, L]`.
+    """
+
+    def __init__(self, valid: Tensor) -> None:
+        """Find out which tokens there are."""
+        flat = valid.flatten()
+        self._rows = flat.nonzero()[:, 0]  # (V,)
+        self._places = (flat.cumsum(0) - 1).clamp(min=0)  # (B L,)
+        self._shape = valid.shape
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """Return the tokens `[V, D]` of `[B, L, D]`."""
+        return tokens.flatten(0, 1).index_select(0, self._rows)
+
+    def unpack(self, tokens: Tensor) -> Tensor:
+        """Return `[B, L, D]` of `[V, D]`; slots that are not valid hold tokens of others."""
+        return tokens.index_select(0, self._places).view(*self._shape, tokens.shape[-1])
 
 
 class Attention(nn.Module):
@@ -28,20 +52,26 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, bias: Tensor | None, packing: Packing | None = None
+    ) -> Tensor:
         """Let all tokens look at all tokens, `[B, L, d_model]`.
 
         Args:
             tokens: what looks and is looked at.
             bias: 0 for a valid slot, minus infinity for others, `[B, L]`; None if all are valid.
+            packing: if tokens are those of valid slots alone, `[V, d_model]`.
 
         Returns:
-            `[B, L, d_model]`.
+            the same shape.
         """
-        batch, slots, width = tokens.shape
+        width = tokens.shape[-1]
         size = width // self.heads
         query = self.query(tokens) * size**-0.5
-        parts = torch.cat([query, self.key_value(tokens)], dim=2)  # (B, L, 3 d_model)
+        parts = torch.cat([query, self.key_value(tokens)], dim=-1)  # (B, L, 3 d_model)
+        if packing is not None:
+            parts = packing.unpack(parts)
+        batch, slots = parts.shape[:2]
         parts = parts.view(batch, slots, 3, self.heads, size).permute(2, 0, 3, 1, 4)
         query, key, value = parts.reshape(3, batch * self.heads, slots, size)
         score = torch.bmm(key, query.transpose(1, 2))  # (B*heads, keys, queries)
@@ -49,7 +79,8 @@ class Attention(nn.Module):
             score = score + bias.repeat_interleave(self.heads, 0)[:, :, None]
         mixed = torch.bmm(torch.softmax(score, dim=1).transpose(1, 2), value)
         mixed = mixed.view(batch, self.heads, slots, size).transpose(1, 2)
-        return self.output(mixed.reshape(batch, slots, width))
+        mixed = mixed.reshape(batch, slots, width)
+        return self.output(mixed if packing is None else packing.pack(mixed))
 
     def look(self, query: Tensor, tokens: Tensor, bias: Tensor | None) -> Tensor:
         """Let one query per window, `[B, d_model]`, look at its tokens, `[B, L, d_model]`.
@@ -96,8 +127,10 @@ class TransformerBlock(nn.Module):
         self.contract = nn.Linear(config.feedforward_dim, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
-        """Map tokens `[B, L, d_model]` to `[B, L, d_model]`; `bias` as in `Attention`."""
-        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), bias))
+    def forward(
+        self, tokens: Tensor, bias: Tensor | None, packing: Packing | None = None
+    ) -> Tensor:
+        """Map tokens `[B, L, d_model]` to `[B, L, d_model]`; arguments as of `Attention`."""
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), bias, packing))
         hidden = functional.relu(self.expand(self.feedforward_norm(tokens)))
         return tokens + self.dropout(self.contract(hidden))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_seq.config import SequenceConfig
-from rllib_seq.nn.encoders.attention import Attention, TransformerBlock
+from rllib_seq.nn.encoders.attention import Attention, Packing, TransformerBlock
 from rllib_seq.nn.encoders.base import LENGTH, State, StreamEncoder
 from rllib_seq.nn.encoders.bilstm import BiLSTMStem, take
 from rllib_seq.nn.encoders.chunks import in_chunks
@@ -131,8 +131,14 @@ class WindowEncoder(WindowedEncoder):
         bias = None
         if valid is not None:
             bias = torch.zeros_like(valid, dtype=tokens.dtype).masked_fill(~valid, -math.inf)
+        # Where a policy is served most windows are short; in training hardly any are.
+        packing = Packing(valid) if valid is not None and torch.compiler.is_exporting() else None
+        if packing is not None:
+            tokens = packing.pack(tokens)
         for block in self.blocks:
-            tokens = block(tokens, bias)
+            tokens = block(tokens, bias, packing)
+        if packing is not None:
+            tokens = packing.unpack(tokens)
         tokens = self.token_norm(tokens)
         current = tokens[:, -1]  # (N, d_model)
         if valid is not None:  # the newest valid slot need not be the last

@@ -29,6 +29,7 @@ _SWEEP_SECONDS = 1.0
 _LOG_ATTEMPTS = 100
 _PRUNED_AT_ONCE = 500
 _INSERTED_AT_ONCE = 128
+_PAGE_BYTES = 2048
 _TABLES = """
 CREATE TABLE IF NOT EXISTS constants (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (user INTEGER PRIMARY KEY, seen REAL NOT NULL, state BLOB);
@@ -66,6 +67,8 @@ class SQLiteStorage:
         self._file = None if path == ":memory:" else StateFile(path, make)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # Of a new file: a batch changes a page for each of its users, and writes all of it.
+            self._db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("PRAGMA wal_autocheckpoint=0")

@@ -13,7 +13,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequenceEncoder
 from rllib_seq.nn.encoders import WindowEncoder
-from rllib_seq.nn.encoders.attention import Attention
+from rllib_seq.nn.encoders.attention import Attention, Packing, TransformerBlock
 from rllib_seq.nn.encoders.bilstm import MaskedBiLSTM, age_encoding
 from rllib_seq.nn.layers import initialise
 
@@ -118,6 +118,22 @@ def test_the_whole_encoder_is_that_of_plain_modules(full: bool) -> None:
             answer, _ = pool(current + encoder.pool_query, tokens, tokens)
             expected.append(encoder.head(encoder.pool_norm(current + answer))[0, 0])
         assert torch.allclose(encoder(inputs, valid), torch.stack(expected), atol=1e-5)
+
+
+def test_blocks_of_packed_tokens_are_those_of_windows():
+    """Also of a window without a valid slot."""
+    torch.manual_seed(0)
+    config = SequenceConfig(window_length=6, d_model=8, num_heads=2)
+    block = TransformerBlock(config).eval()
+    tokens = torch.randn(5, 6, 8)
+    valid = torch.rand(5, 6) < 0.5
+    valid[0], valid[1] = True, False
+    bias = torch.zeros(5, 6).masked_fill(~valid, -math.inf)
+    packing = Packing(valid)
+    packed = block(packing.pack(tokens), bias, packing)
+    assert packed.shape == (int(valid.sum()), 8)
+    torch.testing.assert_close(packed, block(tokens, bias)[valid])
+    torch.testing.assert_close(packing.unpack(packed)[valid], packed)
 
 
 def _take_over(theirs: nn.MultiheadAttention, ours: Attention) -> None:
