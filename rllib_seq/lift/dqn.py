@@ -206,6 +206,13 @@ class OutcomeDQNConfig(DQNConfig):
         """
         super().validate()
         world = check_world(self, "OutcomeDQN")
+        audience = world.build_preset().users.audience
+        if len(set(audience.value_factor.tolist())) > 1:
+            raise UserError(
+                f"conversions of {world.world!r} are worth more for some users than for others, "
+                "and OutcomeDQN takes from their value what the last bid of a journey has paid; "
+                "use Lift (rllib-seq train lift_display)"
+            )
         if sequence_settings(self) is None:
             raise UserError("OutcomeDQN learns sequences; call use_outcome_q_learning(config)")
         for name, needed in (("dueling", False), ("num_atoms", 1), ("noisy", False)):

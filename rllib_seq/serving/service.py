@@ -119,7 +119,7 @@ class BidService:
         )
         self.sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
-        self._record = _record(settings)
+        self._record = _record(settings, math.prod(spec.action_sizes))
         self._notices = Notices(
             *(self.memory, storage, self.sealer, settings, self.clock, self._books),
             *(spec.facts["conversion_value"], self.counts, self._record),
@@ -327,10 +327,10 @@ class BidService:
         self._storage.close()
 
 
-def _record(settings: Settings) -> TrajectoryWriter | None:
+def _record(settings: Settings, actions: int) -> TrajectoryWriter | None:
     """Loads pyarrow only where something is recorded."""
     if not settings.record:
         return None
     from rllib_seq.serving.trajectories import TrajectoryWriter
 
-    return TrajectoryWriter(settings.record, settings.record_gb * 1e9)
+    return TrajectoryWriter(settings.record, settings.record_gb * 1e9, actions)

@@ -39,6 +39,9 @@ SCHEMA = pa.schema(
 """`episode` is the key of the user, `step` the number of the request among their; `hour` since the
 Monday midnight before the campaign. Rows without `observation` and `action` are later rewards."""
 
+ACTIONS = b"actions"
+"""Of a file's metadata: how many actions there were to choose from."""
+
 _ROWS = 20_000  # of a file
 _SECONDS = 60.0  # until a file is written although it has fewer
 _MOST_ROWS = 10 * _ROWS  # that wait for a disk
@@ -56,12 +59,13 @@ class TrajectoryWriter:
     Args:
         folder: is made.
         most_bytes: of all files in it; when there are as many, nothing more is recorded.
+        actions: how many there are to choose from, which the files say (`ACTIONS`); 0: they do not.
 
     Raises:
         UserError: it cannot be made.
     """
 
-    def __init__(self, folder: str, most_bytes: float = math.inf) -> None:
+    def __init__(self, folder: str, most_bytes: float = math.inf, actions: int = 0) -> None:
         self._folder = Path(folder)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,6 +76,7 @@ class TrajectoryWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._since, self._again = time.monotonic(), 0.0
         self._files = 0
+        self._schema = SCHEMA.with_metadata({ACTIONS: str(actions)} if actions else None)
 
     def steps(
         self,
@@ -125,7 +130,7 @@ class TrajectoryWriter:
         aside = self._folder / f".{name}.part"
         try:
             with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), file)
+                pq.write_table(pa.Table.from_arrays(arrays, schema=self._schema), file)
             self._left -= aside.stat().st_size
             os.replace(aside, self._folder / name)
         except OSError as error:

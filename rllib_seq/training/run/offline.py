@@ -26,17 +26,18 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.policy import Policy
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
+from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig, Preset
 from rllib_seq.errors import UserError
 from rllib_seq.lift import LiftConfig
+from rllib_seq.lift.dqn import OutcomeDQNConfig
 from rllib_seq.lift.worker import OutcomeArrays, OutcomeWorker
 from rllib_seq.rollouts import ArrayEnvRunner
 from rllib_seq.rollouts.array_worker import JourneyReader
 from rllib_seq.rollouts.sampler import VectorSampler
-from rllib_seq.serving.trajectories import SCHEMA
+from rllib_seq.serving.trajectories import ACTIONS, SCHEMA
 
 _KEY = "trajectories"  # in config.input_config
 _SILENCE_HOURS = 24.0
-_LEAST_PAYMENT = 1e-6  # in conversion values: less is a rounding error
 
 
 class Stream(NamedTuple):
@@ -48,6 +49,8 @@ class Stream(NamedTuple):
     """`[T]`."""
     rewards: NDArray[np.float64]
     """`[T]`."""
+    payments: NDArray[np.float64]
+    """`[T]`, what the rewards hold of prices; 0 where no impression was paid."""
     ended: bool
     """The user has not come back for a day; else there is more of them that was not recorded."""
 
@@ -71,7 +74,7 @@ def read_trajectories(paths: Sequence[Path]) -> list[Stream]:
         steps[name].to_numpy() for name in ("episode", "step", "hour", "action")
     )
     observation = np.stack(steps["observation"].to_numpy(zero_copy_only=False))
-    reward = _rewards(table, episode, step)
+    reward, spend = _rewards_and_spend(table, episode, step)
     last_hour = float(table["hour"].to_numpy().max())
     new = np.ones(len(step), np.bool_)
     new[1:] = (episode[1:] != episode[:-1]) | (step[1:] != step[:-1] + 1)
@@ -83,7 +86,9 @@ def read_trajectories(paths: Sequence[Path]) -> list[Stream]:
         seen, done = observation[start:end], slice(start, end if ended else end - 1)
         if done.stop > done.start:
             after = [seen, seen[-1:]] if ended else [seen]
-            streams.append(Stream(np.concatenate(after), action[done], reward[done], bool(ended)))
+            streams.append(
+                Stream(np.concatenate(after), action[done], reward[done], spend[done], bool(ended))
+            )
     if not streams:
         raise UserError(
             f"{', '.join(map(str, paths))} hold no two steps of one user; record for longer"
@@ -106,16 +111,21 @@ def _read(file: Path) -> pa.Table:
         raise UserError(f"cannot read trajectories from {str(file)!r}: {line}") from error
 
 
-def _rewards(table: pa.Table, episode: Any, step: Any) -> NDArray[np.float64]:
-    """What each step brought, all rows of it added up."""
-    summed = table.group_by(["episode", "step"]).aggregate([("reward", "sum")])
-    place = {
-        (e, s): r
-        for e, s, r in zip(
-            *(summed[name].to_pylist() for name in ("episode", "step", "reward_sum")), strict=True
-        )
-    }
-    return np.array([place[key] for key in zip(episode.tolist(), step.tolist(), strict=True)])
+def _rewards_and_spend(table: pa.Table, episode: Any, step: Any) -> NDArray[np.float64]:
+    """What each step brought, all rows of it added up, and what it paid, `[2, T]`.
+
+    A row is what was paid or what a conversion is worth, so rows below 0 are payments.
+    """
+    spend = pa.compute.negate(pa.compute.min_element_wise(table["reward"], 0.0))
+    summed = (
+        table.append_column("spend", spend)
+        .group_by(["episode", "step"])
+        .aggregate([("reward", "sum"), ("spend", "sum")])
+    )
+    names = "episode", "step", "reward_sum", "spend_sum"
+    columns = [summed[name].to_pylist() for name in names]
+    place = {(e, s): both for e, s, *both in zip(*columns, strict=True)}
+    return np.array([place[key] for key in zip(episode.tolist(), step.tolist(), strict=True)]).T
 
 
 class RecordedEnvRunner(ArrayEnvRunner):
@@ -202,8 +212,7 @@ class _RecordReader(JourneyReader):
             raise UserError(
                 "no recorded journey has ended (a user is silent for a day); record for longer"
             )
-        (self._profit,) = worker.config.model["custom_model_config"]["flagged_inputs"]
-        self._value, self._cost = preset.value, 1.0 + preset.shadow_price
+        self._cost = 1.0 + preset.shadow_price
         self._random = np.random.default_rng(worker.config.seed)
         self._order = np.zeros(0, np.int64)
 
@@ -215,7 +224,7 @@ class _RecordReader(JourneyReader):
             self._order = np.concatenate([self._order, drawn])
         taken, self._order = self._order[:count], self._order[count:]
         streams = [self._streams[number] for number in taken]
-        payment = np.concatenate([outcomes_of(s, self._profit, self._value) for s in streams])
+        payment = np.concatenate([stream.payments for stream in streams])
         columns = {
             "obs": np.concatenate([stream.observations[:-1] for stream in streams]),
             "actions": np.concatenate([stream.actions for stream in streams]),
@@ -225,21 +234,6 @@ class _RecordReader(JourneyReader):
             SampleBatch.SEQ_LENS: np.array([len(stream.actions) for stream in streams]),
         }
         return MultiAgentBatch({self.name: SampleBatch(columns)}, env_steps=len(payment))
-
-
-def outcomes_of(stream: Stream, profit: int, value: float) -> NDArray[np.float64]:
-    """What each step of a journey that has ended paid for its impression, `[T]`; 0 where it lost.
-
-    Args:
-        stream: the journey.
-        profit: place of `last_profit` in an observation: the next one tells what was paid.
-        value: of a conversion, in whose units it is given. What the last step paid is what its
-            reward lacks to a conversion, or to nothing.
-    """
-    payment = -value * stream.observations[1:, profit].astype(np.float64)
-    last = float(stream.rewards[-1])
-    payment[-1] = (value if last > 0 else 0.0) - last
-    return np.maximum(np.where(payment > _LEAST_PAYMENT * value, payment, 0.0), 0.0)
 
 
 def _refuse_others(streams: Sequence[Stream], width: int, actions: int) -> None:
@@ -252,6 +246,33 @@ def _refuse_others(streams: Sequence[Stream], width: int, actions: int) -> None:
                 f"{found[1]}; this config's world has {width} and up to {actions - 1}: train "
                 "with the preset and observation that were served"
             )
+
+
+def _take_levels(config: AlgorithmConfig, paths: Sequence[Path]) -> None:
+    """Chooses among as many bid levels as the server did, if its records say how many."""
+    files = [file for path in paths for file in _files(path)]
+    said = {(pq.read_schema(file).metadata or {}).get(ACTIONS, b"").decode() for file in files}
+    said.discard("")
+    if len(said) > 1:
+        counts = " and ".join(sorted(said))
+        raise UserError(
+            f"the trajectories are of policies with {counts} actions; give those of one"
+        )
+    if said and config.env_config.get("actions", "levels") == "levels":
+        config.environment(env_config={"num_bid_levels": int(said.pop()) - 1})
+
+
+def _refuse_other_values(streams: Sequence[Stream], preset: Preset) -> None:
+    """Refuses conversions that are not worth what the preset says."""
+    brought = np.concatenate([stream.rewards + stream.payments for stream in streams])
+    count = brought / preset.value
+    odd = np.abs(count - np.round(count)) > 1e-4
+    if odd.any():
+        raise UserError(
+            f"the trajectories hold a conversion worth {brought[odd][0]:g}, and those of the world "
+            f"are worth {preset.value:g}: OutcomeDQN takes from that value what the last bid of a "
+            "journey has paid; use Lift (rllib-seq train lift --offline ...)"
+        )
 
 
 def learn_offline(config: AlgorithmConfig, paths: Sequence[Path]) -> AlgorithmConfig:
@@ -273,7 +294,10 @@ def learn_offline(config: AlgorithmConfig, paths: Sequence[Path]) -> AlgorithmCo
         )
     if lift and config.informed:
         raise UserError("informed is True, and records hold no hidden stage; remove it")
-    read_trajectories(paths)
+    streams = read_trajectories(paths)
+    _take_levels(config, paths)
+    if isinstance(config, OutcomeDQNConfig):
+        _refuse_other_values(streams, AuctionConfig.from_dict(config.env_config).build_preset())
     worker = RecordedOutcomeWorker if lift else RecordedEnvRunner
     config.env_runners(env_runner_cls=worker, num_env_runners=0)
     config.offline_data(input_config={_KEY: [str(path.resolve()) for path in paths]})

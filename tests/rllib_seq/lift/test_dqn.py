@@ -92,6 +92,12 @@ def test_prices_are_counted_and_the_values_follow_them(ray_session, monkeypatch)
         algorithm.stop()
 
 
+def test_conversions_of_several_values_are_refused():
+    config = shipped.copy(copy_frozen=False).environment(env_config={"preset": "display"})
+    with pytest.raises(UserError, match="'display' are worth more for some users.*use Lift"):
+        config.validate()
+
+
 @pytest.mark.parametrize(
     ("training", "named"),
     [

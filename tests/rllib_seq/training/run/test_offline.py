@@ -13,7 +13,7 @@ from rllib_seq.serving.trajectories import TrajectoryWriter
 from rllib_seq.training.config.experiment import Options
 from rllib_seq.training.config.modules import load_config
 from rllib_seq.training.evaluation.comparison import EvaluationProtocol
-from rllib_seq.training.run.offline import learn_offline, outcomes_of, read_trajectories
+from rllib_seq.training.run.offline import learn_offline, read_trajectories
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.train import run_training
 
@@ -54,11 +54,19 @@ def records(tmp_path_factory):
     random = np.random.default_rng(0)
     happened = {}
     last = np.full(30, -1)
+
+    def notices(user, reward):
+        """A win and a conversion come one by one."""
+        conversion = 1.0 if reward > 0 else 0.0
+        for part in (reward - conversion, conversion):
+            if part:
+                writer.reward(user, int(last[user]), simulator.hour, part)
+
     while not simulator.done:
         users = simulator.pending
         for user, reward in enumerate(simulator.take_rewards(np.arange(30))):
             if reward:
-                writer.reward(user, int(last[user]), simulator.hour, float(reward))
+                notices(user, float(reward))
                 happened[user][-1][2] += reward
         observation = simulator.observe(users)
         actions = random.integers(17, size=len(users))
@@ -69,7 +77,7 @@ def records(tmp_path_factory):
         simulator.step(simulator.preset.bid_levels[actions])
     for user, reward in enumerate(simulator.take_rewards(np.arange(30))):
         if reward:
-            writer.reward(user, int(last[user]), simulator.hour, float(reward))
+            notices(user, float(reward))
             happened[user][-1][2] += reward
     # A day later someone else comes: anyone who was there before has ended.
     for hour in (48.0, 49.0):
@@ -104,6 +112,40 @@ def test_a_gap_parts_a_stream(tmp_path):
     assert [stream.actions.tolist() for stream in streams] == [[0, 1], [5]]
     assert [stream.observations[:, 0].tolist() for stream in streams] == [[0, 1, 2], [5, 6]]
     assert not any(stream.ended for stream in streams)
+
+
+def _write(folder, conversion, actions=17):
+    """Two steps of a user and, two days later, one of another; the first bid won and converted."""
+    writer = TrajectoryWriter(str(folder), actions=actions)
+    for user, step, hour in ((7, 0, 1.0), (7, 1, 2.0), (8, 0, 50.0), (8, 1, 51.0)):
+        observation = np.zeros((1, 8), np.float32)
+        writer.steps(np.array([user]), np.array([step]), hour, observation, np.array([3]))
+    writer.reward(7, 0, 1.5, -0.3)
+    writer.reward(7, 1, 3.0, -0.2)
+    writer.reward(7, 1, 9.0, conversion)
+    writer.close()
+
+
+def test_payments_do_not_depend_on_what_conversions_are_worth(tmp_path):
+    _write(tmp_path, 2.5)
+    stream = read_trajectories([tmp_path])[0]
+    assert stream.rewards.tolist() == pytest.approx([-0.3, 2.3])
+    assert stream.payments.tolist() == pytest.approx([0.3, 0.2])
+
+
+def test_bid_levels_are_those_that_were_served(tmp_path):
+    _write(tmp_path / "a", 1.0)
+    config = learn_offline(load_config("tune_configs.lift"), [tmp_path / "a"])
+    assert config.env_config["num_bid_levels"] == 16
+    _write(tmp_path / "b", 1.0, actions=25)
+    with pytest.raises(UserError, match="of policies with 17 and 25 actions; give those of one"):
+        learn_offline(load_config("tune_configs.lift"), [tmp_path / "a", tmp_path / "b"])
+
+
+def test_q_learning_from_outcomes_needs_conversions_of_one_value(tmp_path):
+    _write(tmp_path, 2.5)
+    with pytest.raises(UserError, match="a conversion worth 2.5, .* are worth 1: .* use Lift"):
+        learn_offline(load_config("tune_configs.dqn_outcomes"), [tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +225,8 @@ def test_payments_are_what_the_rewards_hold_of_them(records):
     conversions = 0.0
     for stream in read_trajectories([records[0]]):
         if stream.ended:
-            payment = outcomes_of(stream, 5, 1.0)
+            payment = stream.payments
+            assert ((payment > 0) == (stream.observations[1:, 5] < 0))[:-1].all()
             assert (payment <= levels[stream.actions] + 1e-6).all()
             converted = (stream.rewards + payment).sum()
             assert converted == pytest.approx(round(converted), abs=1e-5)
