@@ -121,6 +121,7 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
+@pytest.mark.slow
 def test_pictures_are_current():
     sys.path.insert(0, str(ROOT / "docs" / "scripts"))
     try:

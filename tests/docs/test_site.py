@@ -46,6 +46,7 @@ def test_every_package_with_public_names_has_a_page(api):
     assert all(api["public_names"](room) for room in api["ROOMS"])
 
 
+@pytest.mark.slow
 def test_every_public_name_has_a_docstring(api):
     package = griffe.load("rllib_seq", search_paths=[ROOT], resolve_aliases=True)
     for room in api["ROOMS"]:

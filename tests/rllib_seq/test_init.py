@@ -79,6 +79,7 @@ def test_rllib_knows_the_names_in_every_order_of_imports(imports):
     )
 
 
+@pytest.mark.slow
 def test_networks_and_simulator_work_without_ray():
     in_a_fresh_process(
         "import sys\n"

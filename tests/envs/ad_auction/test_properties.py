@@ -19,6 +19,7 @@ RIVALS = st.sampled_from([None, *COMPETITORS])
 SEEDS = st.integers(0, 2**32)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     preset=WORLDS, rivals=RIVALS, seed=SEEDS, budget=st.floats(0, 4), campaigns=st.integers(1, 3)
@@ -108,6 +109,7 @@ def test_a_seed_is_the_same_campaign_in_every_face(preset, rivals):
         assert getattr(users, name) == pytest.approx(total), name
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_campaign_in_every_process():
     code = """
 import numpy as np

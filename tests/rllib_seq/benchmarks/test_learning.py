@@ -29,6 +29,7 @@ def test_the_interquartile_mean_drops_the_ends() -> None:
     assert interval([[3.0] * 5]) == (3.0, 3.0)
 
 
+@pytest.mark.slow
 def test_bootstrap_draws_within_tasks_and_covers_the_mean(monkeypatch: Any) -> None:
     """With one run per task nothing can vary, however different the tasks are."""
     monkeypatch.setattr(learning_statistics, "DRAWS", 200)
@@ -134,6 +135,7 @@ def _cell(contender: str, seed: int, score: float) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_summary_ranks_and_compares(tmp_path: Any, capsys: Any) -> None:
     cells = [_cell("causal", 1, 96.0), _cell("causal", 2, 85.0), _cell("mlp", 1, 50.0)]
     references = [

@@ -169,6 +169,7 @@ def test_shapley_is_the_sum_over_coalitions(journeys):
         assert credit == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(journeys, st.booleans())
 def test_removal_effect_is_what_its_name_says(journeys, by_value):

@@ -189,6 +189,7 @@ def weights(monkeypatch, noise):
     return training.network.state_dict()
 
 
+@pytest.mark.slow
 def test_nothing_hidden_reaches_the_weights(monkeypatch):
     """Stages, probabilities and conversions that are yet to come, replaced by noise."""
     plain = weights(monkeypatch, noise=False)

@@ -76,6 +76,7 @@ def test_first_policy_is_near_uniform_and_first_q_near_zero() -> None:
     assert 1e-3 < value(*windows).std() < 2.0
 
 
+@pytest.mark.slow
 def test_q_network_learns_what_only_memory_knows() -> None:
     """The target is the first feature of the oldest step; a network of now alone stays at 1."""
     torch.manual_seed(0)

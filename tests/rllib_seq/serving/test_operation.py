@@ -39,6 +39,7 @@ def settings_of(policy, **changes):
     return Settings(export=str(policy.folder), **chosen)
 
 
+@pytest.mark.slow
 def test_heads_that_do_not_come_are_cut_off(journey):
     with running(settings_of(journey, head_seconds=1.0)) as (port, _):
         parts = (b"", b"POST /openrtb2/bid HT", b"GET /healthz HTTP/1.1\r\nx: ")
@@ -127,6 +128,7 @@ def test_the_page_of_the_api_needs_no_network_and_shows_all(journey):
         assert text in page
 
 
+@pytest.mark.slow
 def test_health_says_when_the_state_is_gone(journey, tmp_path):
     path = tmp_path / "s.sqlite"
     with running(settings_of(journey, state=str(path))) as (port, _):

@@ -11,6 +11,7 @@ from rllib_seq.envs.ad_auction.worlds.values import full_information
 JOURNEY = PRESETS["journey"]
 
 
+@pytest.mark.slow
 def test_bound_and_policy_meet():
     """Regrets have little luck in them: on the same users the two differ by .7 % of Bayes."""
     users = 20_000

@@ -37,6 +37,7 @@ def profits():
     return result
 
 
+@pytest.mark.slow
 def test_published_figures_of_the_journey(profits):
     assert profits["full_information"] == pytest.approx(0.175, abs=0.005)
     assert profits["bayes"] == pytest.approx(0.124, abs=0.005)
@@ -44,6 +45,7 @@ def test_published_figures_of_the_journey(profits):
     assert profits["fixed"] == pytest.approx(0.045, abs=0.004)
 
 
+@pytest.mark.slow
 def test_exact_values_equal_monte_carlo(profits):
     near = {"abs": 0.003}
     assert profits["full_information"] == pytest.approx(full_information(JOURNEY).value, **near)
@@ -52,6 +54,7 @@ def test_exact_values_equal_monte_carlo(profits):
     assert profits["fixed"] == pytest.approx(best_fixed(JOURNEY).value, **near)
 
 
+@pytest.mark.slow
 def test_memory_pays(profits):
     order = ["random", "fixed", "memoryless", "one_step", "bayes", "full_information"]
     assert sorted(profits, key=profits.__getitem__) == order
@@ -82,6 +85,7 @@ class Rounded(BayesBids):
         return bids
 
 
+@pytest.mark.slow
 def test_bid_levels_cost_little_and_so_do_bids_that_are_off():
     """Published: .1228 of .1229 with 16 levels; 20 % too high costs 1 %, 20 % too low 4 %.
 
@@ -135,6 +139,7 @@ def test_the_belief_is_calibrated():
                 assert truth[band].mean() == pytest.approx(belief[band].mean(), abs=0.04)
 
 
+@pytest.mark.slow
 def test_bayes_spends_the_budget_of_display_at_its_shadow_price():
     simulator = AuctionSimulator(AuctionConfig("display", num_users=USERS))
     ledger = play(simulator, BayesBids(), seed=5)

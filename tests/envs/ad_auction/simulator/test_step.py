@@ -50,6 +50,7 @@ def test_a_seed_sequence_can_be_used_twice():
     assert play(simulator, fixed(0.05), seed) == play(simulator, fixed(0.05), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auction", ["first_price", "second_price"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_win_rate_rises_with_the_bid(preset, auction):
@@ -97,6 +98,7 @@ def test_raising_one_users_bid_changes_nobody_elses_journey(seed, raised):
     assert all(h >= lo for lo, h in zip(*wins, strict=True))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(
     seed=st.integers(0, 2**32),
@@ -146,6 +148,7 @@ def test_reward_scale_changes_what_is_paid_and_not_what_is_earned():
     assert campaigns[1] == pytest.approx(300 * campaigns[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["journey", "display"])
 def test_expected_reward_has_the_same_mean_and_less_variance(preset):
     profits, ledgers = {}, {}
@@ -258,6 +261,7 @@ def test_too_many_bids_are_refused():
         simulator.step(np.zeros(9))
 
 
+@pytest.mark.slow
 def test_users_pass_through_few_slots_as_they_would_through_many():
     config = AuctionConfig("display", num_users=4000, arrival_hours=300.0, budget=1e9)
     few = dataclasses.replace(config, slots=2500)
@@ -267,6 +271,7 @@ def test_users_pass_through_few_slots_as_they_would_through_many():
         assert getattr(here, name) == pytest.approx(total), name
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_while_users_pass_through():
     config = AuctionConfig(num_users=100_000, slots=1200, arrival_hours=8000.0)
     simulator = AuctionSimulator(config)

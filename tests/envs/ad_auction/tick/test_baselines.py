@@ -59,6 +59,7 @@ def test_a_constant_of_one_over_lambda_is_hindsight_in_second_price():
         assert sim.score / best.score == pytest.approx(1.0, abs=5e-3)
 
 
+@pytest.mark.slow
 def test_the_constant_fitted_to_past_flights_is_their_one_over_lambda():
     sim = simulator(requests_per_tick=1000)
     lambdas = [hindsight(sim, seed).shadow_price for seed in SEEDS]
@@ -117,6 +118,7 @@ def test_all_baselines_of_a_world(world):
         assert 0 <= ledger.spend <= ledger.budget
 
 
+@pytest.mark.slow
 def test_the_best_multipliers_of_a_flight_beat_its_best_constant():
     """In `mixed`, display is first price: bids there are shaded more than elsewhere."""
     sim = TickSimulator(TickConfig(world="mixed", requests_per_tick=200, conversions="expected"))

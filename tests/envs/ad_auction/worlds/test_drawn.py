@@ -42,6 +42,7 @@ def test_numbers_are_those_of_a_journey(seed, attempt):
     assert preset.bid_levels[1] < preset.prices.ppf(np.array([0.5]))[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(seed=SEEDS)
 def test_memory_pays_and_references_are_in_order(seed):
@@ -52,6 +53,7 @@ def test_memory_pays_and_references_are_in_order(seed):
     assert bayes <= optimum(preset).upper_bound <= full_information(preset).value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 8, 25])
 def test_memory_pays_in_play(seed):
     """Among the seeds below 40, these are close to the least that memory has to pay."""
@@ -69,6 +71,7 @@ def test_memory_pays_in_play(seed):
     assert gain.mean() - 2 * error > 0.2 * best.value
 
 
+@pytest.mark.slow
 def test_a_world_is_the_same_in_every_process():
     code = (
         "import pickle, sys; from rllib_seq.envs.ad_auction import AuctionConfig;"

@@ -33,6 +33,7 @@ def both(exported, service, clock, one_stream=False):
     return evaluated, ledger, served, served_ledger
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["journey", "causal", "display"])
 def test_bids_are_those_of_the_evaluation(which, request, serve, clock):
     exported = request.getfixturevalue(which)
@@ -52,6 +53,7 @@ def test_bids_are_those_of_the_evaluation(which, request, serve, clock):
     assert totals["conversions"] == pytest.approx(ledger.conversions, abs=1)
 
 
+@pytest.mark.slow
 def test_the_display_campaign_runs_out_of_budget(display, serve, clock):
     """Or the test above would not show that the budget is the simulator's."""
     service = serve(display)

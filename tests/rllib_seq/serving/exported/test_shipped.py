@@ -76,6 +76,7 @@ def test_the_tolerance_of_the_self_test_goes_with_the_scale_of_the_outputs(
             load_policy(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["journey", "causal"])
 def test_an_export_is_judged_as_its_checkpoint_is(which, request):
     exported = request.getfixturevalue(which)

@@ -139,6 +139,7 @@ def test_whatever_price_is_told_costs_at_most_the_bid(method, price, client, ser
     assert b"rllib_seq_flags_total" in client("GET", "/metrics")[1]
 
 
+@pytest.mark.slow
 def test_bad_clients_do_no_harm(client, server):
     """Malformed, slow and dropped requests between good ones: the journey of a user goes on."""
     port, service = server

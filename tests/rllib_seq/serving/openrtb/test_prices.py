@@ -56,6 +56,7 @@ def test_micros_are_millionths():
     assert PriceReader("micros", None).booked("2.5", BID).amount == pytest.approx(2.5e-9)
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.floats().map(str), st.binary().map(repr), st.floats()))
 def test_nothing_costs_more_than_the_bid_or_less_than_nothing(price):
     for keys in (None, KEYS):
@@ -64,6 +65,7 @@ def test_nothing_costs_more_than_the_bid_or_less_than_nothing(price):
         assert math.isfinite(booked.amount)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**63), st.binary(min_size=16, max_size=16))
 def test_an_encrypted_price_comes_back_and_no_other_is_read(micros, vector):
     text = seal_price(micros, vector, KEYS)

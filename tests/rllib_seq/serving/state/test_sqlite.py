@@ -113,6 +113,7 @@ def test_what_is_no_state(what, tmp_path):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_log_stays_below_its_bound_while_somebody_writes(tmp_path):
     bound = 2**20
     storage = SQLiteStorage(str(tmp_path / "s.sqlite"), most_log_bytes=bound)
@@ -205,6 +206,7 @@ def test_the_clock_of_the_books_goes_on_where_it_stopped(jump):
     assert second() == began + 5.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-40 * DAY, 40 * DAY])
 @pytest.mark.parametrize("world", ["journey", "display"])
 def test_a_wrong_clock_at_one_start_books_nothing_twice_and_ends_nothing(

@@ -26,6 +26,7 @@ def campaigns():
     return evaluate(policies, WORLD, seeds=[7, 8, 9], episodes=2)
 
 
+@pytest.mark.slow
 def test_rows_hold_what_the_contract_names(campaigns):
     table = rows(campaigns)
     assert len(table) == 7 * 3
@@ -60,6 +61,7 @@ def test_the_signal_of_a_learned_policy_is_what_it_was_trained_on():
     assert {row.signal for row in table if row.policy != "trained"} == {None}
 
 
+@pytest.mark.slow
 def test_policies_are_paired(campaigns):
     """The same campaign gives two copies of a policy the same result, and seeds differ."""
     policies = {policy.name: policy for policy in references(WORLD.build_preset())}
@@ -87,6 +89,7 @@ def test_evaluation_campaigns_are_none_of_the_training_campaigns():
     assert len(set(seen)) == 9
 
 
+@pytest.mark.slow
 def test_summary_compares_with_the_best_memoryless_policy(campaigns):
     summary = {row.policy: row for row in summarize(campaigns)}
     assert summary["memoryless"].over_memoryless == Interval(0.0, 0.0)
@@ -96,6 +99,7 @@ def test_summary_compares_with_the_best_memoryless_policy(campaigns):
     assert full.over_memoryless.mean > full.over_memoryless.half_width > 0
 
 
+@pytest.mark.slow
 def test_a_budget_grows_with_the_users_and_is_reported():
     world = AuctionConfig("display", num_users=100)
     preset = world.build_preset()
@@ -104,6 +108,7 @@ def test_a_budget_grows_with_the_users_and_is_reported():
     assert all(row.spend <= row.budget for row in table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["journey", "display"])
 def test_expected_profit_is_what_is_earned_in_the_mean(preset):
     """Whatever training pays, and whether or not it enforces the budget."""

@@ -94,12 +94,14 @@ def test_memory_does_not_pay_where_there_is_none():
     assert rows[MEMORY] > rows[STATIC] - 0.03
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures():
     table = make(60, 6, lambda place, before, channel: 0.5 if before and before[-1] else 0.2)
     first, second = (compare(table, seed=5)[0] for _ in range(2))
     assert first.rows == second.rows
 
 
+@pytest.mark.slow
 def test_no_step_sees_its_own_answer_or_a_later_one(third, trained):
     predicted = trained.predict(third)
     changed = dataclasses.replace(
@@ -112,6 +114,7 @@ def test_no_step_sees_its_own_answer_or_a_later_one(third, trained):
     np.testing.assert_allclose(again[early], predicted[early], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_users_do_not_touch_each_other(third, trained):
     some = third.take(np.flatnonzero(third.user % 7 == 3))
     np.testing.assert_allclose(
@@ -119,6 +122,7 @@ def test_users_do_not_touch_each_other(third, trained):
     )
 
 
+@pytest.mark.slow
 def test_long_streams_go_on_where_they_were_cut(trained):
     table = make(2, 700, lambda place, before, channel: 0.2, seed=4)
     whole = trained.predict(table)

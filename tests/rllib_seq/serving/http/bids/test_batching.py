@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 
+import pytest
 from serving_helpers import ask
 
 from rllib_seq.serving.decisions import BidDecision
@@ -52,6 +53,7 @@ def test_batches_hold_a_user_once_and_keep_their_order():
     assert service.batches == [[1, 2, 3, 4], [1, 5], [1]]
 
 
+@pytest.mark.slow
 def test_no_bid_rather_than_a_late_one():
     """The service stands still until askers are answered; its later bids are taken back."""
     service, begun, reported = Slow(), threading.Event(), threading.Event()
