@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.policy.policy import Policy
+from ray.util import log_once
 
 import rllib_seq
 from rllib_seq.errors import UserError
@@ -91,6 +92,9 @@ def _load(checkpoint: Path, policy_id: str | None) -> TrainedPolicy:
 def _load_module(folder: Path) -> RLModule:
     # RLlib only warns about a class that it cannot import, and builds a module without networks.
     saved = pickle.loads((folder / RLModule.CLASS_AND_CTOR_ARGS_FILE_NAME).read_bytes())["class"]
+    # Every RLModule makes this deprecated object in RLlib's own constructor, of
+    # which RLlib warns once per process. A user can change nothing, so let it count as said.
+    log_once("RLModule(config=[RLModuleConfig object])")
     module = RLModule.from_checkpoint(str(folder))
     assert type(module) is saved, f"{folder} holds a {saved}, and RLlib made a {type(module)} of it"
     assert isinstance(module, torch.nn.Module)

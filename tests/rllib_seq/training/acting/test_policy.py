@@ -11,6 +11,7 @@ from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations, PrevActionsPrevRewards
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.util.debug import reset_log_once
 
 sys.path.insert(0, str(Path(__file__).parent))
 from acting_envs import STEPS, Follows
@@ -142,10 +143,15 @@ def test_rllibs_own_modules_act_too(kind, tmp_path):
     np.testing.assert_allclose(outputs, logits, atol=1e-6)
 
 
-def test_q_networks_act(tmp_path):
+def test_q_networks_act(tmp_path, monkeypatch):
     config = use_sequence_q_learning(common(DQNConfig()), **SMALL)
     actions, _ = recorded(config, tmp_path)
+    reset_log_once()  # as in a new process
+    warnings = []
+    warn = "ray._common.deprecation.deprecation_warning"
+    monkeypatch.setattr(warn, lambda **said: warnings.append(said))
     policy = rllib_seq.load_policy(tmp_path)
+    assert not warnings
     taken, values = played(policy, Follows({}))
     assert list(taken) == list(actions)
     assert values.shape == (STEPS, 3)
