@@ -356,8 +356,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "probes-attention": probes_attention,
     "exploration": exploration,
     "lift": lambda: lift("lift"),
-    "lift-short-average": lambda: lift("lift-short-average"),
-    "lift-minibatch-256": lambda: lift("lift-minibatch-256"),
     "memory": memory,
     "t-maze": t_maze,
 }

@@ -1,6 +1,6 @@
 """Trains, exports and judges the policy that comes with the package: `make shipped`.
 
-It learns from outcomes alone (`tune_configs.lift`), a million requests of preset journey (some
+It learns from outcomes alone (`tune_configs.lift`), three million requests of preset journey (some
 minutes on two cores), and is judged as a server runs it. What is written goes into
 rllib_seq/serving/exported/shipped.
 """
@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).parents[2] / "rllib_seq" / "serving" / "exported" / "sh
 FIGURES = SHIPPED / "figures.json"
 
 
-def main(requests: str = "1000000", episodes: str = "4") -> None:
+def main(requests: str = "3000000", episodes: str = "4") -> None:
     """Does it, training on so many requests and judging by so many campaigns per seed."""
     with tempfile.TemporaryDirectory() as folder:
         train = ("train", "lift", "--stop-steps", requests, "--evaluate", "none", "--seed", "7")
