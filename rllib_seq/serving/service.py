@@ -82,7 +82,7 @@ class BidService:
                 f"creatives {settings.creatives!r}: the policy never chooses {strangers[0]!r}; "
                 f"choose from {', '.join(shown)}, or leave it out"
             )
-        terms = load_terms(settings.currency, settings.deals, settings.rates)
+        terms = load_terms(settings.currency, settings.deals, settings.rates, catalogue.crids)
         self.eligibility = Eligibility(
             *(catalogue, terms, self.channels, self.creatives),
             https=not settings.public_url.startswith("http://"),

@@ -10,22 +10,21 @@ counts a click and leads to the landing page, `{{pixel}}` for that of the impres
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rllib_seq.errors import UserError
 from rllib_seq.serving.openrtb.native import NativeAd
+from rllib_seq.serving.openrtb.tables import read_table
 
-__all__ = ["MEDIA", "Catalogue", "Creative", "load_catalogue", "read_table"]
+__all__ = ["MEDIA", "Catalogue", "Creative", "load_catalogue"]
 
 MEDIA = ("banner", "video", "audio", "native")
 """In the order of `mtype`, from 1."""
@@ -194,6 +193,7 @@ class Catalogue:
         self.of_medium = {
             medium: tuple(each for each in creatives if each.type == medium) for medium in MEDIA
         }
+        self.crids = frozenset(seen)
         self.names = frozenset(each.creative for each in creatives if each.creative is not None)
         """Creatives of the policy that are named."""
 
@@ -216,30 +216,4 @@ def load_catalogue(path: str | None) -> Catalogue:
     if path is None:
         example = files("rllib_seq.serving.openrtb") / "example_creatives.toml"
         return Catalogue(_File.model_validate(tomllib.loads(example.read_text("utf-8"))).creatives)
-    try:
-        content = _File.model_validate(read_table(path, "creatives"))
-    except ValidationError as error:
-        raise UserError(f"creatives {path!r}: {_first_line(error)}") from None
-    return Catalogue(content.creatives)
-
-
-def read_table(path: str, what: str) -> object:
-    """The content of a TOML or JSON file.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        text = Path(path).read_text("utf-8")
-        return json.loads(text) if path.endswith(".json") else tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {what} {path!r}: {error}") from None
-
-
-def _first_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    given = first["input"]
-    shown = "" if isinstance(given, dict | list | Creative) else f" (given: {given!r})"
-    return f"{where}: {what}{shown}"
+    return Catalogue(read_table(path, "creatives", _File).creatives)

@@ -9,12 +9,13 @@ Deals: TOML or JSON, a list `deals` of tables with `id`, and if not all creative
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rllib_seq.errors import UserError
-from rllib_seq.serving.openrtb.creatives import read_table
+from rllib_seq.serving.openrtb.tables import read_table
 
 __all__ = ["HeldDeal", "Terms", "load_terms"]
 
@@ -39,7 +40,7 @@ class _Rates(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     rates: dict[
-        Annotated[str, Field(pattern="^[A-Za-z]{3}$")], Annotated[float, Field(gt=0, strict=False)]
+        Annotated[str, Field(pattern="^[A-Za-z]{3}$")], Annotated[float, Field(gt=0, strict=True)]
     ]
 
 
@@ -63,29 +64,29 @@ class Terms:
         return None if rate is None else price * rate
 
 
-def load_terms(currency: str, deals: str | None, rates: str | None) -> Terms:
+def load_terms(
+    currency: str, deals: str | None, rates: str | None, crids: Collection[str] | None = None
+) -> Terms:
     """Reads the files.
 
     Args:
         currency: of our bids.
         deals: path, or None.
         rates: path, or None.
+        crids: of the catalogue, which deals may name; None: any.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: one cannot be read, or is wrong.
     """
-    held: list[HeldDeal] = []
-    known: dict[str, float] = {}
-    path = ""
-    try:
-        if deals is not None:
-            path = deals
-            held = _Deals.model_validate(read_table(deals, "deals")).deals
-        if rates is not None:
-            path = rates
-            known = _Rates.model_validate(read_table(rates, "rates")).rates
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path!r}: {where}: {first['msg']}") from None
+    held = [] if deals is None else read_table(deals, "deals", _Deals).deals
+    known = {} if rates is None else read_table(rates, "rates", _Rates).rates
+    for place, deal in enumerate(held):
+        if deal.id in [other.id for other in held[:place]]:
+            raise UserError(f"deals {deals!r}: two have the id {deal.id!r}; give each its own")
+        strangers = [] if crids is None else sorted(set(deal.creatives or ()) - set(crids))
+        if strangers:
+            raise UserError(
+                f"deals {deals!r}: {deal.id!r} is for the creative {strangers[0]!r}, which is not "
+                "in the catalogue; give crids of it, or leave creatives out"
+            )
     return Terms(currency, held, known)

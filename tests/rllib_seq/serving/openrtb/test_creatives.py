@@ -126,9 +126,39 @@ def test_rates_and_deals(tmp_path):
     assert terms.converted(2.0, None) == terms.converted(2.0, "USD") == 2.0
     assert terms.converted(2.0, "GBP") is None
     assert terms.deals["D2"].creatives == ["b"]
-    rates.write_text("[rates]\nEUR = -1\n")
-    with pytest.raises(UserError, match=r"rates.EUR: Input should be greater than 0"):
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[rates]\nEUR = -1\n", r"rates.EUR: Input should be greater than 0 \(given: -1\)"),
+        ("[rates]\nEUR = nan\n", r"rates.EUR: Input should be a finite number \(given: nan\)"),
+        ("[rates]\nEUR = true\n", r"rates.EUR: .*valid number \(given: True\)"),
+        ("[rates]\nEUR = 1\nEUR = 2\n", "cannot read rates .*overwrite"),
+        ("", "rates: Field required"),
+    ],
+)
+def test_wrong_rates_are_one_line(content, words, tmp_path):
+    rates = tmp_path / "rates.toml"
+    rates.write_text(content)
+    with pytest.raises(UserError, match=words) as error:
         load_terms("USD", None, str(rates))
-    deals.write_text('{"deals": [{"name": "D1"}]}')
-    with pytest.raises(UserError, match="deals.0"):
-        load_terms("USD", str(deals), None)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"deals": [{"name": "D1"}]}', "deals.0"),
+        ('{"deals": [{"id": "D"}, {"id": "D"}]}', "two have the id 'D'"),
+        ('{"deals": [{"id": "D", "creatives": ["b", "x"]}]}', "'D' is for the creative 'x'"),
+        ('{"deals": [], "deals": []}', "'deals' stands there twice"),
+        ("[]", "give a table with the key 'deals'"),
+    ],
+)
+def test_wrong_deals_are_one_line(content, words, tmp_path):
+    deals = tmp_path / "deals.json"
+    deals.write_text(content)
+    with pytest.raises(UserError, match=words) as error:
+        load_terms("USD", str(deals), None, {"b"})
+    assert "\n" not in str(error.value)
