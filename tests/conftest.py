@@ -10,8 +10,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Ray lets its workers give way to all else, and where tests keep the cores busy they hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "600")
-# Most tests need one worker or none; Ray would start one for each CPU, to be used or not.
-os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import pytest
 import ray
@@ -25,9 +23,8 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by their fixtures, and puts files with long tests first.
 
-    `make test-fast` leaves marked tests out. Processes take files in this order (`make test`):
-    where a file of minutes comes last, the others have nothing to do meanwhile. Tests of training
-    have the longest files.
+    `make test-fast` leaves marked tests out. Two processes take files in this order (`make test`):
+    where a file of minutes comes last, one of them has nothing to do meanwhile.
     """
     long = set()
     for item in items:
@@ -38,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
         if item.get_closest_marker("ray") or item.get_closest_marker("slow"):
             long.add(item.path)
-    items.sort(key=lambda item: (item.path not in long, "training" not in item.path.parts))
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

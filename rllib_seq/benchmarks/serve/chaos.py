@@ -180,9 +180,8 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
 
 
 async def _trade(exchange: _Exchange, server: _Server) -> _Exchange:
-    wrecking = asyncio.create_task(_wreck(exchange, server))
-    await asyncio.gather(*(_trader(exchange, i) for i in range(exchange.chaos.connections)))
-    await wrecking
+    traders = (_trader(exchange, i) for i in range(exchange.chaos.connections))
+    await asyncio.gather(_wreck(exchange, server), *traders)
     return exchange
 
 
@@ -209,6 +208,10 @@ async def _wreck(exchange: _Exchange, server: _Server) -> None:
         server.kill()
         server.put_export(damaged=False)
         server.start()
+        # A disk may be full under a server, and not while it opens its state: it then ends.
+        caller = _Caller(exchange)
+        await caller.until_answered("GET", "/healthz")
+        caller.close()
 
 
 async def _trader(exchange: _Exchange, number: int) -> None:

@@ -186,7 +186,7 @@ def test_every_field_is_what_the_event_log_says(preset, budget):
     names = [field.name for field in fields(simulator.layout)]
     rng = np.random.default_rng(0)
     checked = conversions = 0
-    for seed in range(2 if preset == "journey" else 5):
+    for seed in range(5):
         simulator.reset(seed)
         while not simulator.done:
             row = simulator.pending[:1]
@@ -237,7 +237,6 @@ def test_observations_stay_inside_the_declared_space(seed, preset, kind, reward,
         simulator.step(np.full(len(simulator.pending), bid))
 
 
-@pytest.mark.slow
 def test_where_nobody_leaves_a_bidder_sees_conversions_and_not_their_chance():
     """The campaign's counts are those of the world in which users leave, while it is the same."""
     counts = {}

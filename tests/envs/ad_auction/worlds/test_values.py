@@ -21,7 +21,7 @@ from rllib_seq.envs.ad_auction.worlds.values import (
 )
 
 JOURNEY = PRESETS["journey"]
-USERS = 6_000
+USERS = 20_000
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -53,7 +53,6 @@ def test_truth_is_the_best_response_in_second_price_and_the_shadow_price_shades_
     np.testing.assert_allclose(best_response(world, np.array([0.4, -0.2])), [0.2, 0.0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("policy", ["random", "memoryless", "bayes"])
 def test_regret_is_profit_against_full_information_without_its_luck(preset, policy):

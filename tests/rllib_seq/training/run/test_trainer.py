@@ -132,12 +132,11 @@ def test_the_learner_takes_one_thread_unless_told_otherwise(monkeypatch):
         torch.set_num_threads(before)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["journey", "display"])
 @pytest.mark.parametrize(("reward", "luck"), [("expected", 25), ("regret", 8)])
 def test_progress_tells_what_is_earned_whatever_the_reward(run, preset, reward, luck):
     """Bayes' own campaigns stand at about 100 % of Bayes."""
-    world = AuctionConfig(preset, num_users=4096, reward=reward, reward_scale=3.0)
+    world = AuctionConfig(preset, num_users=8192, reward=reward, reward_scale=3.0)
     simulator = AuctionSimulator(world)
     play(simulator, BayesBids(), seed=5)
     reported = sampled(1, float(simulator.take_campaign_rewards()[0]))
