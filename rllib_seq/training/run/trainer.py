@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.train.constants import _get_ray_train_session_dir
+from ray.tune.trainable import trainable
 from tensorboardX import SummaryWriter
 
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
@@ -90,10 +93,13 @@ def build_algorithm(config: AlgorithmConfig) -> Algorithm:
     """
     forget_errors()
     _take_threads()
+    if ray.is_initialized():
+        # RLlib makes a folder for every algorithm, in ~/ray_results if no one says where. In Ray's
+        # own folder it goes with the session, also if we are ended while we build.
+        trainable.DEFAULT_STORAGE_PATH = _get_ray_train_session_dir()
     algorithm = raise_worker_errors(config.build_algo)
     _fuse_optimizers(algorithm)
     with contextlib.suppress(OSError):  # not empty: someone uses it
-        # RLlib makes a folder for it in ~/ray_results.
         Path(algorithm.logdir).rmdir()
     return algorithm
 
