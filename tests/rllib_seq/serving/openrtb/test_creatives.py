@@ -139,11 +139,7 @@ def test_rates_and_deals(tmp_path):
     ],
 )
 def test_wrong_rates_are_one_line(content, words, tmp_path):
-    rates = tmp_path / "rates.toml"
-    rates.write_text(content)
-    with pytest.raises(UserError, match=words) as error:
-        load_terms("USD", None, str(rates))
-    assert "\n" not in str(error.value)
+    check_refused(tmp_path / "rates.toml", content, words)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +153,13 @@ def test_wrong_rates_are_one_line(content, words, tmp_path):
     ],
 )
 def test_wrong_deals_are_one_line(content, words, tmp_path):
-    deals = tmp_path / "deals.json"
-    deals.write_text(content)
+    check_refused(tmp_path / "deals.json", content, words)
+
+
+def check_refused(file, content, words):
+    """As the deals or the rates, whichever its name says."""
+    file.write_text(content)
+    paths = {name: str(file) if file.stem == name else None for name in ("deals", "rates")}
     with pytest.raises(UserError, match=words) as error:
-        load_terms("USD", str(deals), None, {"b"})
+        load_terms("USD", **paths, crids={"b"})
     assert "\n" not in str(error.value)
