@@ -128,8 +128,8 @@ def train(module, options):
                         EvaluationProtocol(episodes=1, num_users=64))
 
 def left_behind():
-    rllibs = os.path.expanduser("~/ray_results")
-    return os.listdir(os.environ["TMPDIR"]) + os.listdir(rllibs)
+    rllibs = Path("~/ray_results").expanduser()
+    return os.listdir(os.environ["TMPDIR"]) + ([str(rllibs)] if rllibs.exists() else [])
 
 train({tiny!r}, Options())
 assert left_behind() == [], left_behind()
