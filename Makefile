@@ -18,7 +18,7 @@ train: $(READY)
 	$(BIN)/rllib-seq train lift --stop-time-s 300
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray and not slow and not redis and not chromium"

@@ -88,7 +88,8 @@ def test_a_killed_trial_goes_on_from_its_checkpoint(swept):
     _, _, _, rows = swept
     before = [row for row in rows if row["pid"] == rows[0]["pid"]]
     first_again = rows[len(before)]
-    assert 1 < first_again["iteration"] <= before[-1]["iteration"] + 1
+    # Tune copies the checkpoint of an iteration into the storage, and may lose its row to the kill.
+    assert 1 < first_again["iteration"] <= before[-1]["iteration"] + 2
     assert first_again["steps"] > before[0]["steps"]
 
 
