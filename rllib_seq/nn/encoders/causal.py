@@ -212,12 +212,12 @@ def _with_room(cache: Tensor, length: Tensor, attentions: int) -> tuple[Tensor, 
     batch, slots, width = cache.shape
     history = cache.new_empty(batch, slots + 1, width)
     history[:, :-1] = cache
+    new = length == 0
+    if bool(new.any()):  # whatever stood there; from then on, empty slots are zeros
+        history[new] = 0.0
     filled = int(length.max())
     unused = torch.arange(slots, device=length.device) < slots - length[:, None]  # (B, L-1)
-    empty: Tensor | None = None
-    if bool(unused.any()):
-        history[:, :-1].masked_fill_(unused[..., None], 0.0)
-        empty = unused[:, slots - filled :] if filled else None
+    empty = unused[:, slots - filled :] if filled and bool(unused.any()) else None
     reach = history[:, slots - filled :].chunk(attentions, dim=2)
     return history, [_WithRoom(part, empty) for part in reach]
 

@@ -32,6 +32,7 @@ class CarriedStates:
     def __init__(self, initial: Mapping[str, Tensor], rows: int, longest: int) -> None:
         self._initial = initial
         self._parts = {name: part.repeat(rows, *[1] * part.dim()) for name, part in initial.items()}
+        self._everyone = np.arange(rows)
         self._in_sequence = np.zeros(rows, np.int64)  # steps since it began
         self._longest = longest
         self._copies: list[dict[str, Tensor]] = []
@@ -45,10 +46,10 @@ class CarriedStates:
             first: which of them begin a stream, `[n]`; whatever was there is forgotten.
 
         Returns:
-            the parts, and numbers `[n]`: of the copy if a sequence begins here, else -1. All
-            streams that begin share one copy.
+            the parts, which the next call may change, and numbers `[n]`: of the copy if a sequence
+            begins here, else -1. All streams that begin share one copy.
         """
-        parts = self.of(rows)
+        parts = dict(self._parts) if self.has_all(rows) else self.of(rows)
         who, begun = rows.numpy(), first.numpy()
         numbers = np.where(begun, 0, -1)
         if begun.any():
@@ -63,13 +64,20 @@ class CarriedStates:
         return parts, numbers
 
     def of(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the parts `[n, ...]` of rows `[n]` as they are."""
+        """Return the parts `[n, ...]` of rows `[n]` as they are, copied."""
         return {name: part.index_select(0, rows) for name, part in self._parts.items()}
 
     def set(self, rows: Tensor, parts: Mapping[str, Tensor]) -> None:
-        """Keep the parts `[n, ...]` of rows `[n]`."""
+        """Keep the parts `[n, ...]` of rows `[n]`; they belong to this object from then on."""
+        if self.has_all(rows):
+            self._parts = dict(parts)
+            return
         for name, part in parts.items():
             self._parts[name].index_copy_(0, rows, part)
+
+    def has_all(self, rows: Tensor) -> bool:
+        """Whether these are all rows, in their order: then nothing needs to be copied."""
+        return len(rows) == len(self._everyone) and np.array_equal(rows.numpy(), self._everyone)
 
     def copies(self, numbers: Ints) -> dict[str, Array]:
         """Return the copies `[S, ...]` with these numbers `[S]`."""

@@ -67,8 +67,11 @@ class Memory:
             stored with the steps.
         """
         parts, numbers = self._carried.before(rows, first)
-        for name, part in parts.items():
-            self._earlier[name][rows] = part
+        if self._carried.has_all(rows):
+            self._earlier = parts
+        else:
+            for name, part in parts.items():
+                self._earlier[name][rows] = part
         outputs, after, columns = self.step(parts, inputs)
         self._carried.set(rows, after)
         return outputs, {COPY: numbers, **columns}

@@ -214,7 +214,8 @@ class ModuleActor:
         if self._ours:
             return actions, {**columns, COPY: copies}
         # RLlib's learners read the states of its own modules from every step.
-        return actions, columns | {_STATE + name: part.numpy() for name, part in after.items()}
+        states = {_STATE + name: part.numpy().copy() for name, part in after.items()}
+        return actions, columns | states
 
     def value_after(self, rows: Ints, observations: Array, rewards: Array) -> Array:
         """See `sampler.StreamActor`; on this stack the learner values, from the state then."""
