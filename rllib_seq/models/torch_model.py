@@ -109,7 +109,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self.auxiliary = auxiliary_heads(self.config, action_space)
         # Of the last `forward`: where steps are real [B, T], and what was made of the N real ones.
         self._real: Tensor | None = None
-        self._rows: Tensor | None = None  # of them, (N,), in B*T
+        self._rows: Tensor | None = None  # of them, (N,), in B*T; None if all are real
         self._features: Tensor | None = None  # (N, d)
         self._reading: Reading | None = None
         self._auxiliary_losses: dict[str, Tensor] = {}
@@ -199,7 +199,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self._refuse_bad_steps(input_dict, observation, inputs, real)
         carry = not self.training  # RLlib reads no state then
         self._reading = self.networks.read(parts, inputs, seq_lens, carry=carry)
-        self._real, self._rows = real, real.flatten().nonzero().squeeze(1)
+        self._real = real
+        self._rows = None if bool(real.all()) else real.flatten().nonzero().squeeze(1)
         self._features = self._pack(self._reading.features)
         outputs = self._spread(self.policy.head(self._features))
         outputs = self.step_inputs.mask_outputs(outputs, observation.flatten(1))
@@ -311,11 +312,13 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
 
     def _pack(self, padded: Tensor) -> Tensor:
         """Rows of real steps `[N, K]` of `[B, T, K]`."""
-        assert self._rows is not None
-        return padded.flatten(0, 1).index_select(0, self._rows)
+        rows = padded.flatten(0, 1)
+        return rows if self._rows is None else rows.index_select(0, self._rows)
 
     def _spread(self, packed: Tensor) -> Tensor:
         """Put rows of real steps `[N, K]` back among the padded ones: `[B*T, K]`."""
-        assert self._real is not None and self._rows is not None
+        if self._rows is None:
+            return packed
+        assert self._real is not None
         spread = packed.new_zeros(self._real.numel(), packed.shape[1])
         return spread.index_copy(0, self._rows, packed)

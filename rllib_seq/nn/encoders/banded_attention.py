@@ -66,6 +66,11 @@ class BandedAttention(nn.Module):
         reach = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)  # (heads)
         self.bias = nn.Parameter(-reach[:, None] * torch.arange(window_length))  # (heads, L)
 
+    def ask(self, tokens: Tensor) -> Tensor:
+        """Return the queries of tokens `[..., width]`, divided by `sqrt(size)`, the same shape."""
+        scale = (self.query.out_features // self.heads) ** -0.5  # of weights, which are fewer
+        return functional.linear(tokens, self.query.weight * scale, self.query.bias * scale)
+
     def forward(self, queries: Tensor, key_values: Tensor, empty: Tensor | None) -> Tensor:
         """Let steps look back.
 
@@ -73,7 +78,7 @@ class BandedAttention(nn.Module):
         the one before it, so that the work grows with T * L and not with T * T.
 
         Args:
-            queries: `[B, T, d_model]`, projected.
+            queries: of `ask`, `[B, T, d_model]`.
             key_values: of P < L slots before the sequence and of the sequence,
                 `[B, P+T, 2 * d_model]`.
             empty: bool `[B, P]`, True where nothing stands; None: all slots are filled.
@@ -103,7 +108,7 @@ class BandedAttention(nn.Module):
         query = queries.view(batch, blocks, block, self.heads, -1).transpose(2, 3)
         reach = reach.view(batch, blocks, before + block, 2 * self.heads, -1).transpose(2, 3)
         key, value = reach.chunk(2, dim=2)  # (B, blocks, heads, P+C, size)
-        score = (query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)
+        score = query @ key.transpose(-1, -2)
         score += age_bias(self.bias, before, block)  # (B, blocks, heads, C, P+C)
         if empty is not None:  # which slots are, if any, stand before the first block
             hidden = score.new_zeros(batch, blocks, 1, 1, before + block)
@@ -121,8 +126,7 @@ class BandedAttention(nn.Module):
         width = query.shape[2]
         size = width // self.heads
         key, value = key_values.view(batch, slots, 2, self.heads, size).unbind(2)
-        asked = query.view(batch, 1, self.heads, size) * size**-0.5
-        score = (asked * key).sum(3)  # (B, P+1, heads)
+        score = (query.view(batch, 1, self.heads, size) * key).sum(3)  # (B, P+1, heads)
         score = score + self.bias[:, :slots].flip(1).t()
         if empty is not None:
             hidden = functional.pad(empty, (0, 1), value=False)

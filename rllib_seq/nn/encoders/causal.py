@@ -79,7 +79,7 @@ class CausalBlock(nn.Module):
         """
         found, key_values = _attend(self.attention, self.attention_norm(tokens), cached, padding)
         tokens = tokens + self.dropout(found)
-        hidden = functional.relu(self.expand(self.feedforward_norm(tokens)))
+        hidden = functional.relu(self.expand(self.feedforward_norm(tokens)), inplace=True)
         return tokens + self.dropout(self.contract(hidden)), key_values
 
 
@@ -93,7 +93,7 @@ def _attend(
     """
     fresh = padding.spread(attention.key_value(tokens))
     reach = cached.followed_by(fresh)
-    found = attention(padding.spread(attention.query(tokens)), reach, cached.empty)
+    found = attention(padding.spread(attention.ask(tokens)), reach, cached.empty)
     return attention.output(padding.pack(found)), fresh
 
 

@@ -12,8 +12,8 @@ def test_a_token_reads_the_same_wherever_in_the_stream_it_stands() -> None:
     attention = BandedAttention(8, 2, 4)
     tokens = torch.randn(1, 20, 8)
     keys = torch.cat([torch.zeros(1, 3, 16), attention.key_value(tokens)], dim=1)
-    found = attention(attention.query(tokens), keys, None)
-    shifted = attention(attention.query(tokens[:, 7:]), keys[:, 7:], None)
+    found = attention(attention.ask(tokens), keys, None)
+    shifted = attention(attention.ask(tokens[:, 7:]), keys[:, 7:], None)
     assert torch.allclose(found[:, 7:], shifted, atol=1e-6)
 
 
