@@ -28,7 +28,7 @@ def test_banded_attention_is_attention_with_a_band_as_its_mask() -> None:
         parts = (
             part.unflatten(2, (2, 4)).transpose(1, 2) for part in (queries, *keys.chunk(2, dim=2))
         )
-        expected = nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask)
+        expected = nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask, scale=1.0)
         found = attention(queries, keys, None)
         assert torch.allclose(found, expected.transpose(1, 2).flatten(2), atol=1e-6)
 
