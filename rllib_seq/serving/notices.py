@@ -195,7 +195,12 @@ class Notices:
         if not self._memory.write(*written, now, totals, notice, release):
             return False  # and what was changed here is read again, see `SessionCache.claim`
         if self._record is not None and reward and remembered:
-            self._record.reward(key, sessions.last_request(row), hour, reward)
+            # A price belongs to the bid that paid it, a conversion to all that came before.
+            last = sessions.last_request(row)
+            step = last if kind == "conversion" or bid is None else bid.request
+            if step <= last:  # else they were forgotten since
+                episode = int(sessions.episodes(rows)[0])
+                self._record.reward(episode, step, self._clock.now() / _HOUR, reward)
         return True
 
     def _noticed(self, kind: str, what: str) -> str:

@@ -13,7 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ class BidService:
         )
         self.sealer = BidSealer(storage.constant("secret", secrets.token_bytes(32)))
         self._random = np.random.default_rng()
-        self._record = _record(settings, math.prod(spec.action_sizes))
+        self._record = _record(settings, spec.facts)
         self._notices = Notices(
             *(self.memory, storage, self.sealer, settings, self.clock, self._books),
             *(spec.facts["conversion_value"], self.counts, self._record),
@@ -213,7 +213,8 @@ class BidService:
             self.money.free((bid.number for bid in bids.values()), now)
             raise
         if self._record is not None:
-            self._record.steps(keys[kept], requests[kept], hour, observation[kept], actions[kept])
+            episodes, now_hour = self.sessions.episodes(rows[kept]), self.clock.now() / _HOUR
+            self._record.steps(episodes, requests[kept], now_hour, observation[kept], actions[kept])
         return [
             BidDecision(bids.get(place), reason, bought.get(place))
             for place, reason in enumerate(why)
@@ -327,10 +328,10 @@ class BidService:
         self._storage.close()
 
 
-def _record(settings: Settings, actions: int) -> TrajectoryWriter | None:
+def _record(settings: Settings, facts: dict[str, Any]) -> TrajectoryWriter | None:
     """Loads pyarrow only where something is recorded."""
     if not settings.record:
         return None
     from rllib_seq.serving.trajectories import TrajectoryWriter
 
-    return TrajectoryWriter(settings.record, settings.record_gb * 1e9, actions)
+    return TrajectoryWriter(settings.record, facts, settings.record_gb * 1e9)

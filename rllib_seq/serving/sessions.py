@@ -34,6 +34,7 @@ _SEEN: dict[str, Any] = {
     "version": 0,
     "request": 0,
     "number": 0,
+    "episode": 0,
     "segment": 0,
     "device": 0,
     "clicked": False,
@@ -91,6 +92,7 @@ class Sessions:
             for name in counts:
                 setattr(tracker, name, records[name])
         self._tracker = tracker
+        self._random = np.random.default_rng()
         self.rows = rows
         """Of users and guests."""
 
@@ -231,6 +233,10 @@ class Sessions:
         """Requests that users have had, which is the number of the next one, `[n]`."""
         return np.asarray(self._seen.request[rows])
 
+    def episodes(self, rows: Ints) -> Ints:
+        """Random numbers `[n]` that stand for users until they are forgotten."""
+        return np.asarray(self._seen.episode[rows])
+
     def step(
         self,
         rows: Ints,
@@ -256,6 +262,8 @@ class Sessions:
             self._tracker.request(
                 served, Reaction(never, never, never, never, zero, nothing, nothing)
             )
+        new = rows[request == 0]
+        seen.episode[new] = self._random.integers(2**63, size=len(new))
         seen.request[rows] = request + 1
         seen.clicked[rows] = seen.visited[rows] = False
         seen.last_profit[rows] = 0.0

@@ -3,16 +3,18 @@
 - `TrajectoryWriter`: appends steps and rewards to Parquet files.
 - `SCHEMA`: the columns.
 
-A row is a step, or a reward that came later for one. `training.run.offline` puts the rows of
+A row is a step, or a reward that came later for one. `training.run.records` puts the rows of
 all files together: sorted by episode and step, the rewards of a step added up.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,12 @@ SCHEMA = pa.schema(
         pa.field("reward", pa.float64(), nullable=False),
     ]
 )
-"""`episode` is the key of the user, `step` the number of the request among their; `hour` since the
-Monday midnight before the campaign. Rows without `observation` and `action` are later rewards."""
+"""`episode` is a random number that stands for a user until they are forgotten, `step` the number
+of the request among their; `hour` since the epoch. Rows without `observation` and `action` are
+later rewards: a price of the step that was won, a conversion of the user's last one."""
 
-ACTIONS = b"actions"
-"""Of a file's metadata: how many actions there were to choose from."""
+FACTS = b"facts"
+"""Of a file's metadata, JSON: what the policy was shown and could do, see `spec.world_facts`."""
 
 _ROWS = 20_000  # of a file
 _SECONDS = 60.0  # until a file is written although it has fewer
@@ -59,13 +62,13 @@ class TrajectoryWriter:
     Args:
         folder: is made.
         most_bytes: of all files in it; when there are as many, nothing more is recorded.
-        actions: how many there are to choose from, which the files say (`ACTIONS`); 0: they do not.
+        facts: which the files carry, see `FACTS`.
 
     Raises:
         UserError: it cannot be made.
     """
 
-    def __init__(self, folder: str, most_bytes: float = math.inf, actions: int = 0) -> None:
+    def __init__(self, folder: str, facts: Mapping[str, Any], most_bytes: float = math.inf) -> None:
         self._folder = Path(folder)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +79,7 @@ class TrajectoryWriter:
         self._rows: list[tuple[Any, ...]] = []
         self._since, self._again = time.monotonic(), 0.0
         self._files = 0
-        self._schema = SCHEMA.with_metadata({ACTIONS: str(actions)} if actions else None)
+        self._schema = SCHEMA.with_metadata({FACTS: json.dumps(facts, sort_keys=True)})
 
     def steps(
         self,
@@ -89,9 +92,9 @@ class TrajectoryWriter:
         """Appends one step of each of different users.
 
         Args:
-            episodes: `[n]`, keys of the users.
+            episodes: `[n]`, see `SCHEMA`.
             steps: `[n]`.
-            hour: of all of them.
+            hour: of all of them, since the epoch.
             observations: `[n, D]`.
             actions: `[n]`, flat.
         """

@@ -77,10 +77,9 @@ def run_training(
         UserError: something that the user can fix.
         Interrupted: a signal came; a checkpoint was written before.
     """
-    config = load_config(module)
+    config = prepare(load_config(module), options)
     if offline:
         learn_offline(config, offline)
-    config = prepare(config, options)
     world = auction_config(config)
     validate(config)
     name = short_name(module)

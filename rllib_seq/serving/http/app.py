@@ -52,7 +52,7 @@ def open_service(settings: Settings) -> BidService:
     policy = load_policy(Path(settings.export))
     spec = policy.spec
     kept = (
-        f"3 {spec.stream} {spec.encoder} {spec.steps_kept} {spec.memory_size} {settings.cap} "
+        f"4 {spec.stream} {spec.encoder} {spec.steps_kept} {spec.memory_size} {settings.cap} "
         f"{spec.facts['observation']}"
     )
     fingerprint = hashlib.sha256(kept.encode()).hexdigest()

@@ -222,7 +222,7 @@ def test_records_wait_for_room_on_the_disk(tmp_path, monkeypatch):
     import numpy as np
 
     folder = tmp_path / "records"
-    writer = TrajectoryWriter(str(folder))
+    writer = TrajectoryWriter(str(folder), {})
     ones = np.ones(1, np.int64)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -236,7 +236,7 @@ def test_records_wait_for_room_on_the_disk(tmp_path, monkeypatch):
     (file,) = folder.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    full = TrajectoryWriter(str(folder), most_bytes=10.0)
+    full = TrajectoryWriter(str(folder), {}, most_bytes=10.0)
     full.steps(ones, ones, 0.0, np.zeros((1, 3), np.float32), ones)
     full.close()
     assert list(folder.iterdir()) == [file]

@@ -7,7 +7,7 @@ from served_campaign import CAMPAIGN, Served
 from rllib_seq.envs.ad_auction import AuctionSimulator, play
 from rllib_seq.errors import UserError
 from rllib_seq.serving.exported.scoring import score
-from rllib_seq.training.run.offline import read_trajectories
+from rllib_seq.training.run.records import read_trajectories
 
 
 @pytest.fixture
@@ -28,6 +28,46 @@ def test_records_hold_every_step_and_reward(records):
     assert ledger.requests - len(streams) <= steps <= ledger.requests
     assert all(np.isin(stream.actions, range(17)).all() for stream in streams)
     assert min(stream.rewards.min() for stream in streams) < 0  # money was spent
+
+
+def test_a_price_belongs_to_the_bid_that_paid_it(journey, serve, clock, tmp_path):
+    """Exchanges report wins late, and when the next bids are made."""
+    from serving_helpers import always, ask
+
+    service = serve(journey, record=str(tmp_path))
+    always(service, 16)
+    bids = [service.answer([ask(7)])[0].bid for _ in range(3)]
+    for place, price in ((1, 0.02), (0, 0.01)):
+        assert service.notice("win", service.sealer.seal(bids[place]), price=price) == "counted"
+    service.notice("conversion", service.sealer.seal(bids[0]), value=1.0, event="a")
+    clock.now += 86_400.0 * 2
+    service.answer([ask(8)])
+    clock.now += 60.0
+    service.answer([ask(8)])
+    service.close()
+    ann, _ = sorted(read_trajectories([tmp_path]), key=lambda stream: -len(stream.actions))
+    assert ann.ended
+    np.testing.assert_allclose(ann.payments, [0.01, 0.02, 0.0])
+    np.testing.assert_allclose(ann.rewards, [-0.01, -0.02, 1.0])
+
+
+def test_lives_of_a_user_are_apart(journey, serve, clock, tmp_path):
+    """Who was forgotten, or is seen by another campaign, begins another episode."""
+    from serving_helpers import always, ask
+
+    for lives in (2, 1):
+        service = serve(journey, record=str(tmp_path))
+        always(service, 16)
+        for _ in range(lives):
+            for _ in range(3):
+                bid = service.answer([ask(7)])[0].bid
+            service.notice("win", service.sealer.seal(bid), price=0.01)
+            service.forget(7)
+            assert service.notice("win", service.sealer.seal(bid), price=0.01) == "known"
+        service.close()
+    streams = read_trajectories([tmp_path])
+    assert [len(stream.actions) for stream in streams] == [2, 2, 2]
+    assert all(stream.rewards.tolist() == [0.0, 0.0] for stream in streams)  # of their third steps
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -9,11 +9,13 @@ from rich.console import Console
 
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.errors import UserError
+from rllib_seq.serving.exported.spec import world_facts
 from rllib_seq.serving.trajectories import TrajectoryWriter
 from rllib_seq.training.config.experiment import Options
 from rllib_seq.training.config.modules import load_config
 from rllib_seq.training.evaluation.comparison import EvaluationProtocol
-from rllib_seq.training.run.offline import learn_offline, read_trajectories
+from rllib_seq.training.run.offline import learn_offline
+from rllib_seq.training.run.records import read_trajectories
 from rllib_seq.training.run.trainer import Limits
 from rllib_seq.training.train import run_training
 
@@ -48,7 +50,7 @@ use_sequence_q_learning(
 def records(tmp_path_factory):
     """A campaign with random bids, written as a server writes it; and what happened."""
     folder = tmp_path_factory.mktemp("records")
-    writer = TrajectoryWriter(str(folder))
+    writer = TrajectoryWriter(str(folder), world_facts(AuctionConfig()))
     simulator = AuctionSimulator(AuctionConfig(num_users=30))
     simulator.reset(3)
     random = np.random.default_rng(0)
@@ -104,7 +106,7 @@ def test_streams_are_what_happened(records):
 
 
 def test_a_gap_parts_a_stream(tmp_path):
-    writer = TrajectoryWriter(str(tmp_path))
+    writer = TrajectoryWriter(str(tmp_path), {})
     for step in (0, 1, 2, 5, 6):  # 3 and 4 were lost in a crash
         writer.steps(np.array([7]), np.array([step]), 1.0, np.full((1, 2), step), np.array([step]))
     writer.close()
@@ -114,9 +116,9 @@ def test_a_gap_parts_a_stream(tmp_path):
     assert not any(stream.ended for stream in streams)
 
 
-def _write(folder, conversion, actions=17):
+def _write(folder, conversion, **world):
     """Two steps of a user and, two days later, one of another; the first bid won and converted."""
-    writer = TrajectoryWriter(str(folder), actions=actions)
+    writer = TrajectoryWriter(str(folder), world_facts(AuctionConfig(**world)))
     for user, step, hour in ((7, 0, 1.0), (7, 1, 2.0), (8, 0, 50.0), (8, 1, 51.0)):
         observation = np.zeros((1, 8), np.float32)
         writer.steps(np.array([user]), np.array([step]), hour, observation, np.array([3]))
@@ -137,9 +139,31 @@ def test_bid_levels_are_those_that_were_served(tmp_path):
     _write(tmp_path / "a", 1.0)
     config = learn_offline(load_config("tune_configs.lift"), [tmp_path / "a"])
     assert config.env_config["num_bid_levels"] == 16
-    _write(tmp_path / "b", 1.0, actions=25)
-    with pytest.raises(UserError, match="of policies with 17 and 25 actions; give those of one"):
+    _write(tmp_path / "b", 1.0, num_bid_levels=24)
+    with pytest.raises(UserError, match="policies with different actions, bid_levels; give those"):
         learn_offline(load_config("tune_configs.lift"), [tmp_path / "a", tmp_path / "b"])
+
+
+@pytest.mark.parametrize(
+    ("world", "differing"),
+    [
+        ({"preset": "display", "observation": "raw"}, "units, bid_levels"),
+        ({"preset": "drawn", "world_seed": 3}, "units, bid_levels"),  # as wide
+        ({"observed": {"channels": {"search": 1, "display": 1, "video": 1}}}, "observation, units"),
+    ],
+)
+def test_records_of_another_world_are_refused(tmp_path, world, differing):
+    _write(tmp_path, 1.0, **world)
+    with pytest.raises(
+        UserError, match=f"other {differing} than .* \\(journey\\); give the preset"
+    ):
+        learn_offline(load_config("tune_configs.lift"), [tmp_path])
+
+
+def test_records_are_of_the_auction(records):
+    config = load_config("tune_configs.dqn").environment("another", env_config={})
+    with pytest.raises(UserError, match="in 'multi_user_ad_auction'; this .* is 'another'"):
+        learn_offline(config, [records[0]])
 
 
 def test_q_learning_from_outcomes_needs_conversions_of_one_value(tmp_path):
@@ -150,13 +174,16 @@ def test_q_learning_from_outcomes_needs_conversions_of_one_value(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no \\*.parquet"), (b"text", "cannot read trajectories")],
+    [(None, "no \\*.parquet"), (b"text", "cannot read trajectories"), ("gone", "no records in")],
 )
 def test_bad_records(content, words, tmp_path):
-    if content is not None:
+    path = tmp_path
+    if content == "gone":
+        path = tmp_path / content
+    elif content is not None:
         (tmp_path / "a.parquet").write_bytes(content)
     with pytest.raises(UserError, match=words):
-        read_trajectories([tmp_path])
+        read_trajectories([path])
 
 
 def test_algorithms_that_learn_from_themselves_are_refused(records):
