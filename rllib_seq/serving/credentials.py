@@ -22,6 +22,8 @@ def read_secret(name: str) -> str | None:
         UserError: both are set, or the file cannot be read or is empty; no message shows a secret.
     """
     value, file = os.environ.get(name), os.environ.get(name + "_FILE")
+    if value == "":
+        raise UserError(f"{name} is empty; write the secret into it, or unset it")
     if file is None:
         return value
     if value is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -123,10 +124,28 @@ class Settings:
             )
         if self.charge not in ("win", "billing"):
             raise UserError(f"--charge is {self.charge!r}; choose one of: win, billing")
-        if self.public_url and urlsplit(self.public_url).scheme not in ("http", "https"):
-            raise UserError(f"--public-url is {self.public_url!r}; give one of http:// or https://")
+        if self.public_url and not _is_address(self.public_url):
+            raise UserError(
+                f"--public-url is {self.public_url!r}; give https:// or http://, a host, and maybe "
+                "a port and a path"
+            )
+        if not re.fullmatch("[A-Za-z]{3}", self.currency):
+            raise UserError(f"--currency is {self.currency!r}; give a code such as USD or EUR")
+        if self.cap > _MOST_CAP:
+            raise UserError(f"--cap is {self.cap}; give at most {_MOST_CAP}, or 0 for no cap")
         if self.token is not None and len(self.token) < 16:
-            raise UserError("--token is shorter than 16 characters; give a longer one")
+            raise UserError("RLLIB_SEQ_TOKEN is shorter than 16 characters; give a longer one")
 
 
+def _is_address(url: str) -> bool:
+    """Whether paths can be put behind it."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(known) and not re.search(r"[\s\\?#@]", url)
+
+
+_MOST_CAP = 1000  # 24 bytes of every user for each
 _MAY_BE_ZERO = ("budget", "cap", "margin_ms", "explore", "max_conversions")

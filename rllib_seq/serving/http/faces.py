@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from rllib_seq.errors import UserError
 from rllib_seq.serving.http.app import create_app, open_service
 from rllib_seq.serving.http.connections import Connections
 from rllib_seq.serving.http.steps.app import create_stream_app, open_streams
@@ -30,7 +31,13 @@ def open_any(settings: Settings) -> BidService | StreamService:
         UserError: something that the operator can fix.
     """
     streams = stream_kind(Path(settings.export)) is not None
-    return open_streams(settings) if streams else open_service(settings)
+    try:
+        return open_streams(settings) if streams else open_service(settings)
+    except MemoryError as error:
+        raise UserError(
+            f"--max-users is {settings.max_users}, and there is no memory for so many; give fewer, "
+            "the others are in the state"
+        ) from error
 
 
 def app_of(

@@ -54,7 +54,7 @@ def may_remember(request: BidRequest) -> bool:
         consent = user and (user.consent or (user.ext and user.ext.consent))
         if not consent or not tcf_consents(consent):
             return False
-    if ext is not None and ext.gpc == "1":
+    if regs.gpc == "1" or (ext is not None and ext.gpc == "1"):
         return False
     us_privacy = regs.us_privacy or (ext and ext.us_privacy)
     if us_privacy and us_privacy_opted_out(us_privacy):

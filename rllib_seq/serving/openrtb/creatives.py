@@ -154,6 +154,12 @@ class Creative(BaseModel):
         return "{{width}}" in self._template or "{{height}}" in self._template
 
     @cached_property
+    def linearities(self) -> frozenset[int]:
+        """Of a video, as its VAST says: 1 plays in the content's time, 2 lies over it."""
+        kinds = {1: r"<Linear\b", 2: r"<NonLinear\b"}
+        return frozenset(each for each, tag in kinds.items() if re.search(tag, self.adm or ""))
+
+    @cached_property
     def mtype(self) -> int:
         """Of the medium."""
         return MEDIA.index(self.type) + 1

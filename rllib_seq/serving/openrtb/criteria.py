@@ -71,6 +71,11 @@ def _duration(ad: Creative, wanted: Demands) -> bool:
     return wanted.shortest <= ad.duration <= (wanted.longest or ad.duration)
 
 
+def _linearity(ad: Creative, wanted: Demands) -> bool:
+    """A wrapper does not say what it holds."""
+    return not wanted.linearity or not ad.linearities or wanted.linearity in ad.linearities
+
+
 def _bitrate(ad: Creative, wanted: Demands) -> bool:
     if ad.bitrate is None:
         return True
@@ -91,6 +96,7 @@ CRITERIA: tuple[tuple[str, Callable[[Creative, Demands], bool]], ...] = (
     ("api", lambda ad, wanted: not ad.api or bool(set(ad.api) & set(wanted.api))),
     ("mime", _mime),
     ("protocol", _protocol),
+    ("linearity", _linearity),
     ("duration", _duration),
     ("bitrate", _bitrate),
 )

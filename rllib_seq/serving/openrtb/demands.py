@@ -54,6 +54,7 @@ class Demands(NamedTuple):
     shortest: int = 0
     longest: int = 0
     protocols: Numbers = ()
+    linearity: int = 0
     least_bitrate: int = 0
     most_bitrate: int = 0
 
@@ -133,6 +134,7 @@ def _of_spot(shared: _Shared, spot: Video | Audio) -> Demands:
         shortest=spot.minduration or 0,
         longest=spot.maxduration or spot.poddur or 0,
         protocols=protocols,
+        linearity=(isinstance(spot, Video) and spot.linearity) or 0,
         least_bitrate=spot.minbitrate or 0,
         most_bitrate=spot.maxbitrate or 0,
     )

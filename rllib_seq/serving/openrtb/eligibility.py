@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rllib_seq.serving.openrtb.creatives import Catalogue, Creative
 from rllib_seq.serving.openrtb.criteria import CRITERIA, Placement, placed
@@ -23,9 +23,9 @@ from rllib_seq.serving.openrtb.request import BidRequest, Deal, Imp
 from rllib_seq.serving.openrtb.terms import Terms
 
 REASONS = (
-    *("invalid", "currency", "channel", "deal", "medium", "seat", "app", "advertiser"),
+    *("invalid", "currency", "quantity", "channel", "deal", "medium", "seat", "app", "advertiser"),
     *("category", "language", "secure", "interstitial", "rewarded", "size", "duration"),
-    *("protocol", "mime", "bitrate", "attribute", "banner_type", "api", "native"),
+    *("protocol", "linearity", "mime", "bitrate", "attribute", "banner_type", "api", "native"),
 )
 """Why an impression is not bid on, whatever the policy would do."""
 
@@ -141,13 +141,15 @@ class Eligibility:
         Returns:
             The number of its channel and the offer; or one of `REASONS`.
         """
+        if imp.qty is not None and (imp.qty.multiplier or 0.0) > 1.0:
+            return "quantity"  # it costs as many times what is bid
         reason = "channel"
         for medium, channel in self._media(imp):
             placements, why = self._placements(demands_of(request, imp, medium), imp, remember)
             if not placements:
                 reason = why
                 continue
-            ways = self._ways(imp, placements)
+            ways = self._ways(imp, placements, getattr(imp, medium))
             if ways:
                 return channel, Offer(ways, self._names)
             reason = "deal" if _is_private(imp) else "currency"
@@ -171,13 +173,12 @@ class Eligibility:
                 return self._channels.index(name)
         return 0 if len(self._channels) == 1 else None
 
-    def _ways(self, imp: Imp, placements: tuple[Placement, ...]) -> list[_Terms]:
+    def _ways(self, imp: Imp, placements: tuple[Placement, ...], medium: Any) -> list[_Terms]:
         """To buy an impression: deals that we hold, the dearest first, and the open auction."""
-        ways = []
+        ways: list[_Terms] = []
         for deal in (imp.pmp.deals if imp.pmp is not None else None) or ():
             held = self._terms.deals.get(deal.id)
-            floor = self._terms.converted(deal.bidfloor or 0.0, deal.bidfloorcur)
-            if held is None or floor is None:
+            if held is None:
                 continue
             fitting = tuple(
                 each
@@ -185,13 +186,26 @@ class Eligibility:
                 if (held.creatives is None or each.ad.crid in held.creatives)
                 and _deal_takes(deal, each.ad)
             )
-            if fitting:
-                ways.append(_Terms(deal.id, floor / 1000.0, deal.at == _FIXED_PRICE, fitting))
+            for floor, group in self._by_floor(fitting, deal, deal):
+                fixed = deal.at == _FIXED_PRICE and floor > 0
+                ways.append(_Terms(deal.id, floor, fixed, group))
         ways.sort(key=lambda way: -way.floor)
-        floor = self._terms.converted(imp.bidfloor or 0.0, imp.bidfloorcur)
-        if floor is not None and not _is_private(imp):
-            ways.append(_Terms(None, floor / 1000.0, False, placements))
+        if not _is_private(imp):
+            for floor, group in self._by_floor(placements, imp, medium):
+                ways.append(_Terms(None, floor, False, group))
         return ways
+
+    def _by_floor(
+        self, placements: tuple[Placement, ...], terms: Imp | Deal, spot: Any
+    ) -> list[tuple[float, tuple[Placement, ...]]]:
+        """Floors, currency units per impression, and what they hold for; the creatives' order."""
+        groups: dict[float, list[Placement]] = {}
+        for each in placements:
+            price = _floor_of(each.ad.duration, terms.bidfloor or 0.0, spot)
+            floor = self._terms.converted(price, terms.bidfloorcur)
+            if floor is not None:
+                groups.setdefault(floor / 1000.0, []).append(each)
+        return [(floor, tuple(group)) for floor, group in groups.items()]
 
     def _placements(
         self, wanted: Demands, imp: Imp, remember: bool
@@ -229,6 +243,20 @@ _CHANNELS = {
     "native": ("native", "display"),
     "banner": ("display", "banner"),
 }
+
+
+def _floor_of(duration: int | None, floor: float, spot: Any) -> float:
+    """Of a creative: that of its duration where a video, an audio spot or a deal has such floors.
+
+    What has none, a banner say, has its floor whatever the duration.
+    """
+    if duration is None or not hasattr(spot, "durfloors"):
+        return floor
+    for each in spot.durfloors or ():
+        if (each.mindur or 0) <= duration <= (each.maxdur or duration):
+            floor = each.bidfloor or 0.0
+            break
+    return max(floor, duration * (spot.mincpmpersec or 0.0))
 
 
 def _is_private(imp: Imp) -> bool:

@@ -72,11 +72,16 @@ class Identities:
         Args:
             kind: one of `ID_KINDS`.
             name: the id.
-            where: the source of an eid, the exchange of a `user.id`.
+            where: the source of an eid, in any case, or the exchange of a `user.id`; of no
+                interest otherwise.
         """
         name = name.strip()
         if kind == "ifa":
             name = name.casefold()
+        if kind == "eids":
+            where = where.strip().casefold()
+        elif kind != "id":
+            where = ""
         return _key("\x1f".join((kind, where, name)), self._secret)
 
     def _names(self, request: BidRequest, exchange: str) -> Iterator[tuple[str, str, str]]:

@@ -44,6 +44,11 @@ def _list_of(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return read_list
 
 
+def _given(value: Any) -> Any:
+    """Of objects; null is absent."""
+    return [each for each in value if each is not None] if value.__class__ is list else value
+
+
 def _object(value: Any) -> Any:
     """PHP and others write an empty object as an empty list."""
     return None if value == [] else value
@@ -99,7 +104,7 @@ class Format(Model):
 class Banner(Model):
     """A banner."""
 
-    format: list[Format] | None = None
+    format: Annotated[list[Format] | None, BeforeValidator(_given)] = None
     w: Size = None
     h: Size = None
     wmin: Size = None
@@ -122,8 +127,19 @@ class Banner(Model):
         return self
 
 
-class Video(Model):
-    """A video."""
+class DurFloor(Model):
+    """The floor of creatives of some durations, from `mindur` to `maxdur` seconds."""
+
+    mindur: Whole = None
+    maxdur: Whole = None
+    bidfloor: Price = None
+
+
+DurFloors = Annotated[list[DurFloor] | None, BeforeValidator(_given)]
+
+
+class Spot(Model):
+    """What video and audio share."""
 
     mimes: Mimes
     minduration: Size = None
@@ -131,31 +147,27 @@ class Video(Model):
     rqddurs: Wholes = None
     poddur: Size = None
     protocols: Wholes = None
+    minbitrate: Size = None
+    maxbitrate: Size = None
+    battr: Wholes = None
+    api: Wholes = None
+    sequence: Unused = None
+    durfloors: DurFloors = None
+    mincpmpersec: Price = None
+
+
+class Audio(Spot):
+    """An audio spot."""
+
+
+class Video(Spot):
+    """A video."""
+
     protocol: Whole = None
     w: Size = None
     h: Size = None
-    minbitrate: Size = None
-    maxbitrate: Size = None
     boxingallowed: Flag = None
-    battr: Wholes = None
-    api: Wholes = None
-    sequence: Unused = None
-
-
-class Audio(Model):
-    """An audio spot."""
-
-    mimes: Mimes
-    minduration: Size = None
-    maxduration: Size = None
-    rqddurs: Wholes = None
-    poddur: Size = None
-    protocols: Wholes = None
-    minbitrate: Size = None
-    maxbitrate: Size = None
-    battr: Wholes = None
-    api: Wholes = None
-    sequence: Unused = None
+    linearity: Whole = None
 
 
 class Native(Model):
@@ -175,13 +187,21 @@ class Deal(Model):
     at: Whole = None
     wseat: Texts = None
     wadomain: Texts = None
+    durfloors: DurFloors = None
+    mincpmpersec: Price = None
 
 
 class Pmp(Model):
     """A private marketplace."""
 
     private_auction: Flag = None
-    deals: list[Deal] | None = None
+    deals: Annotated[list[Deal] | None, BeforeValidator(_given)] = None
+
+
+class Qty(Model):
+    """For how many impressions one counts."""
+
+    multiplier: float | None = None
 
 
 class ImpExt(Model):
@@ -198,13 +218,14 @@ class Imp(Model):
     video: Video | None = None
     audio: Audio | None = None
     native: Native | None = None
-    pmp: Pmp | None = None
+    pmp: Annotated[Pmp | None, BeforeValidator(_object)] = None
     bidfloor: Price = None
     bidfloorcur: Text = None
     secure: Flag = None
     instl: Flag = None
     rwdd: Flag = None
     exp: Size = None
+    qty: Annotated[Qty | None, BeforeValidator(_object)] = None
     ext: Annotated[ImpExt | None, BeforeValidator(_object)] = None
 
     @model_validator(mode="after")
@@ -225,7 +246,7 @@ class Segment(Model):
 class Data(Model):
     """What a provider knows of a user."""
 
-    segment: list[Segment] | None = None
+    segment: Annotated[list[Segment] | None, BeforeValidator(_given)] = None
 
 
 class Uid(Model):
@@ -238,13 +259,16 @@ class Eid(Model):
     """Ids of a user that one source gives."""
 
     source: Text = None
-    uids: list[Uid] | None = None
+    uids: Annotated[list[Uid] | None, BeforeValidator(_given)] = None
+
+
+Eids = Annotated[list[Eid] | None, BeforeValidator(_given)]
 
 
 class UserExt(Model):
     """Where OpenRTB 2.5 has what 2.6 has in the user."""
 
-    eids: list[Eid] | None = None
+    eids: Eids = None
     consent: str | None = None
 
 
@@ -253,9 +277,9 @@ class User(Model):
 
     id: Text = None
     buyeruid: Text = None
-    eids: list[Eid] | None = None
+    eids: Eids = None
     consent: str | None = None
-    data: list[Data] | None = None
+    data: Annotated[list[Data] | None, BeforeValidator(_given)] = None
     ext: Annotated[UserExt | None, BeforeValidator(_object)] = None
 
 
@@ -277,17 +301,13 @@ class RegsExt(Model):
     us_privacy: str | None = None
     gpp: str | None = None
     gpp_sid: Wholes = None
-    gpc: Text = None
+    gpc: Annotated[str | None, BeforeValidator(lambda value: _text(_flag(value)))] = None
 
 
-class Regs(Model):
+class Regs(RegsExt):
     """Laws that hold."""
 
     coppa: Flag = None
-    gdpr: Flag = None
-    us_privacy: str | None = None
-    gpp: str | None = None
-    gpp_sid: Wholes = None
     ext: Annotated[RegsExt | None, BeforeValidator(_object)] = None
 
 

@@ -26,7 +26,7 @@ class HeldDeal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Annotated[str, Field(min_length=1)]
-    creatives: list[str] | None = None
+    creatives: Annotated[list[str], Field(min_length=1)] | None = None
     """Crids; none: all."""
 
 
@@ -59,7 +59,12 @@ class Terms:
         self._rates = {name.upper(): rate for name, rate in rates.items()} | {self.currency: 1.0}
 
     def converted(self, price: float, currency: str | None) -> float | None:
-        """A price in our currency; None without a rate. USD where nothing is said."""
+        """A price in our currency; None without a rate.
+
+        Where no currency is said it is USD, but no price is none in any.
+        """
+        if not price and not currency:
+            return 0.0
         rate = self._rates.get((currency or "USD").upper())
         return None if rate is None else price * rate
 
@@ -80,6 +85,15 @@ def load_terms(
     """
     held = [] if deals is None else read_table(deals, "deals", _Deals).deals
     known = {} if rates is None else read_table(rates, "rates", _Rates).rates
+    names = [name.upper() for name in known]
+    for name, rate in known.items():
+        if names.count(name.upper()) > 1:
+            raise UserError(f"rates {rates!r}: {name.upper()} stands there twice; give one rate")
+        if name.upper() == currency.upper() and rate != 1:
+            raise UserError(
+                f"rates {rates!r}: {name} is the currency of bids, and {rate:g} units of it per "
+                "unit; leave it out, or give another --currency"
+            )
     for place, deal in enumerate(held):
         if deal.id in [other.id for other in held[:place]]:
             raise UserError(f"deals {deals!r}: two have the id {deal.id!r}; give each its own")

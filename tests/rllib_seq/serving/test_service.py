@@ -181,6 +181,12 @@ def test_keys_of_users_depend_on_the_secret():
         ({"charge": "click"}, "--charge is 'click'"),
         ({"price_unit": "cents"}, "--price-unit is 'cents'"),
         ({"public_url": "bids.example.com"}, "--public-url is 'bids.example.com'"),
+        ({"public_url": "https://"}, "--public-url is 'https://'; give https:// .* a host"),
+        ({"public_url": "https://a.example:port/"}, "--public-url is"),
+        ({"public_url": "https://a.example/?x=1"}, "--public-url is"),
+        ({"currency": "euro"}, "--currency is 'euro'; give a code such as USD"),
+        ({"cap": 10**9}, "--cap is 1000000000; give at most 1000"),
+        ({"token": "short"}, "RLLIB_SEQ_TOKEN is shorter than 16"),
     ],
 )
 def test_bad_settings(changes, words):

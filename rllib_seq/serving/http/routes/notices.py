@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from rllib_seq.serving.http.access import authorised, foreign
 from rllib_seq.serving.http.problems import PROBLEMS, refusal
-from rllib_seq.serving.http.routes.users import IdKind, Where
+from rllib_seq.serving.http.routes.users import IdKind, Where, unknowable
 from rllib_seq.serving.quiet_log import OncePerSecond
 from rllib_seq.serving.service import BidService
 
@@ -72,6 +72,9 @@ def add_notice_routes(app: FastAPI) -> None:
         failures: tuple[type[Exception], ...] = (TimeoutError, *service.state_errors)
         key = None
         if bid is None and user is not None:
+            why = unknowable(user, id_kind, where)
+            if why is not None:
+                return refusal(400, why)  # type: ignore[return-value]
             key = service.identities.key(id_kind, user, where)
         try:
             async with asyncio.timeout(_SECONDS):

@@ -185,6 +185,27 @@ def test_a_user_is_forgotten_down_to_the_file(journey, tmp_path):
     assert not any(on_disk(keys["alice"]))
 
 
+def test_users_are_forgotten_as_they_were_named(journey):
+    """By the source of an eid in any case; `where` says nothing of an ifa."""
+    settings = Settings(export=str(journey.folder), state=":memory:", max_users=512, tmax_ms=5000.0)
+    with running(settings) as (port, service):
+        client = Client(port)
+        eids = [{"source": "ID.example.com", "uids": [{"id": "E1"}, None]}, None]
+        for user, query in (
+            ({"user": {"eids": eids}}, "user=E1&id_kind=eids&where=Id.Example.com"),
+            ({"user": {}, "device": {"ifa": "AB-1"}}, "user=ab-1&id_kind=ifa&where=ios"),
+        ):
+            client("POST", "/openrtb2/bid", request_of("alice", **user))
+            assert len(service.sessions) == 1
+            assert client("GET", f"/notice/visit?event=1&{query}")[1] == {"status": "counted"}
+            assert len(service.sessions) == 1
+            assert client("DELETE", f"/users?{query}") == (204, b"")
+            assert len(service.sessions) == 0
+        for path in ("/users?user=E1&id_kind=eids", "/users?user=null"):
+            assert client("DELETE", path)[0] == 400
+        assert client("GET", "/notice/visit?event=1&user=E1&id_kind=eids")[0] == 400
+
+
 def test_the_cap_of_a_user_outlives_an_hour(journey, serve, clock):
     """What is new for guests changes nothing for users."""
     service = serve(journey, cap=1, cap_hours=1.0)

@@ -135,6 +135,8 @@ def test_rates_and_deals(tmp_path):
         ("[rates]\nEUR = nan\n", r"rates.EUR: Input should be a finite number \(given: nan\)"),
         ("[rates]\nEUR = true\n", r"rates.EUR: .*valid number \(given: True\)"),
         ("[rates]\nEUR = 1\nEUR = 2\n", "cannot read rates .*overwrite"),
+        ("[rates]\nEUR = 1\neur = 2\n", "EUR stands there twice"),
+        ("[rates]\nusd = 2.0\n", "usd is the currency of bids, and 2 units of it per unit"),
         ("", "rates: Field required"),
     ],
 )
@@ -148,6 +150,7 @@ def test_wrong_rates_are_one_line(content, words, tmp_path):
         ('{"deals": [{"name": "D1"}]}', "deals.0"),
         ('{"deals": [{"id": "D"}, {"id": "D"}]}', "two have the id 'D'"),
         ('{"deals": [{"id": "D", "creatives": ["b", "x"]}]}', "'D' is for the creative 'x'"),
+        ('{"deals": [{"id": "D", "creatives": []}]}', "deals.0.creatives: List should have at"),
         ('{"deals": [], "deals": []}', "'deals' stands there twice"),
         ("[]", "give a table with the key 'deals'"),
     ],

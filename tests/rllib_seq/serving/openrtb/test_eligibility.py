@@ -11,7 +11,7 @@ from rllib_seq.serving.openrtb.eligibility import REASONS, Eligibility
 from rllib_seq.serving.openrtb.request import BidRequest
 from rllib_seq.serving.openrtb.terms import HeldDeal, Terms
 
-VAST = "<VAST><![CDATA[{{pixel}} {{click}}]]></VAST>"
+VAST = "<VAST><Linear><![CDATA[{{pixel}} {{click}}]]></Linear></VAST>"
 
 
 def ad(kind="banner", **fields):
@@ -110,6 +110,8 @@ def test_banners(fields, wanted):
         ({"protocols": [7]}, "protocol"),
         ({"protocol": 7}, "protocol"),
         ({"protocols": []}, FILM),
+        ({"linearity": 1}, FILM),
+        ({"linearity": 2}, "linearity"),
         ({"mimes": ["video/webm", "VIDEO/MP4"]}, FILM),
         ({"mimes": ["video/webm"]}, "mime"),
         ({"minbitrate": 2000}, "bitrate"),
@@ -195,6 +197,8 @@ def test_categories_of_another_taxonomy():
         ({"instl": 1.0}, {}, SHOWN),
         ({"rwdd": 1}, {"rewarded": False}, "rewarded"),
         ({"rwdd": 1}, {}, SHOWN),
+        ({"qty": {"multiplier": 14.2}}, {}, "quantity"),
+        ({"qty": {"multiplier": 1}}, {}, SHOWN),
     ],
 )
 def test_impressions(imp, creative, wanted):
@@ -268,6 +272,41 @@ def test_floors_and_currencies():
     assert bought({"bidfloor": None, "bidfloorcur": None}).amount == 0.01
 
 
+def test_no_floor_is_none_in_any_currency():
+    terms = Terms("EUR", [], {})
+    assert terms.converted(0.0, None) == 0.0
+    assert terms.converted(0.0, "USD") is None  # someone will say more of that currency
+    assert terms.converted(1.0, None) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "amounts"),
+    [
+        ({}, {0.0021: "long"}),
+        ({"durfloors": [{"maxdur": 14, "bidfloor": 9}]}, {0.0021: "long"}),
+        ({"durfloors": [{"mindur": 16, "maxdur": 30, "bidfloor": 9}]},
+         {0.0021: "short", 0.0089: "short", 0.0091: "long"}),
+        ({"durfloors": [{"mindur": 15, "bidfloor": 9}, None]}, {0.0089: None, 0.0091: "long"}),
+        ({"durfloors": [{"mindur": 30, "bidfloor": 1}]}, {0.0011: "long"}),
+        ({"mincpmpersec": 0.5}, {0.0074: None, 0.0076: "short", 0.0151: "long"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("private", [0, 1])
+def test_floors_by_duration(fields, amounts, private):
+    films = [ad("video", crid="long", duration=30), ad("video", crid="short")]
+    spot, deal = {**MEDIA["video"], **fields}, {"id": "D1", "bidfloor": 2.0, **fields}
+    if private:
+        imp = {"video": MEDIA["video"], **pmp(deal, private=1)}
+    else:
+        imp = {"video": spot, "bidfloor": 2.0}
+    _, offer = offered(imp, eligibility(films, deals=[{"id": "D1"}]))
+    for amount, crid in amounts.items():
+        found = offer.buy(0, amount)
+        if private and found is not None:  # the dearest terms that are reached, as with deals
+            assert found.deal == "D1"
+        assert (found and found.placement.ad.crid) == crid
+
+
 def pmp(*deals, private=0):
     return {"pmp": {"private_auction": private, "deals": list(deals)}, "bidfloor": 2.0}
 
@@ -290,6 +329,8 @@ def test_deals():
     assert bought(pmp(euro), deals=ours, rates={"EUR": 2.0}).deal == "D1"
     fixed = bought(pmp({**deal, "at": 3}), deals=ours)
     assert (fixed.deal, fixed.amount) == ("D1", 0.005)
+    unpriced = bought(pmp({"id": "D1", "at": 3}), deals=ours)
+    assert (unpriced.deal, unpriced.amount) == ("D1", 0.01)
 
 
 def test_deals_of_some_buyers_and_creatives():

@@ -111,6 +111,10 @@ def test_secrets_come_from_the_environment_or_a_file(monkeypatch, tmp_path):
     assert read_secret("TEST_KEY") is None
     monkeypatch.setenv("TEST_KEY", "one")
     assert read_secret("TEST_KEY") == "one"
+    monkeypatch.setenv("TEST_KEY", "")
+    with pytest.raises(UserError, match="TEST_KEY is empty"):
+        read_secret("TEST_KEY")
+    monkeypatch.setenv("TEST_KEY", "one")
     file = tmp_path / "key"
     monkeypatch.setenv("TEST_KEY_FILE", str(file))
     with pytest.raises(UserError, match="TEST_KEY and TEST_KEY_FILE are both set"):

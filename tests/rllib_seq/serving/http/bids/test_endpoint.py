@@ -176,6 +176,12 @@ def test_a_fixed_price_is_what_is_set_aside(journey, serve):
         {"site": {"publisher": {"id": 12}, "cat": [1, 2], "page": 5}, "source": "x", "at": "one"},
         {"user": {"id": 12345, "yob": "1980", "data": [{"segment": [{"id": 1, "value": "x"}]}]}},
         {"user": [], "regs": [], "cur": ["usd"], "tmax": 0, "test": False},
+        {
+            "user": {"data": [None, {"segment": [None]}], "eids": [None]},
+            "regs": {"ext": {"gpc": True}},
+        },
+        {"imp": [{"id": "1", "banner": {"format": [None, {"w": 300, "h": 250}]}, "pmp": []}]},
+        {"imp": [{"id": "1", "banner": {"w": 300, "h": 250}, "pmp": {"deals": [None]}, "qty": []}]},
         {"wseat": [], "bseat": [None, "x"], "user": {"id": "a\0b", "eids": None}},
         {"site": {"domain": "例え.jp"}, "user": {"id": "пользователь-😀"}},
     ],
