@@ -69,7 +69,7 @@ def run(monkeypatch, capsys, *arguments):
         (["serve", "nowhere"], ["nowhere'", "does not exist"]),
         (["serve", "nowhere", "--engine", "cloud"], ["'cloud'", "local, ray"]),
         (["score", "nowhere", "records"], ["cannot read export", "nowhere"]),
-        (["train", "--offline", "nowhere"], ["cannot read trajectories", "nowhere"]),
+        (["train", "--offline", "nowhere"], ["no records in 'nowhere'", "serve --record"]),
     ],
 )
 def test_bad_input(arguments, words, monkeypatch, capsys, tmp_path):
