@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import groupby
-from statistics import median
 
 from result_format import Row, cpu, mean, number, read, share, spread, table
+
+from rllib_seq.benchmarks.learning.statistics import median_to_goal
 
 
 def contender(row: Row) -> str:
@@ -55,19 +56,7 @@ def learning_journey() -> str:
 
 def to_goal(goal: str) -> Callable[[Row], str | None]:
     """Median requests and processor seconds to a goal of `bench peers`, or who reached it."""
-
-    def cell(row: Row) -> str | None:
-        if not row["seeds"]:
-            return None
-        there = [point for point in row["reached"][goal] if point is not None]
-        if 2 * len(there) <= row["seeds"]:
-            return f"{len(there)} of {row['seeds']}" if there else "not reached"
-        steps, seconds = (
-            median(point[name] for point in there) for name in ("steps", "cpu_seconds")
-        )
-        return f"{steps:,.0f} ({seconds:,.0f} s)"
-
-    return cell
+    return lambda row: median_to_goal(row["reached"][goal]) if row["seeds"] else None
 
 
 def peers() -> str:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from rich.console import Console
 
+from rllib_seq.benchmarks.result import Check, Result, listed
 from rllib_seq.journeys.command import run_discovery
 from rllib_seq.journeys.event_log import EVENTS, SCHEMA
 
@@ -70,7 +71,7 @@ def discover(path: Path, output: Path, results: Any) -> None:
     )
 
 
-def run(events: int = EVENTS_IN_ALL) -> dict[str, Any]:
+def run(events: int = EVENTS_IN_ALL) -> Result:
     """Generates, discovers, and compares with the limits."""
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
@@ -82,8 +83,9 @@ def run(events: int = EVENTS_IN_ALL) -> dict[str, Any]:
         print(f"{path.name}: {size:,.0f} MB", flush=True)
         _run(spawn.Process(target=discover, args=(path, Path(folder), results)))
         measured = results.get()
-    passed = all(measured[name] < limit for name, limit in LIMITS.items())
-    return {"events": events, **measured, "limits": LIMITS, "passed": passed}
+    figures = {"events": events, **measured}
+    checks = [Check(name, measured[name], "<", limit) for name, limit in LIMITS.items()]
+    return Result(figures, {"discovery": listed(figures)}, checks)
 
 
 def _run(process: Any) -> None:
@@ -91,7 +93,3 @@ def _run(process: Any) -> None:
     process.join()
     if process.exitcode:
         raise RuntimeError(f"a process of the benchmark ended with code {process.exitcode}")
-
-
-if __name__ == "__main__":
-    print(run())

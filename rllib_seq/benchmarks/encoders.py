@@ -21,12 +21,11 @@ import torch
 from ray.rllib.models import ModelCatalog
 from ray.rllib.models.catalog import MODEL_DEFAULTS
 from ray.rllib.policy.sample_batch import SampleBatch
-from rich.table import Table
 
 import rllib_seq  # noqa: F401, names the model to RLlib
-from rllib_seq.benchmarks.speed import check
+from rllib_seq.benchmarks.result import Check, Result, Row
+from rllib_seq.benchmarks.speed import one_thread
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
-from rllib_seq.training.run.console import make_console
 
 ROUNDS = 9
 WIDTH = 64
@@ -40,10 +39,21 @@ LIMITS = {"lstm, shared": 1.3, "causal, L = 8, shared": 2.5}
 """At most so many times what RLlib's LSTM costs per learned step, with one network for both."""
 
 
-def run() -> dict[str, Any]:
+def run() -> Result:
     """Measures everything."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with one_thread():
+        rows = _measured()
+    learn = {row["encoder"]: row["learn_us_per_step"] for row in rows}
+    checks = []
+    for length in WINDOWS:
+        ratio = learn[f"causal, L = {length}"] / learn[f"RLlib GTrXL, memory {length}"]
+        checks.append(Check(f"causal, L = {length}, to GTrXL with that memory", ratio, "<=", 1.0))
+    for name, limit in LIMITS.items():
+        checks.append(Check(f"{name} to {LSTM}", learn[name] / learn[LSTM], "<=", limit))
+    return Result.of_rows(f"d_model {WIDTH}, one thread", rows, checks)
+
+
+def _measured() -> list[Row]:
     contenders = {f"window, L = {length}": _ours("window", length) for length in WINDOWS}
     contenders |= {f"causal, L = {length}": _ours("causal", length) for length in CAUSAL}
     contenders["causal, L = 8, shared"] = _ours("causal", 8, share_encoder=True)
@@ -51,9 +61,10 @@ def run() -> dict[str, Any]:
     contenders["lstm, shared"] = _ours("lstm", WINDOWS[0], share_encoder=True)
     contenders[LSTM] = _Contender({"use_lstm": True, "lstm_cell_size": WIDTH})
     contenders |= {f"RLlib GTrXL, memory {length}": _gtrxl(length) for length in WINDOWS}
-    rows: list[dict[str, Any]] = []
-    for name, contender in contenders.items():
-        rows.append({"encoder": name, "state_bytes": contender.state_bytes})
+    rows: list[Row] = [
+        {"encoder": name, "state_bytes": contender.state_bytes}
+        for name, contender in contenders.items()
+    ]
     for what in ("act", "learn"):
         jobs = {name: getattr(contender, what)() for name, contender in contenders.items()}
         steps = STREAMS if what == "act" else SEQUENCES * STEPS
@@ -64,32 +75,7 @@ def run() -> dict[str, Any]:
         for row in rows:
             median = statistics.median(seconds[row["encoder"]][1:])
             row[f"{what}_us_per_step"] = round(1e6 * median / steps, 1)
-    torch.set_num_threads(threads)
-    learn = {row["encoder"]: row["learn_us_per_step"] for row in rows}
-    checks = []
-    for length in WINDOWS:
-        ratio = learn[f"causal, L = {length}"] / learn[f"RLlib GTrXL, memory {length}"]
-        what = f"causal, L = {length}, to GTrXL with that memory"
-        checks.append(check(what, ratio, 1.0, at_least=False))
-    for name, limit in LIMITS.items():
-        checks.append(check(f"{name} to {LSTM}", learn[name] / learn[LSTM], limit, at_least=False))
-    return {"rows": rows, "checks": checks, "passed": all(check["holds"] for check in checks)}
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints the table."""
-    table = Table(title=f"d_model {WIDTH}, one thread", title_justify="left")
-    table.add_column("encoder")
-    for name in ("state, kB", "act, µs per step", "learn, µs per step"):
-        table.add_column(name, justify="right")
-    for row in result["rows"]:
-        values = (row["state_bytes"] / 1e3, row["act_us_per_step"], row["learn_us_per_step"])
-        table.add_row(row["encoder"], *(f"{value:,.1f}" for value in values))
-    console = make_console()
-    console.print(table)
-    for row in result["checks"]:
-        verdict = "holds" if row["holds"] else "MISSED"
-        console.print(f"{verdict}: {row['what']} ({row['ratio']})", soft_wrap=True)
+    return rows
 
 
 class _Contender:
@@ -182,7 +168,3 @@ def _timed(job: Callable[[], Any]) -> float:
     start = time.process_time()
     job()
     return time.process_time() - start
-
-
-if __name__ == "__main__":
-    show(run())

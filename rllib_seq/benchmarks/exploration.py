@@ -14,9 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from rllib_seq.benchmarks.result import Check, Result
 from rllib_seq.envs.ad_auction.references.baselines import SignalBids
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_memoryless
 from rllib_seq.q_learning import EpsilonLadder, use_sequence_q_learning
@@ -25,6 +24,7 @@ from rllib_seq.training.acting.loading import acting_policy
 from rllib_seq.training.config.checks import auction_config
 from rllib_seq.training.evaluation.campaigns import evaluate
 from rllib_seq.training.evaluation.policies import TrainedBids
+from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
 from rllib_seq.tune_configs.dqn import SEQUENCE, rainbow
 
@@ -57,9 +57,9 @@ def train(
         algorithm.stop()
 
 
-def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEEDS) -> Any:
-    """Trains, evaluates, prints the table."""
-    console = Console(width=100)
+def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEEDS) -> Result:
+    """Trains and evaluates."""
+    console = make_console()
     world = auction_config(rainbow())
     assert world is not None
     world = world.with_users(USERS).for_evaluation()
@@ -81,30 +81,33 @@ def run(requests: int = REQUESTS, training_seeds: tuple[int, ...] = TRAINING_SEE
         row["profit_per_user"] = profit.round(4).tolist()
         row["pct_of_bayes"] = round(float(100 * profit.mean() / bayes.mean()), 1)
         row["seeds_above_memoryless"] = int((profit > memoryless).sum())
-    table = Table(title=f"journey, {requests:,} requests, greedy bids")
-    for column in ("exploration", "profit / user, by training seed", "mean", "% of Bayes"):
-        table.add_column(column, justify="left" if column == "exploration" else "right")
-    for name in EXPLORATIONS:
-        profits = np.array([row["profit_per_user"] for row in runs if row["exploration"] == name])
-        each = " ".join(f"{profit:.4f}" for profit in profits.mean(axis=1))
-        mean = profits.mean()
-        table.add_row(name, each, f"{mean:.4f}", f"{100 * mean / bayes.mean():.1f}")
-    for name, profit in (("best memoryless", memoryless), ("Bayes", bayes)):
-        share = 100 * profit.mean() / bayes.mean()
-        table.add_row(name, "", f"{profit.mean():.4f}", f"{share:.1f}")
-    console.print(table)
-    return {
+    profits = {
+        name: np.array([row["profit_per_user"] for row in runs if row["exploration"] == name])
+        for name in EXPLORATIONS
+    } | {"best memoryless": memoryless[None], "Bayes": bayes[None]}
+    rows = [
+        {
+            "exploration": name,
+            "profit / user, by training seed": found.mean(axis=1).tolist(),
+            "mean": float(found.mean()),
+            "% of Bayes": float(100 * found.mean() / bayes.mean()),
+        }
+        for name, found in profits.items()
+    ]
+    checks = [
+        Check(
+            f"ladder, seed {row['seed']}: evaluation seeds above memoryless",
+            row["seeds_above_memoryless"],
+            ">=",
+            len(EVALUATION_SEEDS),
+        )
+        for row in runs
+        if row["exploration"] == "ladder per journey"
+    ]
+    figures = {
         "evaluation_seeds": EVALUATION_SEEDS,
         "memoryless": memoryless.round(4).tolist(),
         "bayes": bayes.round(4).tolist(),
         "runs": runs,
-        "passed": all(
-            row["seeds_above_memoryless"] == len(EVALUATION_SEEDS)
-            for row in runs
-            if row["exploration"] == "ladder per journey"
-        ),
     }
-
-
-if __name__ == "__main__":
-    print(run())
+    return Result(figures, {f"journey, {requests:,} requests, greedy bids": rows}, checks)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -19,7 +19,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.tune.registry import register_env
 
 from rllib_seq.benchmarks.memory.tasks import make_env
-from rllib_seq.benchmarks.speed import ROUNDS, WIDTH, check, sampled
+from rllib_seq.benchmarks.result import Check, Result, Row
+from rllib_seq.benchmarks.speed import ROUNDS, WIDTH, sampled
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.rollouts import (
@@ -55,7 +56,7 @@ def require_peer() -> None:
         ) from error
 
 
-def gym_rollouts() -> dict[str, Any]:
+def gym_rollouts() -> Result:
     """Measure all tasks; microseconds of processor time per step."""
     rows, checks = [], []
     for task in TASKS:
@@ -66,10 +67,15 @@ def gym_rollouts() -> dict[str, Any]:
             for ours, stock in ((NEW, STOCK_NEW), (OLD, STOCK_OLD)):
                 ratio = costs[f"{stock}, {encoder}"] / costs[f"{ours}, {encoder}"]
                 what = f"{task}, {encoder}: {ours} to {stock}"
-                checks.append(check(what, ratio, MINIMUM_TO_RLLIB, True))
+                checks.append(Check(what, ratio, ">=", MINIMUM_TO_RLLIB))
         ratio = costs[PEER] / costs[f"{NEW}, lstm"]
-        checks.append(check(f"{task}, lstm: {NEW} to {PEER}", ratio, MINIMUM_TO_PEER, True))
-    return {"what": f"{ENVS} environments, one thread", "rows": rows, "checks": checks}
+        checks.append(Check(f"{task}, lstm: {NEW} to {PEER}", ratio, ">=", MINIMUM_TO_PEER))
+    return part(f"{ENVS} environments, one thread", rows, checks)
+
+
+def part(what: str, rows: Sequence[Row], checks: Sequence[Check] = ()) -> Result:
+    """A part of `bench rollout`."""
+    return Result({"what": what, "rows": rows}, {what: rows}, checks)
 
 
 def _task(task: str) -> dict[str, float]:

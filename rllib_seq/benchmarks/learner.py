@@ -18,12 +18,14 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from ray.rllib.execution.train_ops import multi_gpu_train_one_step
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rllib_seq.benchmarks.result import Check, Result
 from rllib_seq.benchmarks.speed import (
     EPOCHS,
     MINIBATCH,
@@ -31,13 +33,11 @@ from rllib_seq.benchmarks.speed import (
     ROUNDS,
     USERS,
     algorithm,
-    check,
     in_turn,
     machine,
+    one_thread,
     ours,
     sampled,
-    show_checks,
-    show_rows,
 )
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
@@ -64,20 +64,17 @@ LIMITS = {
 """The most that one may cost, in costs of the other."""
 
 
-def run() -> dict[str, Any]:
+def run() -> Result:
     """Measures everything."""
-    with ray_session(1, make_console()):
+    with ray_session(1, make_console()), one_thread():
         return _measured()
 
 
-def _measured() -> dict[str, Any]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _measured() -> Result:
     rows, checks = [], []
     for new_stack in (False, True):
         algorithms = _algorithms(new_stack)
         jobs = {name: _job(built, new_stack) for name, built in algorithms.items()}
-        torch.set_num_threads(1)
         costs = {name: found["us"] for name, found in in_turn(jobs).items()}
         torch.set_num_threads(os.cpu_count() or 1)
         walls = _wall(jobs)
@@ -97,21 +94,9 @@ def _measured() -> dict[str, Any]:
             for clock, found in (("one thread", costs), ("all cores", walls)):
                 for (one, other), most in LIMITS.items():
                     what, ratio = f"{one} to {other}, {clock}", found[one] / found[other]
-                    checks.append(check(what, ratio, most, False))
-    where = machine()
-    torch.set_num_threads(threads)
-    return {
-        "rows": rows,
-        "checks": checks,
-        "machine": where,
-        "passed": all(row["holds"] for row in checks),
-    }
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints the table."""
-    show_rows("PPO's learner, per step and epoch", result["rows"])
-    show_checks(result["checks"], result["machine"])
+                    checks.append(Check(what, ratio, "<=", most))
+    result = Result.of_rows("PPO's learner, per step and epoch", rows, checks)
+    return replace(result, machine=machine())
 
 
 def _algorithms(new_stack: bool) -> dict[str, Any]:
@@ -162,7 +147,3 @@ def _wall(jobs: dict[str, Callable[[], float]]) -> dict[str, float]:
             steps = job()
             found[name].append(1e6 * (time.perf_counter() - began) / steps)
     return {name: round(statistics.median(times[1:]), 2) for name, times in found.items()}
-
-
-if __name__ == "__main__":
-    show(run())

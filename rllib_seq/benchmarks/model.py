@@ -22,34 +22,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_seq.benchmarks.speed import JOURNEY, in_turn, machine, ours, show_checks, show_rows
-from rllib_seq.errors import UserError
+from rllib_seq.benchmarks.result import Result, Row, chosen
+from rllib_seq.benchmarks.speed import JOURNEY, in_turn, machine, one_thread, ours
 from rllib_seq.nn import SequentialPolicyNetwork, SequentialValueNetwork
 
 INPUTS, OUTPUTS, BATCH = 33, 17, 1024
-PARTS = ("sizes", "parts", "bfloat16", "compile")
 
 
-def run(only: Sequence[str] = PARTS) -> dict[str, Any]:
-    """Measures the parts that `only` names."""
-    for name in only:
-        if name not in PARTS:
-            raise UserError(f"bench model has no part {name!r}; choose from {', '.join(PARTS)}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def run(only: Sequence[str] = ()) -> Result:
+    """Measures the parts that `only` names; all, if it names none."""
+    parts = chosen("model", PARTS, only)
     torch.manual_seed(0)
-    result: dict[str, Any] = {name: globals()[f"_{name}"]() for name in PARTS if name in only}
-    result["machine"] = machine()
-    torch.set_num_threads(threads)
-    return {**result, "passed": True}
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints tables."""
-    for name in PARTS:
-        if name in result:
-            show_rows(name, result[name])
-    show_checks([], result["machine"])
+    with one_thread():
+        tables = {name: PARTS[name]() for name in parts}
+        return Result(tables, tables, machine=machine())
 
 
 def _networks(**changes: Any) -> tuple[nn.Module, nn.Module]:
@@ -83,7 +69,7 @@ def _act(function: Callable[..., Tensor], *inputs: Any) -> Callable[[], float]:
     return job
 
 
-def _sizes() -> list[dict[str, Any]]:
+def _sizes() -> list[Row]:
     rows = []
     for width in (32, 64):
         for length in (4, 8, 16, 32):
@@ -130,7 +116,7 @@ def _layers() -> dict[str, tuple[Callable[..., Tensor], Tensor]]:
     }
 
 
-def _parts() -> list[dict[str, Any]]:
+def _parts() -> list[Row]:
     layers = _layers()
     act = in_turn({name: _act(*layer) for name, layer in layers.items()})
     learn = in_turn({name: _learn(*layer) for name, layer in layers.items()})
@@ -140,7 +126,7 @@ def _parts() -> list[dict[str, Any]]:
     ]
 
 
-def _bfloat16() -> list[dict[str, Any]]:
+def _bfloat16() -> list[Row]:
     layers = {name: layer for name, layer in _layers().items() if name in ("policy", "value")}
     jobs = {}
     for name, layer in layers.items():
@@ -154,7 +140,7 @@ def _bfloat16() -> list[dict[str, Any]]:
     return [{"network": name, "learn, µs": cost["us"]} for name, cost in in_turn(jobs).items()]
 
 
-def _compile() -> list[dict[str, Any]]:
+def _compile() -> list[Row]:
     blocks, tokens = _layers()["blocks"]
     compiled = torch.compile(blocks)
     began = time.perf_counter()
@@ -171,5 +157,4 @@ def _compile() -> list[dict[str, Any]]:
     ]
 
 
-if __name__ == "__main__":
-    show(run())
+PARTS = {"sizes": _sizes, "parts": _parts, "bfloat16": _bfloat16, "compile": _compile}

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from rllib_seq.benchmarks.result import Check, Result, Row, chosen
 from rllib_seq.envs.ad_auction.tick.baselines import (
     ChannelMultipliers,
     FixedBid,
@@ -40,8 +40,9 @@ SEARCHED = 5
 PRIVILEGED = ("hindsight", "best multipliers")
 
 
-def world(name: str, folder: Path | None = None, requests: int = 2000) -> dict[str, dict[str, Any]]:
+def world(name: str, folder: Path | None = None, requests: int = 2000) -> dict[str, Row]:
     """Figures of every policy in a world, means over the fresh flights."""
+    print(f"{name} ...", flush=True)
     config = TickConfig(
         world=name,
         requests_per_tick=requests,
@@ -61,7 +62,7 @@ def world(name: str, folder: Path | None = None, requests: int = 2000) -> dict[s
     found = [best_multipliers(simulator, seed, start) for seed in FRESH[:SEARCHED]]
     best = [ChannelMultipliers(multipliers) for multipliers in found]
     played[ChannelMultipliers.name] = _play(simulator, best, optima)
-    table = {policy: _row(name, policy, rows, played) for policy, rows in played.items()}
+    table = {policy: _row(policy, rows, played) for policy, rows in played.items()}
     table[ChannelMultipliers.name]["multipliers"] = np.mean(found, axis=0).round(3).tolist()
     return table
 
@@ -78,11 +79,9 @@ def _play(
     return np.array(rows)
 
 
-def _row(
-    of_world: str, policy: str, rows: np.ndarray, played: dict[str, np.ndarray]
-) -> dict[str, Any]:
+def _row(policy: str, rows: np.ndarray, played: dict[str, np.ndarray]) -> Row:
     mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
-    row = {
+    row: Row = {
         "signal": "privileged" if policy in PRIVILEGED else "outcomes",
         "flights": len(rows),
         "pct_of_hindsight": round(float(mean[0]), 2),
@@ -97,7 +96,6 @@ def _row(
         row["best_baseline"] = best
         row["over_best_baseline"] = round(float(over.mean()), 2)
         row["standard_error"] = round(float(over.std(ddof=1) / np.sqrt(len(over))), 2)
-    print(f"{of_world:8s} {policy:16s} {row}", flush=True)
     return row
 
 
@@ -111,9 +109,7 @@ def _newest_run(folder: Path, name: str) -> Path:
     )
 
 
-def run(
-    only: list[str] | None = None, folder: Path | None = None, short: bool = False
-) -> dict[str, Any]:
+def run(only: Sequence[str] = (), folder: Path | None = None, short: bool = False) -> Result:
     """All worlds, or those that are named.
 
     Args:
@@ -124,22 +120,22 @@ def run(
     Raises:
         UserError: there is no such world, or no run of it.
     """
-    odd = [name for name in only or () if name not in TICK_WORLDS]
-    if odd:
-        raise UserError(f"no world {odd[0]!r}; choose from: {', '.join(TICK_WORLDS)}")
     requests = 500 if short else 2000
-    worlds = {name: world(name, folder, requests) for name in only or TICK_WORLDS}
-    bounded = [table for name, table in worlds.items() if name != "rivalry"]
+    names = chosen("pacing", TICK_WORLDS, only)
+    worlds = {name: world(name, folder, requests) for name in names}
+    tables = {
+        name: [{"policy": policy, **row} for policy, row in table.items()]
+        for name, table in worlds.items()
+    }
+    checks = []
     least = 99.5 if short else 99.9  # what is left is one purchase, of fewer
-    passed = all(
-        row["pct_of_hindsight"] <= 100.0 and table["hindsight"]["pct_of_hindsight"] >= least
-        for table in bounded
-        for row in table.values()
-    )
-    learned = [table["learned"] for table in worlds.values() if "learned" in table]
-    passed &= all(row["over_best_baseline"] >= -row["standard_error"] for row in learned)
-    return {"seeds": list(FRESH), "worlds": worlds, "passed": passed}
-
-
-if __name__ == "__main__":
-    print(run())
+    for name, table in worlds.items():
+        share = {policy: row["pct_of_hindsight"] for policy, row in table.items()}
+        if name != "rivalry":
+            checks.append(Check(f"{name}, % of hindsight", max(share.values()), "<=", 100.0))
+            checks.append(Check(f"{name}, hindsight", share["hindsight"], ">=", least))
+        if "learned" in table:
+            row = table["learned"]
+            what = f"{name}, learned over {row['best_baseline']}"
+            checks.append(Check(what, row["over_best_baseline"], ">=", -row["standard_error"]))
+    return Result({"seeds": list(FRESH), "worlds": worlds}, tables, checks)

@@ -19,20 +19,24 @@ import importlib.util
 import io
 import math
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from rich.console import Console
 from scipy import stats
 
+from rllib_seq.benchmarks.result import Check, Result, Row, chosen
 from rllib_seq.errors import UserError
 from rllib_seq.training.response.command import comparison_table
 from rllib_seq.training.response.comparison import COUNTS, MEMORY, STATIC, compare
 from rllib_seq.training.response.table import ResponseTable, from_table
+from rllib_seq.training.run.console import make_console
+
+Gain = dict[str, float]
+"""`mean`, `low` and `high`."""
 
 GAIN = 0.12
 SEEDS = 3
@@ -99,15 +103,15 @@ SETS = {
 }
 
 
-def run(only: list[str] | None = None, seeds: int = SEEDS) -> dict[str, Any]:
+def run(only: Sequence[str] = (), seeds: int = SEEDS) -> Result:
     """Compares on every set; several seeds draw other held-out users and weights."""
-    wrong = set(only or ()) - SETS.keys()
-    if wrong:
-        raise UserError(f"no data set {min(wrong)!r}; choose from: {', '.join(SETS)}")
+    names = chosen("response", SETS, only)
     if seeds < 2:
         raise UserError(f"--seeds is {seeds}; an interval of their mean needs 2 or more")
-    console, results, judged = Console(), [], []
-    for name in only or SETS:
+    console, checks = make_console(), []
+    results: list[Row] = []
+    judged: list[Row] = []
+    for name in names:
         table = SETS[name]()
         gains: dict[str, list[float]] = {STATIC: [], COUNTS: []}
         for seed in range(seeds):
@@ -127,29 +131,28 @@ def run(only: list[str] | None = None, seeds: int = SEEDS) -> dict[str, Any]:
                     **comparison.to_json(),
                 }
             )
-        judged.append(judge_gains(name, gains))
-    return {"judged": judged, "results": results, "passed": all(row["passed"] for row in judged)}
+        static, counts = mean_gain(gains[STATIC]), mean_gain(gains[COUNTS])
+        judged.append({"set": name, "over_static": static, "over_counts": counts})
+        checks += check(name, static, counts)
+    rows = [
+        {"set": row["set"], "over": over, **row[f"over_{over}"]}
+        for row in judged
+        for over in ("static", "counts")
+    ]
+    figures = {"judged": judged, "results": results}
+    return Result(figures, {"gain in AUC, mean of the seeds": rows}, checks)
 
 
-def judge_gains(name: str, gains: dict[str, list[float]]) -> dict[str, Any]:
-    """By the mean of the seeds, and its 95 % interval (Student's)."""
-    over = {other: _mean(found) for other, found in gains.items()}
-    passed = over[STATIC]["mean"] >= GAIN and over[COUNTS]["high"] >= 0
-    return {"set": name, "over_static": over[STATIC], "over_counts": over[COUNTS], "passed": passed}
+def check(name: str, static: Gain, counts: Gain) -> list[Check]:
+    """What must hold of a set."""
+    return [
+        Check(f"{name}, AUC over static fields", static["mean"], ">=", GAIN),
+        Check(f"{name}, AUC over counts, upper end", counts["high"], ">=", 0.0),
+    ]
 
 
-def _mean(values: list[float]) -> dict[str, float]:
+def mean_gain(values: list[float]) -> Gain:
+    """The mean of the seeds, and its 95 % interval (Student's)."""
     mean, error = float(np.mean(values)), np.std(values, ddof=1) / math.sqrt(len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * error)
     return {"mean": mean, "low": mean - half, "high": mean + half}
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints what was judged; the tables are printed as they are made."""
-    for row in result["judged"]:
-        words = []
-        for over, what in (("over_static", "static fields"), ("over_counts", "counts")):
-            mean, low, high = row[over].values()
-            words.append(f"{mean:+.3f} ({low:+.3f} to {high:+.3f}) over {what}")
-        verdict = "passed" if row["passed"] else "MISSED"
-        print(f"{row['set']}: AUC {', '.join(words)}: {verdict}")

@@ -22,13 +22,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 
-from rllib_seq.benchmarks.gym_rollout import gym_rollouts, require_peer
+from rllib_seq.benchmarks.gym_rollout import gym_rollouts, part, require_peer
+from rllib_seq.benchmarks.result import Check, Result, chosen
 from rllib_seq.benchmarks.speed import (
     RIVALS,
     ROUNDS,
@@ -36,64 +37,33 @@ from rllib_seq.benchmarks.speed import (
     WINDOW,
     Parts,
     algorithm,
-    check,
     in_turn,
     machine,
+    one_thread,
     ours,
     sampled,
     serialized_bytes,
-    show_checks,
-    show_rows,
 )
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
-from rllib_seq.errors import UserError
 from rllib_seq.training.run.console import make_console
 from rllib_seq.training.run.ray_session import ray_session
 
-PARTS = ("contenders", "users", "windows", "parts", "workers", "gym")
 SIDE_BY_SIDE = 4
 ARRAYS, STOCK, LSTM = "window, array worker", "window, RLlib's worker", "RLlib use_lstm"
 MINIMUM_TO_STOCK, MINIMUM_TO_LSTM, MINIMUM_TWO_WORKERS = 4.0, 3.0, 1.6
 
 
-def run(only: Sequence[str] = PARTS) -> dict[str, Any]:
-    """Measures the parts that `only` names."""
-    for name in only:
-        if name not in PARTS:
-            raise UserError(f"bench rollout has no part {name!r}; choose from {', '.join(PARTS)}")
-    if "gym" in only:
+def run(only: Sequence[str] = ()) -> Result:
+    """Measures the parts that `only` names; all, if it names none."""
+    parts = chosen("rollout", PARTS, only)
+    if "gym" in parts:
         require_peer()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    found: dict[str, Any] = {}
-    with ray_session(2, make_console()):
-        for name in PARTS:
-            if name in only:
-                found[name] = globals()[f"_{name}"]()
-    checks = [row for part in found.values() for row in part.pop("checks", [])]
-    where = machine()
-    torch.set_num_threads(threads)
-    return {
-        **found,
-        "checks": checks,
-        "machine": where,
-        "passed": all(row["holds"] for row in checks),
-    }
+    with one_thread(), ray_session(2, make_console()):
+        found = {name: PARTS[name]() for name in parts}
+        return replace(Result.of_parts(found), machine=machine())
 
 
-def show(result: dict[str, Any]) -> None:
-    """Prints tables."""
-    for name in PARTS:
-        if name in result:
-            show_rows(f"{name}: {result[name]['what']}", result[name]["rows"])
-    show_checks(result["checks"], result["machine"])
-
-
-def _gym() -> dict[str, Any]:
-    return gym_rollouts()
-
-
-def _contenders() -> dict[str, Any]:
+def _contenders() -> Result:
     rows, checks = [], []
     for campaigns in (1, SIDE_BY_SIDE):
         for new_stack in (False, True):
@@ -122,11 +92,11 @@ def _contenders() -> dict[str, Any]:
             where = f"{stack} stack, {campaigns} x {USERS} users"
             for other, limit in ((STOCK, MINIMUM_TO_STOCK), (LSTM, MINIMUM_TO_LSTM)):
                 ratio = costs[other] / costs[ARRAYS]
-                checks.append(check(f"{where}: {ARRAYS} to {other}", ratio, limit, True))
-    return {"what": f"{USERS} users, one worker, one thread", "rows": rows, "checks": checks}
+                checks.append(Check(f"{where}: {ARRAYS} to {other}", ratio, ">=", limit))
+    return part(f"{USERS} users, one worker, one thread", rows, checks)
 
 
-def _users() -> dict[str, Any]:
+def _users() -> Result:
     rows = []
     for users in (64, USERS, 4 * USERS):
         algorithms = {
@@ -135,10 +105,10 @@ def _users() -> dict[str, Any]:
         }
         for name, cost in _cost(algorithms, rounds=3).items():
             rows.append({"users": users, "contender": name, "steps/s": round(1e6 / cost)})
-    return {"what": "one campaign, old stack, medians of three", "rows": rows}
+    return part("one campaign, old stack, medians of three", rows)
 
 
-def _windows() -> dict[str, Any]:
+def _windows() -> Result:
     rows = []
     for length in (4, WINDOW, 16, 32):
         algorithms = {
@@ -147,10 +117,10 @@ def _windows() -> dict[str, Any]:
         }
         for name, cost in _cost(algorithms, rounds=3).items():
             rows.append({"window": length, "encoder": name, "steps/s": round(1e6 / cost)})
-    return {"what": f"array worker, {USERS} users, old stack, medians of three", "rows": rows}
+    return part(f"array worker, {USERS} users, old stack, medians of three", rows)
 
 
-def _parts() -> dict[str, Any]:
+def _parts() -> Result:
     rows = []
     for campaigns in (1, SIDE_BY_SIDE):
         built = algorithm(ours(), campaigns=campaigns)
@@ -197,10 +167,10 @@ def _parts() -> dict[str, Any]:
                     "%": round(100 * spent / total, 1),
                 }
             )
-    return {"what": f"array worker, {USERS} users, old stack", "rows": rows}
+    return part(f"array worker, {USERS} users, old stack", rows)
 
 
-def _workers() -> dict[str, Any]:
+def _workers() -> Result:
     rows, rates = [], {}
     for workers in (1, 2):
         built = algorithm(ours(), campaigns=SIDE_BY_SIDE, workers=workers)
@@ -219,12 +189,12 @@ def _workers() -> dict[str, Any]:
             }
         )
         built.stop()
-    pair = check("two array workers to one", rates[2] / rates[1], MINIMUM_TWO_WORKERS, True)
-    return {
-        "what": f"remote array workers, {SIDE_BY_SIDE} x {USERS} users each, wall-clock time",
-        "rows": rows,
-        "checks": [pair] if (os.cpu_count() or 1) >= 2 else [],
-    }
+    pair = Check("two array workers to one", rates[2] / rates[1], ">=", MINIMUM_TWO_WORKERS)
+    return part(
+        f"remote array workers, {SIDE_BY_SIDE} x {USERS} users each, wall-clock time",
+        rows,
+        [pair] if (os.cpu_count() or 1) >= 2 else [],
+    )
 
 
 def _cost(algorithms: dict[str, Any], rounds: int = ROUNDS) -> dict[str, float]:
@@ -239,5 +209,11 @@ def _cost(algorithms: dict[str, Any], rounds: int = ROUNDS) -> dict[str, float]:
     return {name: cost["us"] for name, cost in costs.items()}
 
 
-if __name__ == "__main__":
-    show(run())
+PARTS: dict[str, Callable[[], Result]] = {
+    "contenders": _contenders,
+    "users": _users,
+    "windows": _windows,
+    "parts": _parts,
+    "workers": _workers,
+    "gym": gym_rollouts,
+}

@@ -24,6 +24,7 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 
 import rllib_seq  # noqa: F401, names the environment
+from rllib_seq.benchmarks.result import Check, Result, Row
 from rllib_seq.envs.ad_auction.market.auctions import FIRST_PRICE, ChannelAuctions
 from rllib_seq.envs.ad_auction.market.bidders import Bidder, Population
 from rllib_seq.envs.ad_auction.market.pacing import Hedge
@@ -104,22 +105,20 @@ def slope(bids: np.ndarray) -> float:
     return float(bids @ VALUES / (VALUES @ VALUES))
 
 
-def run() -> dict[str, Any]:
+def run() -> Result:
     """Lets both kinds learn and compares with the equilibrium."""
-    result: dict[str, Any] = {"equilibrium": round(EQUILIBRIUM, 4)}
-    passed = True
+    found: dict[str, Row] = {}
+    checks = []
     for name, learn in (("hedge", hedge), ("ppo", ppo)):
         strategies = learn()
         slopes = [slope(bids) for bids in strategies]
-        passed &= all(abs(found - EQUILIBRIUM) <= TOLERANCE for found in slopes)
-        result[name] = {
-            "slopes": [round(found, 4) for found in slopes],
+        far = max(abs(each - EQUILIBRIUM) for each in slopes)
+        checks.append(Check(f"{name}, farthest slope from equilibrium", far, "<=", TOLERANCE))
+        found[name] = {
+            "slopes": [round(each, 4) for each in slopes],
             "distance": round(float(np.abs(strategies - EQUILIBRIUM * VALUES).mean()), 4),
             "regret": [round(r, 5) for r in first_price_regret(VALUES, strategies, GRID).tolist()],
         }
-        print(f"{name}: {result[name]}", flush=True)
-    return {**result, "passed": passed}
-
-
-if __name__ == "__main__":
-    print(run())
+    title = f"bid / value; the equilibrium is {EQUILIBRIUM:.4f}"
+    rows = [{"learner": name, **row} for name, row in found.items()]
+    return Result({"equilibrium": round(EQUILIBRIUM, 4), **found}, {title: rows}, checks)

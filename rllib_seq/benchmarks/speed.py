@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: contenders, the clock, the machine, tables.
+"""What the benchmarks of speed share: contenders, the clock, the machine.
 
 Contenders are measured in turn, round after round, so that whatever else happens on the machine
 happens to all of them; a figure is the median of its rounds. Time is processor time of one thread
@@ -11,7 +11,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -19,7 +20,6 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-from rich.table import Table
 
 import rllib_seq  # noqa: F401, names model and environment to RLlib
 from rllib_seq.models import use_sequence_module
@@ -181,6 +181,17 @@ def in_turn(
     }
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it, torch computes in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Parts:
     """Timers around functions: processor seconds by name.
 
@@ -228,9 +239,16 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": [round(load, 1) for load in os.getloadavg()],
+        **versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What it was measured with."""
+    return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
         "ray": ray.__version__,
+        "torch": torch.__version__,
     }
 
 
@@ -240,36 +258,3 @@ def _cpuinfo() -> Iterable[str]:
             return file.read().splitlines()
     except OSError:
         return []
-
-
-def check(what: str, ratio: float, limit: float, at_least: bool) -> dict[str, Any]:
-    """A ratio and whether it holds."""
-    holds = ratio >= limit if at_least else ratio <= limit
-    sign = ">=" if at_least else "<="
-    return {"what": f"{what} {sign} {limit:g}", "ratio": round(ratio, 2), "holds": holds}
-
-
-def show_checks(checks: Iterable[dict[str, Any]], where: Mapping[str, Any]) -> None:
-    """Print what holds and where it was measured."""
-    console = make_console()
-    for found in checks:
-        verdict = "holds" if found["holds"] else "MISSED"
-        console.print(f"{verdict}: {found['what']}: {found['ratio']}", soft_wrap=True)
-    console.print(
-        f"{where['cpu']}, {where['cores']} cores, load {where['load'][0]}, torch {where['torch']}, "
-        f"Ray {where['ray']}",
-        soft_wrap=True,
-    )
-
-
-def show_rows(title: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows with the same keys as a table."""
-    rows = list(rows)
-    if not rows:
-        return
-    table = Table(title=title, title_justify="left")
-    for name, value in rows[0].items():
-        table.add_column(name, justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*(v if isinstance(v, str) else f"{v:,}" for v in row.values()))
-    make_console().print(table)

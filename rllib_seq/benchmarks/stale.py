@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from rllib_seq.benchmarks.learning.actors import actor_of
 from rllib_seq.benchmarks.learning.contenders import CONTENDERS, config_of
+from rllib_seq.benchmarks.result import Check, Result, Row
 from rllib_seq.envs.ad_auction.simulator.step import AuctionSimulator
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
@@ -47,7 +47,7 @@ SNAPSHOTS = 12
 ENCODERS = ("causal", "window")  # the second loses nothing, as a proof
 
 
-def run(steps: int = STEPS) -> dict[str, Any]:
+def run(steps: int = STEPS) -> Result:
     """Trains both encoders and compares.
 
     Raises:
@@ -72,15 +72,18 @@ def run(steps: int = STEPS) -> dict[str, Any]:
             inputs = journeys(TrainedBids(actor_of(algorithm)), model)
             rows += compare(name, kept, inputs)
             algorithm.stop()
-    return {"steps": steps, "cut": CUT, "users": USERS, "rows": rows, "passed": _exact(rows)}
-
-
-def _exact(rows: list[dict[str, Any]]) -> bool:
-    return all(
-        max(row["apart_after_the_cut"], row["apart_at_the_end"]) < 1e-5
-        for row in rows
-        if row["encoder"] == "window"
+    exact = Check(
+        "apart at most, windows",
+        max(
+            max(row["apart_after_the_cut"], row["apart_at_the_end"])
+            for row in rows
+            if row["encoder"] == "window"
+        ),
+        "<",
+        1e-5,
     )
+    title = f"a state stored after {CUT} of {REQUESTS} requests"
+    return Result.of_rows(title, rows, [exact], steps=steps, cut=CUT, users=USERS)
 
 
 def journeys(bidder: TrainedBids, model: Any) -> Tensor:
@@ -120,7 +123,7 @@ def compare(
     encoder: str,
     kept: list[tuple[int, Any]],
     inputs: Tensor,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """One row per age of the state, over all pairs of weights that are so far apart."""
     rows = []
     with torch.inference_mode():
@@ -146,19 +149,3 @@ def compare(
                 }
             )
     return rows
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints the table."""
-    table = Table(title=f"a state stored after {result['cut']} of {REQUESTS} requests")
-    columns = list(result["rows"][0])
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in result["rows"]:
-        cells = [row[name] for name in columns]
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else f"{cell}" for cell in cells))
-    make_console().print(table)
-
-
-if __name__ == "__main__":
-    show(run())

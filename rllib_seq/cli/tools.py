@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from rllib_seq.cli.options import (
 from rllib_seq.errors import UserError
 
 if TYPE_CHECKING:
+    from rllib_seq.benchmarks.result import Result
     from rllib_seq.journeys.reading import ReadingOptions
 
 
@@ -119,11 +119,8 @@ def bench(
         raise UserError(f"benchmark {name!r} has no parts; leave out {' '.join(only or ())!r}")
     if odd:
         raise UserError(f"benchmark {name!r} has no --{', --'.join(sorted(odd))}; leave it out")
-    result = benchmark.run(**options)
-    if hasattr(benchmark, "show"):
-        benchmark.show(result)
-    else:
-        typer.echo(json.dumps(result))
-    write(json_file, result)
-    if not result["passed"]:
+    result: Result = benchmark.run(**options)
+    result.show()
+    write(json_file, result.to_json())
+    if not result.passed:
         raise typer.Exit(1)

@@ -16,28 +16,27 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rllib_seq.benchmarks.env.market import LIMIT as MARKET_LIMIT
-from rllib_seq.benchmarks.env.market import MARKETS, markets
+from rllib_seq.benchmarks.env.market import markets
+from rllib_seq.benchmarks.result import Check, Result, chosen, listed
+from rllib_seq.benchmarks.speed import Parts
 from rllib_seq.envs.ad_auction import AuctionConfig, AuctionSimulator
 from rllib_seq.envs.ad_auction.journey import features
 from rllib_seq.envs.ad_auction.simulator import accounting, step
 from rllib_seq.envs.ad_auction.simulator.schedule import Schedule
 from rllib_seq.envs.ad_auction.simulator.tracking import Tracker
-from rllib_seq.errors import UserError
 
 CAMPAIGNS, USERS, SECONDS = 1024, 256, 4.0
-LIMITS = {"requests_per_s": 150_000.0}
+LIMIT = 150_000.0  # requests/s
 MILLION = AuctionConfig(
     "journey", num_users=1_000_000, slots=5_000, arrival_hours=30_000.0, observation="full"
 )
 GROWTH_MB = 5.0
-PARTS = {
+TIMED = {
     "draws": (step, "uniforms"),
     "market prices": (AuctionSimulator, "_market_price"),
     "observation": (features, "build"),
@@ -71,45 +70,32 @@ def journeys(
     campaigns: int = CAMPAIGNS,
     users: int = USERS,
     seconds: float = SECONDS,
-) -> dict[str, Any]:
+) -> Result:
     """Measures the rate, then the parts with timers around them."""
     config = AuctionConfig("display", num_users=users, observation="full", competitors=competitors)
     world = AuctionSimulator(config, campaigns)
     requests, spent = play(world, seconds)
     rate = requests / spent
-    costs = dict.fromkeys(PARTS, 0.0)
-
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            began = time.thread_time()
-            result = function(*args, **kwargs)
-            costs[name] += time.thread_time() - began
-            return result
-
-        return call
-
-    kept = {name: getattr(place, function) for name, (place, function) in PARTS.items()}
-    try:
-        for name, (place, function) in PARTS.items():
-            setattr(place, function, timed(name, kept[name]))
+    with Parts(TIMED) as parts:
         timed_world = AuctionSimulator(config, campaigns)
         requests, _ = play(timed_world, seconds)
-    finally:
-        for name, (place, function) in PARTS.items():
-            setattr(place, function, kept[name])
-    return {
-        "requests_per_s": round(rate),
-        "microseconds_per_request": {
-            "all": round(1e6 / rate, 2),
-            **{name: round(1e6 * cost / requests, 2) for name, cost in costs.items()},
-        },
-        "bytes_per_user": world.bytes_per_user,
-        "limits": LIMITS,
-        "passed": rate >= LIMITS["requests_per_s"],
+    costs = {
+        "all": round(1e6 / rate, 2),
+        **{name: round(1e6 * cost / requests, 2) for name, cost in parts.seconds.items()},
     }
+    figures = {
+        "requests_per_s": round(rate),
+        "microseconds_per_request": costs,
+        "bytes_per_user": world.bytes_per_user,
+    }
+    return Result(
+        figures,
+        {"rate": listed({"requests/s": round(rate)}), "µs per request": listed(costs)},
+        [Check(f"requests/s{f', {competitors}' if competitors else ''}", rate, ">=", LIMIT)],
+    )
 
 
-def million() -> dict[str, Any]:
+def million() -> Result:
     """Lets a million users pass through the memory of some thousands."""
     world = AuctionSimulator(MILLION)
     world.reset(0)
@@ -123,15 +109,16 @@ def million() -> dict[str, Any]:
             resident.append(_resident_mb())
             print(f"    {world.state.number.max() + 1:,} users, {resident[-1]:.1f} MB", flush=True)
     grown = max(resident) - max(resident[:2])
-    return {
+    figures = {
         "users": int(world.state.number.max()) + 1,
         "requests": round(world.ledger.requests),
         "seconds": round(time.process_time() - began, 1),
         "slots": MILLION.slots,
         "bytes_per_user": world.bytes_per_user,
         "grown_mb": round(grown, 1),
-        "passed": grown <= GROWTH_MB,
     }
+    check = Check("MB grown", grown, "<=", GROWTH_MB)
+    return Result(figures, {"a million users": listed(figures)}, [check])
 
 
 def _resident_mb() -> float:
@@ -140,38 +127,15 @@ def _resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def run(only: list[str] | None = None) -> dict[str, Any]:
-    """The parts asked for, each printed with its share of the limit."""
-    parts = {
-        "users": million,  # first: what others leave behind would hide its growth
-        "market": markets,
-        "journeys": journeys,
-        "rivalry": lambda: journeys("rivalry"),
-    }
-    for name in only or []:
-        if name not in parts:
-            raise UserError(f"no part {name!r} of bench env; choose from: {', '.join(parts)}")
-    result: dict[str, Any] = {}
-    for name in [name for name in parts if not only or name in only]:
-        result[name] = found = parts[name]()
-        if name == "market":
-            for kind in MARKETS:
-                _print(f"market, {kind}", found[kind]["auctions_per_s"], MARKET_LIMIT)
-                for part, cost in found[kind]["microseconds_per_auction"].items():
-                    print(f"    {part:20} {cost:6.3f} µs per auction")
-        elif name == "users":
-            print(f"users: {found}", flush=True)
-        else:
-            _print(name, found["requests_per_s"], LIMITS["requests_per_s"])
-            for part, cost in found["microseconds_per_request"].items():
-                print(f"    {part:20} {cost:6.2f} µs per request")
-            print(f"    {found['bytes_per_user']} bytes per user")
-    return {**result, "passed": all(found["passed"] for found in result.values())}
+PARTS: dict[str, Callable[[], Result]] = {
+    "users": million,  # first: what others leave behind would hide its growth
+    "market": markets,
+    "journeys": journeys,
+    "rivalry": lambda: journeys("rivalry"),
+}
 
 
-def _print(name: str, rate: float, limit: float) -> None:
-    print(f"{name}: {rate:,} per second, {rate / limit:.2f} of the limit", flush=True)
-
-
-if __name__ == "__main__":
-    run()
+def run(only: Sequence[str] = ()) -> Result:
+    """Measures the parts that `only` names; all, if it names none."""
+    names = chosen("env", PARTS, only)
+    return Result.of_parts({name: PARTS[name]() for name in names})

@@ -21,13 +21,15 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rllib_seq.benchmarks.learning.contenders import CONTENDERS, PRESETS
 from rllib_seq.benchmarks.learning.runs import SHORT_STEPS, Plan, cells_of, references, train_all
-from rllib_seq.benchmarks.learning.summary import OURS, show_summary, summarize, write_page
+from rllib_seq.benchmarks.learning.summary import OURS, SHOWN, summarize, tables, write_page
+from rllib_seq.benchmarks.result import Check, Result
 from rllib_seq.training.run.console import make_console
 
 SHORT = ("journey/mlp", "journey/rllib_lstm", "journey/causal")
@@ -42,84 +44,60 @@ def run(
     folder: Path = Path("runs/learning"),
     log: tuple[str, ...] = (),
     short: bool = False,
-) -> dict[str, Any]:
-    """Trains what is missing and sums up; see `learning_runs.Plan` for the arguments."""
+) -> Result:
+    """Trains what is missing and sums up; see `learning.runs.Plan` for the arguments."""
     presets = [preset for preset in PRESETS if preset != "log" or log or "log" in _heads(only)]
     if short:
         only, steps, seeds, folder = only or SHORT, steps or SHORT_STEPS, 1, folder / "short"
     elif len(presets) < len(PRESETS):
         make_console().print("preset log is left out: give --log FILE to have it")
     plan = Plan(presets, list(CONTENDERS), folder, only, steps, seeds, jobs, log)
-    used = dict.fromkeys(cell.preset for cell in cells_of(plan))
-    known = {preset: references(preset, folder, log) for preset in used}
-    cells = train_all(plan)
-    result = summarize(cells, known)
-    write_page(result, cells, folder / "learning.html")
-    result["checks"] = [] if short else check(result)
-    return {**result, "passed": all(row["holds"] for row in result["checks"])}
+    found = measured(plan, "learning.html")
+    return found if short else replace(found, checks=check(found.figures))
 
 
 def _heads(only: Sequence[str]) -> list[str]:
     return [part.partition("/")[0] for part in only]
 
 
-def show(result: dict[str, Any]) -> None:
-    """Prints the tables and what must hold."""
-    show_summary(result)
-    for row in result["checks"]:
-        make_console().print(
-            f"{'holds' if row['holds'] else 'MISSED'}: {row['what']}",
-            highlight=False,
-            soft_wrap=True,
-        )
+def measured(plan: Plan, page: str, columns: Sequence[str] = SHOWN) -> Result:
+    """Trains what is missing, sums up, and writes a page into the folder.
+
+    Args:
+        plan: what to train.
+        page: name of the page.
+        columns: of the tables, by their names in `COLUMNS`.
+    """
+    used = dict.fromkeys(cell.preset for cell in cells_of(plan))
+    known = {preset: references(preset, plan.folder, plan.log) for preset in used}
+    cells = train_all(plan)
+    figures = summarize(cells, known)
+    write_page(figures, cells, plan.folder / page)
+    return Result(figures, tables(figures, columns))
 
 
-def check(result: dict[str, Any]) -> list[dict[str, Any]]:
+def check(figures: Mapping[str, Any]) -> list[Check]:
     """What the results must show, as far as those who show it were trained."""
     checks = []
 
-    def add(what: str, holds: bool) -> None:
-        checks.append({"what": what, "holds": holds})
-
     def scores(preset: str) -> dict[str, float]:
-        found = result["presets"].get(preset, {"rows": []})
+        found = figures["presets"].get(preset, {"rows": []})
         return {row["policy"]: row["score"] for row in found["rows"]}
 
     journey, log = scores("journey"), scores("log")
     ours = {name: journey[name] for name in OURS if name in journey}
     if ours:
         best = max(ours, key=ours.__getitem__)
-        add(
-            f"journey: {best} earns {ours[best]:.1f} % of Bayes, {TARGET:g} wanted",
-            ours[best] >= TARGET,
-        )
-        if "rllib_lstm" in journey:
-            row = next(
-                row
-                for row in result["presets"]["journey"]["improvement"]
-                if (row["of"], row["over"]) == (best, "rllib_lstm")
-            )
-            add(
-                f"journey: {best} improves on rllib_lstm with probability "
-                f"{row['probability']:.2f}, interval {row['interval'][0]:.2f} to "
-                f"{row['interval'][1]:.2f}, above .5 wanted",
-                row["interval"][0] > 0.5,
-            )
+        checks.append(Check(f"journey: % of Bayes, {best}", ours[best], ">=", TARGET))
+        for row in figures["presets"]["journey"]["improvement"]:
+            if (row["of"], row["over"]) == (best, "rllib_lstm"):
+                what = f"journey: P({best} > rllib_lstm), lower end of its interval"
+                checks.append(Check(what, row["interval"][0], ">", 0.5))
     if "mlp" in journey:
-        add(
-            f"journey: mlp earns {journey['mlp']:.1f} % of Bayes, the best bidder that sees one "
-            f"step {journey['one_step']:.1f}, less than that wanted",
-            journey["mlp"] < journey["one_step"],
-        )
+        what = "journey: % of Bayes, mlp, below the best bidder that sees one step"
+        checks.append(Check(what, journey["mlp"], "<", journey["one_step"]))
     for name in OURS:
         if name in log:
-            add(
-                f"log: {name} gets {log[name]:.1f} % of hindsight, linear bidding "
-                f"{log['linear']:.1f}, as much wanted",
-                log[name] >= log["linear"],
-            )
+            what = f"log: % of hindsight, {name}, beside linear bidding"
+            checks.append(Check(what, log[name], ">=", log["linear"]))
     return checks
-
-
-if __name__ == "__main__":
-    show(run())

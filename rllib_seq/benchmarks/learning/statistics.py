@@ -6,19 +6,20 @@ Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Prec
 - `iqm`: interquartile mean
 - `interval`: its stratified bootstrap interval
 - `probability_of_improvement`: that a run of one is better than a run of another
+- `median_to_goal`: what a run takes to a goal
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-"""By task, the scores of its runs."""
 Floats = NDArray[np.float64]
 Scores = Sequence[Sequence[float] | Floats]
+"""By task, the scores of its runs."""
 
 DRAWS = 2000
 
@@ -56,3 +57,16 @@ def _again(scores: Scores, rng: np.random.Generator) -> list[Floats]:
 def _percentiles(draw: Callable[[], float]) -> tuple[float, float]:
     low, high = np.percentile([draw() for _ in range(DRAWS)], [2.5, 97.5])
     return float(low), float(high)
+
+
+def median_to_goal(points: Sequence[Mapping[str, float] | None]) -> str:
+    """Median `steps` (and `cpu_seconds`) to a goal, or how many runs reached it; None: not yet."""
+    there = [point for point in points if point is not None]
+    if not there:
+        return "not reached"
+    if 2 * len(there) <= len(points):
+        return f"{len(there)} of {len(points)}"
+    steps, seconds = (
+        np.median([point[name] for point in there]) for name in ("steps", "cpu_seconds")
+    )
+    return f"{steps:,.0f} ({seconds:,.0f} s)"

@@ -1,51 +1,70 @@
 """From the cells of `rllib-seq bench learning` to what people read.
 
 - `summarize`: rows per contender and reference, and who beats whom
-- `show_summary`: the tables
+- `tables`: what a terminal shows
 - `write_page`: bars with intervals and learning curves, one HTML page
 """
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-import ray
-import torch
-from rich.table import Table
 
 from rllib_seq.benchmarks.learning.statistics import (
     improvement_interval,
     interval,
     iqm,
+    median_to_goal,
     probability_of_improvement,
 )
+from rllib_seq.benchmarks.result import Row
+from rllib_seq.benchmarks.speed import versions
 from rllib_seq.html import BLUE, GREY, ORANGE, figure_html, page, table_html
-from rllib_seq.training.run.console import make_console
+from rllib_seq.training.run.console import as_text
 
-GOAL = 80.0  # % of Bayes
+GOALS = (80.0, 90.0, 95.0)  # % of Bayes
 OURS = ("window", "causal")
 
-_COLUMNS = (
-    ("policy", "policy"),
-    ("signal", "signal"),
-    ("seeds", "seeds"),
-    ("score", "score"),
-    ("pct_of_bayes", "% Bayes"),
-    ("pct_of_full_information", "% full inf."),
-    ("spent", "spent"),
-    ("conversions", "conv."),
-    ("cpa", "CPA"),
-    ("roas", "ROAS"),
-    ("steps_to_goal", "steps to 80 %"),
-    ("seconds_to_goal", "s to 80 %"),
-    ("seconds", "s"),
-    ("cpu_seconds", "CPU s"),
-)
+
+def _of(key: str, form: str) -> Callable[[Row], str | None]:
+    """A column with a figure, where there is one."""
+    return lambda row: None if row.get(key) is None else format(row[key], form)
+
+
+def _score(row: Row) -> str:
+    if not row["seeds"]:
+        return f"{row['score']:.1f}"
+    low, high = row["score_interval"]
+    return f"{row['score']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _to(goal: str) -> Callable[[Row], str | None]:
+    return lambda row: median_to_goal(row["reached"][goal]) if row["seeds"] else None
+
+
+TO_GOALS: dict[str, Callable[[Row], str | None]] = {f"to {g:g} %": _to(f"{g:g}") for g in GOALS}
+"""Requests and processor seconds to so much of Bayes."""
+COLUMNS: dict[str, Callable[[Row], str | None]] = {
+    "policy": _of("policy", ""),
+    "signal": _of("signal", ""),
+    "seeds": _of("seeds", ""),
+    "score": _score,
+    "% Bayes": _of("pct_of_bayes", ".1f"),
+    "% full inf.": _of("pct_of_full_information", ".1f"),
+    "spent": _of("spent", ".0%"),
+    "conv.": _of("conversions", ".0f"),
+    "CPA": _of("cpa", ".3f"),
+    "ROAS": _of("roas", ".2f"),
+    **TO_GOALS,
+    "s": _of("seconds", ",.0f"),
+    "CPU s": _of("cpu_seconds", ",.0f"),
+}
+SHOWN = [name for name in COLUMNS if name not in list(TO_GOALS)[1:]]
+"""What a terminal has room for."""
 
 
 def summarize(
@@ -68,7 +87,7 @@ def summarize(
             for name in dict.fromkeys(cell["contender"] for cell in own)
         }
         scores = {
-            name: [_score(cell, references[preset]) for cell in group]
+            name: [_score_of(cell, references[preset]) for cell in group]
             for name, group in groups.items()
         }
         rows = [_row(name, group, scores[name]) for name, group in groups.items()]
@@ -87,15 +106,11 @@ def summarize(
         "score": "expected profit in % of Bayes; of a log, expected clicks in % of hindsight",
         "presets": presets,
         "runs": [_run(cell, references[cell["preset"]]) for cell in cells],
-        "versions": {
-            "python": platform.python_version(),
-            "ray": ray.__version__,
-            "torch": torch.__version__,
-        },
+        "versions": versions(),
     }
 
 
-def _score(cell: dict[str, Any], references: list[dict[str, Any]]) -> float:
+def _score_of(cell: dict[str, Any], references: list[dict[str, Any]]) -> float:
     if cell["preset"] != "log":
         return float(cell["expected_pct_of_bayes"])
     best = next(row for row in references if row["policy"] == "hindsight")
@@ -104,8 +119,8 @@ def _score(cell: dict[str, Any], references: list[dict[str, Any]]) -> float:
 
 
 def _row(name: str, group: list[dict[str, Any]], scores: list[float]) -> dict[str, Any]:
-    reached = [_to_goal(cell) for cell in group]
-    found = [point for point in reached if point is not None]
+    goals = reached(group)
+    found = [point for point in goals["80"] if point is not None]
     return {
         "policy": name,
         "signal": group[0].get("signal"),
@@ -115,6 +130,7 @@ def _row(name: str, group: list[dict[str, Any]], scores: list[float]) -> dict[st
         "score_interval": interval([scores]),
         "scores": [round(score, 2) for score in scores],
         **_money([row for cell in group for row in cell["policies"]], scores),
+        "reached": goals,
         # The slowest of all runs, or nothing unless all got there.
         "reached_goal": len(found),
         "steps_to_goal": _slowest(found, "steps", len(group)),
@@ -124,8 +140,22 @@ def _row(name: str, group: list[dict[str, Any]], scores: list[float]) -> dict[st
     }
 
 
-def _to_goal(cell: dict[str, Any]) -> dict[str, Any] | None:
-    return next((at for at in cell["curve"] if (at["pct_of_bayes"] or 0.0) >= GOAL), None)
+def reached(cells: Sequence[Row]) -> dict[str, list[Row | None]]:
+    """Requests and seconds of each run to each goal; None where it was not reached."""
+    return {
+        f"{goal:g}": [
+            next(
+                (
+                    {name: at[name] for name in ("steps", "seconds", "cpu_seconds")}
+                    for at in cell["curve"]
+                    if (at["pct_of_bayes"] or 0.0) >= goal
+                ),
+                None,
+            )
+            for cell in cells
+        ]
+        for goal in GOALS
+    }
 
 
 def _slowest(found: list[dict[str, Any]], name: str, wanted: int) -> float | None:
@@ -185,35 +215,30 @@ def _improvement(name: str, other: str, scores: Mapping[str, list[float]]) -> di
 
 
 def _run(cell: dict[str, Any], references: list[dict[str, Any]]) -> dict[str, Any]:
-    point = _to_goal(cell)
+    (point,) = reached([cell])["80"]
     return {
         "run": f"{cell['preset']}/{cell['contender']}/{cell['seed']}",
         "steps": cell["steps"],
-        "score": round(_score(cell, references), 2),
+        "score": round(_score_of(cell, references), 2),
         "steps_to_goal": None if point is None else point["steps"],
         "seconds": cell["seconds"],
         "cpu_seconds": cell["cpu_seconds"],
     }
 
 
-def show_summary(result: dict[str, Any]) -> None:
-    """Prints a table per preset, and how likely the best of ours beats the others."""
-    console = make_console()
-    for preset, found in result["presets"].items():
-        table = Table(title=_title(preset, found), title_justify="left")
-        for key, name in _columns(found["rows"]):
-            table.add_column(name, justify="left" if key in ("policy", "signal") else "right")
-        for row in found["rows"]:
-            table.add_row(*_cells(row, found["rows"]))
-        console.print(table)
-        for row in _best_of_ours(found):
-            low, high = row["interval"]
-            console.print(
-                f"P({row['of']} > {row['over']}) = {row['probability']:.2f} "
-                f"[{low:.2f}, {high:.2f}]",
-                highlight=False,
-                markup=False,
-            )
+def tables(figures: Mapping[str, Any], columns: Sequence[str] = SHOWN) -> dict[str, list[Row]]:
+    """A table per preset, and how likely the best of ours beats the others."""
+    found: dict[str, list[Row]] = {}
+    for preset, part in figures["presets"].items():
+        found[_title(preset, part)] = _cells(part["rows"], columns)
+        pairs = [
+            {"over": row["over"], "probability": row["probability"], "interval": row["interval"]}
+            for row in _best_of_ours(part)
+        ]
+        if pairs:
+            best = _best_of_ours(part)[0]["of"]
+            found[f"{preset}, probability that {best} improves"] = pairs
+    return found
 
 
 def _title(preset: str, found: dict[str, Any]) -> str:
@@ -222,30 +247,11 @@ def _title(preset: str, found: dict[str, Any]) -> str:
     return f"{preset}, {steps} requests; score: {unit}, IQM and 95 % interval over seeds"
 
 
-def _columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _cells(rows: Sequence[Row], columns: Iterable[str]) -> list[Row]:
     """The columns that say something."""
-    return [(key, name) for key, name in _COLUMNS if any(row.get(key) is not None for row in rows)]
-
-
-def _cells(row: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
-    return [_cell(row, key) for key, _ in _columns(rows)]
-
-
-def _cell(row: dict[str, Any], key: str) -> str:
-    value = row.get(key)
-    if key == "steps_to_goal" and value is None and row.get("seeds"):
-        return f"{row['reached_goal']} of {row['seeds']}"
-    if value is None:
-        return "-"
-    if key == "score" and row.get("seeds"):
-        low, high = row["score_interval"]
-        return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-    formats = {"spent": "{:.0%}", "cpa": "{:.3f}", "roas": "{:.2f}", "conversions": "{:.0f}"}
-    formats |= dict.fromkeys(("score", "pct_of_bayes", "pct_of_full_information"), "{:.1f}")
-    formats |= dict.fromkeys(
-        ("steps_to_goal", "seconds_to_goal", "seconds", "cpu_seconds"), "{:,.0f}"
-    )
-    return formats.get(key, "{}").format(value)
+    cells = [{name: COLUMNS[name](row) for name in columns} for row in rows]
+    said = [name for name in columns if any(row[name] is not None for row in cells)]
+    return [{name: row[name] for name in said} for row in cells]
 
 
 def _best_of_ours(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -256,17 +262,15 @@ def _best_of_ours(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in found["improvement"] if row["of"] == best]
 
 
-def write_page(result: dict[str, Any], cells: Sequence[dict[str, Any]], path: Path) -> None:
+def write_page(figures: Mapping[str, Any], runs: Sequence[Row], path: Path) -> None:
     """Writes tables and charts as one page that needs no network."""
     parts = ["<h1>What memory is worth</h1>"]
-    for preset, found in result["presets"].items():
-        own = [cell for cell in cells if cell["preset"] == preset]
+    for preset, found in figures["presets"].items():
+        own = [run for run in runs if run["preset"] == preset]
+        cells = _cells(found["rows"], COLUMNS)
         parts += [
             f"<h2>{preset}</h2><p>{_title(preset, found)}.</p>",
-            table_html(
-                [name for _, name in _columns(found["rows"])],
-                [_cells(row, found["rows"]) for row in found["rows"]],
-            ),
+            table_html(list(cells[0]), [list(map(as_text, row.values())) for row in cells]),
             figure_html(_bars(found["rows"]), height=60 + 34 * len(found["rows"])),
         ]
         if preset != "log":

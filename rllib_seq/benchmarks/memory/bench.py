@@ -15,26 +15,24 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gymnasium as gym
 import numpy as np
-import ray
-import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.tune.registry import register_env
 from rich.console import Console
-from rich.table import Table
 
 from rllib_seq.benchmarks.memory.tasks import LSTM, TASKS, make_env
+from rllib_seq.benchmarks.result import Check, Result, Row
+from rllib_seq.benchmarks.speed import one_thread, versions
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.rollouts import ArrayEnvRunner
@@ -59,7 +57,7 @@ class Returns(RLlibCallback):
         env_runner.returns.append((env_index, total))
 
 
-def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
+def run(only: Sequence[str] = (), scale: float = 1.0) -> Result:
     """Trains what `only` selects.
 
     Args:
@@ -75,72 +73,43 @@ def run(only: Sequence[str] = (), scale: float = 1.0) -> dict[str, Any]:
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     gym.logger.min_level = gym.logger.ERROR  # RLlib names its environments again for every run
     console = make_console()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with ray_session(1, console):
+    with one_thread(), ray_session(1, console):
         runs = [_train(task, contender, seed, scale, console) for task, contender, seed in chosen]
-    torch.set_num_threads(threads)
-    checks = check(runs)
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            "ray": ray.__version__,
-            "torch": torch.__version__,
-        },
-        "tasks": {name: _protocol(name) for name in dict.fromkeys(row["task"] for row in runs)},
-        "runs": runs,
-        "checks": checks,
-        "passed": all(entry["holds"] for entry in checks),
-    }
+    tasks = {name: _protocol(name) for name in dict.fromkeys(row["task"] for row in runs)}
+    return judged({"versions": versions(), "tasks": tasks, "runs": runs})
 
 
-def show(result: dict[str, Any]) -> None:
-    """Prints the summary: a line per contender, over its seeds."""
-    table = Table(title="Return after training, mean over fresh episodes", title_justify="left")
-    for name in ("task", "contender"):
-        table.add_column(name)
-    for name in ("seeds", "lowest", "mean", "highest", "steps to goal", "CPU s"):
-        table.add_column(name, justify="right")
-    for row in summary(result):
-        table.add_row(
-            row["task"],
-            row["contender"],
-            str(row["seeds"]),
-            *(f"{row[name]:.2f}" for name in ("lowest", "mean", "highest")),
-            row["steps_to_goal"],
-            f"{row['cpu_seconds']:.0f}",
-        )
-    console = make_console()
-    console.print(table)
-    for entry in result["checks"]:
-        verdict = "holds" if entry["holds"] else "MISSED"
-        console.print(f"{verdict}: {entry['what']}", highlight=False, soft_wrap=True)
+def judged(figures: Mapping[str, Any]) -> Result:
+    """Runs with their summary, and what they must show."""
+    runs = figures["runs"]
+    title = "Return after training, mean over fresh episodes"
+    return Result(figures, {title: summary(runs)}, check(runs))
 
 
-def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
+def summary(runs: Sequence[Row]) -> list[Row]:
     """Returns a row per task and contender, over its seeds.
 
     `steps_to_goal` is where the slowest seed first reached the goal of the task without
     exploration, or how many seeds did.
     """
     rows = []
-    for task, contender, runs in _groups(result["runs"]):
-        finals = [run["final"] for run in runs]
-        reached = [run["steps_to_goal"] for run in runs if run["steps_to_goal"] is not None]
-        if len(reached) == len(runs):
+    for task, contender, group in _groups(runs):
+        finals = [run["final"] for run in group]
+        reached = [run["steps_to_goal"] for run in group if run["steps_to_goal"] is not None]
+        if len(reached) == len(group):
             steps = f"{max(reached):,}"
         else:
-            steps = f"{len(reached)} of {len(runs)} seeds"
+            steps = f"{len(reached)} of {len(group)} seeds"
         rows.append(
             {
                 "task": task,
                 "contender": contender,
-                "seeds": len(runs),
+                "seeds": len(group),
                 "lowest": min(finals),
                 "mean": float(np.mean(finals)),
                 "highest": max(finals),
                 "steps_to_goal": steps,
-                "cpu_seconds": float(np.mean([run["cpu_seconds"] for run in runs])),
+                "cpu_seconds": float(np.mean([run["cpu_seconds"] for run in group])),
             }
         )
     return rows
@@ -263,7 +232,7 @@ def _play(judge: Any, algorithm: Any) -> list[float]:
     return list(first.values())
 
 
-def _groups(runs: list[dict[str, Any]]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+def _groups(runs: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
     """Runs by task and contender."""
     for task, contender in dict.fromkeys((run["task"], run["contender"]) for run in runs):
         yield (
@@ -273,20 +242,17 @@ def _groups(runs: list[dict[str, Any]]) -> Iterator[tuple[str, str, list[dict[st
         )
 
 
-def check(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns what the runs must show, and whether they do."""
+def check(runs: Sequence[Row]) -> list[Check]:
+    """Returns what the runs must show: every seed."""
     checks = []
     for task, name, group in _groups(runs):
         contender = TASKS[task].contenders[name]
         finals = [run["final"] for run in group]
-        for word, bound, sign in (
-            ("at least", contender.at_least, 1),
-            ("at most", contender.at_most, -1),
-        ):
-            if np.isfinite(bound):
-                good = sum(sign * final >= sign * bound for final in finals)
-                what = f"{task}/{name} returns {word} {bound:g} on {good} of {len(finals)} seeds"
-                checks.append({"what": what, "holds": good == len(finals)})
+        what = f"{task}/{name} returns, {len(finals)} seeds"
+        if np.isfinite(contender.at_least):
+            checks.append(Check(f"{what}, lowest", min(finals), ">=", contender.at_least))
+        if np.isfinite(contender.at_most):
+            checks.append(Check(f"{what}, highest", max(finals), "<=", contender.at_most))
     return checks
 
 

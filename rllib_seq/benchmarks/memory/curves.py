@@ -7,7 +7,7 @@ lowest to the highest seed. Mid-grey on no background reads well in light and in
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 430, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 62
 
 
-def draw(result: dict[str, Any]) -> str:
+def draw(result: Mapping[str, Any]) -> str:
     """Returns an SVG with the curves of all tasks, two panels in a row."""
     tasks = result["tasks"]
     panels = []

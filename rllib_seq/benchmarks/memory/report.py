@@ -17,14 +17,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rllib_seq.benchmarks.memory.bench import check, summary
+from rllib_seq.benchmarks.memory.bench import judged
 from rllib_seq.benchmarks.memory.curves import draw
 from rllib_seq.benchmarks.memory.tasks import TASKS
+from rllib_seq.benchmarks.result import Result
 from rllib_seq.errors import UserError
 
 
-def join(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns one result of many, in the order of the tasks, with rounded numbers.
+def join(results: list[dict[str, Any]]) -> Result:
+    """Returns one result of the JSON of many, in the order of the tasks, with rounded numbers.
 
     Raises:
         UserError: a run is there twice, or runs of a task had other settings or versions.
@@ -45,45 +46,16 @@ def join(results: list[dict[str, Any]]) -> dict[str, Any]:
                 raise UserError(f"two runs of: {run['command']}")
             runs[place] = _rounded(run)
     ordered = [runs[place] for place in sorted(runs)]
-    checks = check(ordered)
-    return {
-        "versions": results[0]["versions"],
-        "tasks": {name: tasks[name] for name in TASKS if name in tasks},
-        "checks": checks,
-        "passed": all(entry["holds"] for entry in checks),
-        "runs": ordered,
-    }
+    known = {name: tasks[name] for name in TASKS if name in tasks}
+    return judged({"versions": results[0]["versions"], "tasks": known, "runs": ordered})
 
 
-def table(result: dict[str, Any]) -> str:
-    """Returns the summary as Markdown."""
-    lines = [
-        "| task | contender | by seed | mean | steps to goal | CPU s |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in summary(result):
-        group = [run for run in result["runs"] if _same(run, row)]
-        finals = " ".join(_number(run["final"]) for run in group)
-        lines.append(
-            f"| {row['task']} | {row['contender']} | {finals} | {_number(row['mean'])} | "
-            f"{row['steps_to_goal']} | {row['cpu_seconds']:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def write(result: dict[str, Any], path: Path) -> None:
+def write(found: Result, path: Path) -> None:
     """Writes a result with a line per run."""
+    result = found.to_json()
     head = json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=1)
     runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in result["runs"])
     path.write_text(f'{head[:-2]},\n "runs": [\n{runs}\n]}}\n')
-
-
-def _same(run: dict[str, Any], row: dict[str, Any]) -> bool:
-    return (run["task"], run["contender"]) == (row["task"], row["contender"])
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _rounded(value: Any) -> Any:
@@ -99,7 +71,5 @@ if __name__ == "__main__":
     picture, merged, *files = map(Path, sys.argv[1:])
     joined = join([json.loads(path.read_text()) for path in files])
     write(joined, merged)
-    picture.write_text(draw(joined))
-    print(table(joined))
-    for entry in joined["checks"]:
-        print(f"{'holds' if entry['holds'] else 'MISSED'}: {entry['what']}")
+    picture.write_text(draw(joined.figures))
+    joined.show()

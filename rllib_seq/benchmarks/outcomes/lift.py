@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
-from rich.table import Table
 
 from rllib_seq.benchmarks.learning.actors import actor_of
+from rllib_seq.benchmarks.result import Check, Result, Row
 from rllib_seq.envs.ad_auction.references.baselines import SignalBids
 from rllib_seq.envs.ad_auction.references.oracles import BayesBids, best_one_step
 from rllib_seq.envs.ad_auction.simulator.play import BidPolicy
@@ -94,7 +94,7 @@ def run(
     seeds: int = 1,
     folder: Path = Path("runs/lift"),
     short: bool = False,
-) -> dict[str, Any]:
+) -> Result:
     """Trains what is missing, turn by turn, and sums up.
 
     Args:
@@ -118,9 +118,9 @@ def run(
             for each in runs:
                 _train(each, turn, folder, console)
     done = [read_json(folder / f"{each.path}.json") for each in runs]
-    checks = check(done)
-    passed = all(row["holds"] for row in checks)
-    return {"seeds": list(SEEDS), "runs": done, "checks": checks, "passed": passed}
+    rows = [_row(each, point) for each in done for point in each["points"]]
+    title = "% of Bayes / of the gap between one_step and Bayes"
+    return Result({"seeds": list(SEEDS), "runs": done}, {title: rows}, check(done))
 
 
 def runs_of(only: Sequence[str], seeds: int) -> list[Run]:
@@ -242,9 +242,9 @@ def _profit(policy: BidPolicy, world: AuctionConfig) -> list[float]:
     return [expected_profit(policy, world, [evaluation_seed(seed, 0)]) for seed in SEEDS]
 
 
-def check(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def check(runs: Sequence[Row]) -> list[Check]:
     """What must hold, as far as those who show it were trained so long."""
-    rows = []
+    checks = []
     for world, steps, what, mean, least in GOALS:
         found = [
             point[what]
@@ -254,35 +254,18 @@ def check(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if steps <= point["steps"] < 1.05 * steps
         ]
         if found:
-            text = (
-                f"{world}, {steps:,} requests, {len(found)} runs: {what} {np.mean(found):.1f} in "
-                f"the mean and {min(found):.1f} at least; {mean:g} and {least:g} wanted"
-            )
-            holds = bool(np.mean(found) >= mean and min(found) >= least)
-            rows.append({"what": text, "holds": holds})
-    return rows
+            text = f"{world}, {steps:,} requests, {len(found)} runs: {what}"
+            checks.append(Check(f"{text}, mean", float(np.mean(found)), ">=", mean))
+            checks.append(Check(f"{text}, least", min(found), ">=", least))
+    return checks
 
 
-def show(result: dict[str, Any]) -> None:
-    """Prints a row per run, and what must hold."""
-    console = make_console()
-    table = Table(title="% of Bayes / of the gap between one_step and Bayes", title_justify="left")
-    for name in ("run", "signal", "requests", "% Bayes", "% gap", "CPU s"):
-        table.add_column(name, justify="left" if name in ("run", "signal") else "right")
-    for each in result["runs"]:
-        for point in each["points"]:
-            table.add_row(
-                f"{each['world']}/{each['who']}/{each['seed']}",
-                each["signal"],
-                f"{point['steps']:,}",
-                f"{point['pct_of_bayes']:.1f}",
-                f"{point['pct_of_gap']:.0f}",
-                f"{point['cpu_seconds']:,.0f}",
-            )
-    console.print(table)
-    for row in result["checks"]:
-        console.print(f"{'holds' if row['holds'] else 'MISSED'}: {row['what']}", highlight=False)
-
-
-if __name__ == "__main__":
-    show(run())
+def _row(each: Row, point: Row) -> Row:
+    return {
+        "run": f"{each['world']}/{each['who']}/{each['seed']}",
+        "signal": each["signal"],
+        "requests": point["steps"],
+        "% Bayes": point["pct_of_bayes"],
+        "% gap": point["pct_of_gap"],
+        "CPU s": point["cpu_seconds"],
+    }

@@ -10,15 +10,12 @@ market are given, so what is found is the most that an estimate could bring.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
+from rllib_seq.benchmarks.result import Result, Row
 from rllib_seq.envs.ad_auction.draws import purpose_keys
 from rllib_seq.envs.ad_auction.worlds.presets import COMPETITORS, AuctionConfig, Preset
-from rllib_seq.training.run.console import make_console
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,9 +24,9 @@ PRESETS, AUCTIONS = ("journey", "display"), ("second_price", "first_price")
 AUCTIONS_DRAWN, HOURS, DAY = 400_000, 7 * 24, 24
 
 
-def run() -> dict[str, Any]:
+def run() -> Result:
     """Measures all markets."""
-    rows = [
+    rows: list[Row] = [
         {"preset": preset, "competitors": competitors, "auction": auction, **_gains(world)}
         for preset in PRESETS
         for competitors in COMPETITORS
@@ -38,7 +35,7 @@ def run() -> dict[str, Any]:
             AuctionConfig(preset=preset, competitors=competitors, auction=auction).build_preset()
         ]
     ]
-    return {"rows": rows, "passed": True}
+    return Result.of_rows("Gain over one price model for all, % of profit", rows)
 
 
 def _gains(preset: Preset) -> dict[str, float]:
@@ -81,17 +78,3 @@ def gain(preset: Preset, price: Floats, context: Ints) -> float:
         together += profit
         own += profit.max(1).sum()
     return float(100 * (own / together.max(1).sum() - 1))
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints a row per market."""
-    table = Table(title="Gain over one price model for all, % of profit", title_justify="left")
-    for name in result["rows"][0]:
-        table.add_column(name)
-    for row in result["rows"]:
-        table.add_row(*(f"{v:.2f}" if isinstance(v, float) else v for v in row.values()))
-    make_console().print(table)
-
-
-if __name__ == "__main__":
-    show(run())

@@ -19,7 +19,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
 from scipy import stats
 
 from rllib_seq.benchmarks.probes.record import TYPES, watch
+from rllib_seq.benchmarks.result import Result, Row, listed
 from rllib_seq.envs.ad_auction.worlds.presets import AuctionConfig
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.actor import Actor, PolicyActor
@@ -39,7 +39,7 @@ from rllib_seq.training.config.checks import auction_config, plays_one_stream, t
 from rllib_seq.training.evaluation.campaigns import evaluate
 from rllib_seq.training.evaluation.forecasts import RecordedBids, calibrate, futures_in_all
 from rllib_seq.training.evaluation.policies import TrainedBids
-from rllib_seq.training.reports.calibration_view import calibration_table
+from rllib_seq.training.reports.calibration_view import CALIBRATION, calibration_rows
 from rllib_seq.training.run.console import make_console, progress_bar
 from rllib_seq.training.run.ray_session import ray_session
 from rllib_seq.training.run.trainer import resumed_config
@@ -53,7 +53,7 @@ BINS = 12
 Array = NDArray[Any]
 
 
-def run(only: Sequence[str] = ()) -> dict[str, Any]:
+def run(only: Sequence[str] = ()) -> Result:
     """Probes the run that `only` names.
 
     Raises:
@@ -78,7 +78,7 @@ def run(only: Sequence[str] = ()) -> dict[str, Any]:
         columns = watch(actor, world, SEEDS)
         cards = _calibration(actor, world)
     users = world.build_preset().users
-    return {
+    figures = {
         "run": str(only[0]),
         "preset": world.preset,
         "signal": training_signal(config),
@@ -89,8 +89,31 @@ def run(only: Sequence[str] = ()) -> dict[str, Any]:
         "attention": attention_shares(columns),
         "channels": bids_by_channels(columns, users.channels),
         "calibration": cards,
-        "passed": True,
     }
+    return Result(figures, tables(figures))
+
+
+def tables(figures: Mapping[str, Any]) -> dict[str, Sequence[Row]]:
+    """What is printed."""
+    bids, attention = figures["bids"], figures["attention"]
+    correlation = bids["rank_correlation_with_bayes"]
+    shown: dict[str, Sequence[Row]] = {
+        f"{figures['requests']:,} requests of {figures['preset']}": listed(
+            {name: figures[name] for name in ("run", "signal", "stages")}
+        ),
+        "hidden stage": [{"read from": name, **row} for name, row in figures["stage"].items()],
+        f"bids where Bayes bids alike (rank correlation {correlation:.3f})": bids["by_bayes_bid"],
+        "attention of the pooling, by what a token tells": [
+            {"token": name, **row} for name, row in attention["by_type"].items()
+        ],
+        "attention by age": [
+            {"age": age, "share": share} for age, share in enumerate(attention["by_age"] or ())
+        ],
+        "bids after two impressions": figures["channels"],
+    }
+    if figures["calibration"]:
+        shown[CALIBRATION] = calibration_rows(figures["calibration"])
+    return shown
 
 
 def probe_stage(columns: dict[str, Array]) -> dict[str, Any]:
@@ -241,80 +264,3 @@ def _calibration(actor: Actor, world: AuctionConfig) -> list[dict[str, Any]]:
     evaluate([recorded], world, SEEDS[:2], 1)
     with progress_bar(make_console(), "calibrating", futures_in_all(recorded, SEEDS[:2])) as count:
         return [asdict(card) for card in calibrate(recorded, world, SEEDS[:2], count)]
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints tables."""
-    console = make_console()
-    console.print(
-        f"{result['run']}, learned from {result['signal']}: {result['requests']:,} requests of "
-        f"{result['preset']}"
-    )
-    _print(
-        f"hidden stage ({', '.join(result['stages'])}), read from",
-        ("from", "accuracy", "agrees with Bayes", "loss, nats"),
-        [
-            (
-                name,
-                f"{row['accuracy']:.3f}",
-                f"{row['agrees_with_bayes']:.3f}",
-                f"{row['loss']:.4f}",
-            )
-            for name, row in result["stage"].items()
-        ],
-    )
-    correlation = result["bids"]["rank_correlation_with_bayes"]
-    _print(
-        f"bids where Bayes bids alike (rank correlation {correlation:.3f})",
-        ("Bayes", "ours", "10 %", "90 %"),
-        [
-            tuple(f"{row[name]:.4f}" for name in ("at", "bid", "low", "high"))
-            for row in result["bids"]["by_bayes_bid"]
-        ],
-    )
-    attention = result["attention"]
-    _print(
-        "attention of the pooling, by what a token tells",
-        ("token", "tokens", "times even"),
-        [
-            (
-                name,
-                f"{row['tokens']:,}",
-                "-" if row["times_even"] is None else f"{row['times_even']:.2f}",
-            )
-            for name, row in attention["by_type"].items()
-        ],
-    )
-    if attention["by_age"]:
-        ages = " ".join(f"{share:.3f}" for share in attention["by_age"])
-        console.print(f"by age, now first: {ages}", highlight=False)
-    _print(
-        "bids after two impressions on",
-        ("channels", "requests", "ours", "Bayes"),
-        [
-            (
-                " then ".join(row["channels"]),
-                f"{row['requests']:,}",
-                f"{row['bid']:.4f}",
-                f"{row['bayes_bid']:.4f}",
-            )
-            for row in result["channels"]
-        ],
-    )
-    if result["calibration"]:
-        console.print(calibration_table(result["calibration"]))
-
-
-def _print(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for number, name in enumerate(names):
-        table.add_column(name, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
-    make_console().print(table)
-
-
-if __name__ == "__main__":
-    import sys
-
-    show(run(sys.argv[1:]))

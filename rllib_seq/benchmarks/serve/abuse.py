@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from rllib_seq.benchmarks.result import Check, Result, listed
 from rllib_seq.benchmarks.serve.load import Load, run_load
 from rllib_seq.benchmarks.serve.servers import bid_server, free_port, live_figures, wait_for_port
 
@@ -16,7 +16,7 @@ _REQUESTS = 10_000
 _SLOW_CLIENTS = 200
 
 
-def abuse(export: Path, folder: Path) -> dict[str, Any]:
+def abuse(export: Path, folder: Path) -> Result:
     """10,000 of them beside clients that never finish; then a user goes on where they were."""
     port = free_port()
     server = bid_server(export, port, folder / "abuse.sqlite")
@@ -43,16 +43,21 @@ def abuse(export: Path, folder: Path) -> dict[str, Any]:
     finally:
         server.terminate()
         server.wait()
-    return {
+    figures = {
         "statuses": dict(statuses),
         "requests_before": before["totals"]["requests"],
         "requests_after": after["totals"]["requests"],
         "errors_after": load.errors,
-        "passed": alive
-        and load.errors == 0
-        and set(statuses) <= {"400", "413", "closed"}
-        and after["totals"]["requests"] == load.requests,
     }
+    odd = set(statuses) - {"400", "413", "closed"}
+    uncounted = abs(after["totals"]["requests"] - load.requests)
+    checks = [
+        Check("the server lives", alive, ">=", 1),
+        Check("errors of good requests", load.errors, "<=", 0),
+        Check("other statuses than 400 and 413", len(odd), "<=", 0),
+        Check("good requests that are not counted", uncounted, "<=", 0),
+    ]
+    return Result(figures, {"bad requests": listed(figures)}, checks)
 
 
 def _sent(port: int, body: bytes, wait: bool) -> str | None:

@@ -10,20 +10,17 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from rllib_seq.benchmarks.result import Result, chosen
 from rllib_seq.benchmarks.serve.abuse import abuse
 from rllib_seq.benchmarks.serve.chaos import run_chaos
 from rllib_seq.benchmarks.serve.memory import day, users
 from rllib_seq.benchmarks.serve.servers import export_policy, free_port
 from rllib_seq.benchmarks.serve.speed import local, on_ray
-from rllib_seq.errors import UserError
 
-PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Path, Path], Result]] = {
     "local": local,
     "ray": on_ray,
     "users": users,
@@ -33,34 +30,14 @@ PARTS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
 }
 
 
-def run(only: Sequence[str] = ("local", "users", "day", "abuse")) -> dict[str, Any]:
+def run(only: Sequence[str] = ("local", "users", "day", "abuse")) -> Result:
     """Measures the parts that are asked for; `ray` needs a redis-server, too."""
-    for part in only:
-        if part not in PARTS:
-            raise UserError(f"bench serve has no part {part!r}; choose from {', '.join(PARTS)}")
-    parts: dict[str, Any] = {}
+    names, parts = chosen("serve", PARTS, only), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_policy(folder / "export")
-        for part in only:
+        for part in names:
             print(f"measuring: {part}", file=sys.stderr)
             parts[part] = PARTS[part](folder / "export", folder)
-    return {"parts": parts, "passed": all(part["passed"] for part in parts.values())}
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints tables."""
-    console = Console()
-    for part, content in result["parts"].items():
-        rows = content.get("rows")
-        if rows:
-            table = Table(title=part)
-            columns = ["server", "requests/s", "p50 ms", "p95", "p99", "p99.9", "late", "errors"]
-            for column in ["concurrency", *columns]:
-                table.add_column(column, justify="right")
-            for kind, servers in rows.items():
-                for name, row in servers.items():
-                    cells = [row[key] for key in ("per_second", "p50", "p95", "p99", "p99.9")]
-                    table.add_row(kind, name, *map(str, [*cells, row["late"], row["errors"]]))
-            console.print(table)
-        console.print(part, {k: v for k, v in content.items() if k != "rows"})
+    found = Result.of_parts(parts)
+    return replace(found, figures={"parts": found.figures})

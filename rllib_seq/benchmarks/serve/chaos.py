@@ -23,10 +23,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from rllib_seq.benchmarks.result import Check, Result, listed
 from rllib_seq.serving.exported.spec import SPEC
 from rllib_seq.serving.state.ledger import read_ledger
 from rllib_seq.serving.state.opening import opened_books
@@ -128,7 +129,7 @@ class _Server:
         return len(self._log.read_bytes().splitlines())
 
 
-def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None) -> dict[str, Any]:
+def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None) -> Result:
     """Does it, and compares the books.
 
     Args:
@@ -138,8 +139,8 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
         chaos: how much.
 
     Returns:
-        What was reported and booked; `passed`: not one cent apart, never above the budget, nothing
-        lost, and no status but 200, 204 and 503.
+        What was reported and booked. It passes if the books are not a cent apart, spend is never
+        above the budget, nothing is lost, and there is no status but 200, 204 and 503.
     """
     chaos = chaos or Chaos()
     server = _Server(export, folder, port, chaos.budget)
@@ -153,17 +154,19 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
         booked = sum(each.amount for each in storage.notices() if each.name == "won")
     apart = abs(totals["spend"] - exchange.spend) + abs(booked - exchange.spend)
     counted = {"wins": "win", "clicks": "click", "conversions": "conversion"}
-    same = all(totals[total] == exchange.reported[kind] for total, kind in counted.items())
-    passed = (
-        apart < 0.005
-        and same
-        and totals["spend"] <= chaos.budget * (1 + 1e-9)
-        and exchange.lost == 0
-        and exchange.answered == chaos.requests
-        and set(exchange.statuses) <= {200, 204, 503}
-        and exchange.reported["win"] > 0
-    )
-    return {
+    checks = [
+        Check("books apart", apart, "<", 0.005),
+        *(
+            Check(f"{total} apart", abs(totals[total] - exchange.reported[kind]), "<=", 0)
+            for total, kind in counted.items()
+        ),
+        Check("spend of the budget", totals["spend"] / chaos.budget, "<=", 1 + 1e-9),
+        Check("lost", exchange.lost, "<=", 0),
+        Check("not answered", chaos.requests - exchange.answered, "<=", 0),
+        Check("odd statuses", len(set(exchange.statuses) - {200, 204, 503}), "<=", 0),
+        Check("wins", exchange.reported["win"], ">", 0),
+    ]
+    figures = {
         **chaos._asdict(),
         "answered": exchange.answered,
         "lost": exchange.lost,
@@ -175,8 +178,8 @@ def run_chaos(export: Path, folder: Path, port: int, chaos: Chaos | None = None)
         "apart": apart,
         "log_lines": server.log_lines(),
         "seconds": time.monotonic() - began,
-        "passed": passed,
     }
+    return Result(figures, {"both books": listed(figures)}, checks)
 
 
 async def _trade(exchange: _Exchange, server: _Server) -> _Exchange:

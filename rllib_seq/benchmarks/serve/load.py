@@ -43,7 +43,7 @@ class Load(NamedTuple):
     """Whether what is won is given."""
 
 
-class Result(NamedTuple):
+class Answers(NamedTuple):
     """What came of it."""
 
     per_second: float
@@ -56,17 +56,17 @@ class Result(NamedTuple):
     """Of a core that the load generator took."""
 
 
-def run_load(load: Load) -> Result:
+def run_load(load: Load) -> Answers:
     """Sends a load from another process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_in_process, (load,))
 
 
-def _in_process(load: Load) -> Result:
+def _in_process(load: Load) -> Answers:
     return uvloop.run(_send(load))
 
 
-async def _send(load: Load) -> Result:
+async def _send(load: Load) -> Answers:
     random = np.random.default_rng(0)
     share = np.cumsum(np.arange(1, load.users + 1) ** -load.zipf)
     users = np.searchsorted(share, random.random(_PREPARED) * share[-1]).tolist()
@@ -88,7 +88,7 @@ async def _send(load: Load) -> Result:
     latencies = [each for connection in connections for each in connection.latencies]
     quantiles = np.quantile(latencies, [0.5, 0.95, 0.99, 0.999]) * 1000
     names = ("p50", "p95", "p99", "p99.9")
-    return Result(
+    return Answers(
         len(latencies) / seconds,
         {name: round(float(q), 3) for name, q in zip(names, quantiles, strict=True)},
         len(latencies),

@@ -8,15 +8,15 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from rllib_seq.benchmarks.result import Check, Result, listed
 from rllib_seq.benchmarks.serve.servers import bid_service, resident_mb
 from rllib_seq.serving.decisions import BidQuery
 
 
-def users(export: Path, folder: Path) -> dict[str, Any]:
+def users(export: Path, folder: Path) -> Result:
     """A million different users, 131,072 in memory, the others in a file."""
     service, clock = bid_service(export, folder / "users.sqlite")
     before, started = resident_mb(), time.perf_counter()
@@ -34,7 +34,7 @@ def users(export: Path, folder: Path) -> dict[str, Any]:
     in_memory, nbytes = len(service.sessions), service.sessions.nbytes
     service.close()
     size = sum(file.stat().st_size for file in folder.glob("users.sqlite*"))
-    return {
+    figures = {
         "users": total,
         "in_memory": in_memory,
         "sessions_mb": nbytes / 2**20,
@@ -42,11 +42,15 @@ def users(export: Path, folder: Path) -> dict[str, Any]:
         "file_mb": size / 2**20,
         "per_second": total / seconds,
         "first_user_came_back": back,
-        "passed": in_memory <= 131_072 and back,
     }
+    checks = [
+        Check("users in memory", in_memory, "<=", 131_072),
+        Check("the first user came back", back, ">=", 1),
+    ]
+    return Result(figures, {"a million users": listed(figures)}, checks)
 
 
-def day(export: Path, folder: Path) -> dict[str, Any]:
+def day(export: Path, folder: Path) -> Result:
     """24 hours of traffic on a simulated clock, wins reported, old and new users; memory hourly."""
     service, clock = bid_service(export, folder / "day.sqlite", max_users=20_000)
     random, memory = np.random.default_rng(0), []
@@ -66,4 +70,6 @@ def day(export: Path, folder: Path) -> dict[str, Any]:
         print(f"hour {hour + 1}: {memory[-1]} MB", file=sys.stderr)
     service.close()
     growth = memory[-1] - memory[3]
-    return {"resident_mb": memory, "grown_after_hour_4_mb": growth, "passed": growth < 20}
+    figures = {"resident_mb": memory, "grown_after_hour_4_mb": growth}
+    checks = [Check("MB grown after hour 4", growth, "<", 20.0)]
+    return Result(figures, {"24 hours": listed(figures)}, checks)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rllib_seq.benchmarks.serve.load import Load, Result, run_load
+from rllib_seq.benchmarks.result import Check, Result, Row
+from rllib_seq.benchmarks.serve.load import Answers, Load, run_load
 from rllib_seq.benchmarks.serve.servers import (
     bid_server,
     export_policy,
@@ -25,7 +26,7 @@ _SECONDS = 4.0
 _ROUNDS = 3
 
 
-def local(export: Path, folder: Path) -> dict[str, Any]:
+def local(export: Path, folder: Path) -> Result:
     """Echoes and bids in turn on servers that run side by side."""
     ports = {name: free_port() for name in ("echo", "bids", "causal")}
     ports["raw"] = ports["echo"]
@@ -46,12 +47,12 @@ def local(export: Path, folder: Path) -> dict[str, Any]:
             run_load(Load(ports[name], path, 2.0, 32))  # warm
         rows = {}
         for kind, concurrency, burst in (("1", 1, 0), ("32", 32, 0), ("32 in bursts", 32, 8)):
-            rounds: dict[str, list[Result]] = {name: [] for name in paths}
+            rounds: dict[str, list[Answers]] = {name: [] for name in paths}
             for _ in range(_ROUNDS):
                 for name, path in paths.items():
                     load = Load(ports[name], path, _SECONDS, concurrency, burst=burst)
                     rounds[name].append(run_load(load))
-            rows[kind] = {name: _middle(results) for name, results in rounds.items()}
+            rows[kind] = {name: _middle(each) for name, each in rounds.items()}
         notices = run_load(Load(ports["bids"], _BIDS, _SECONDS, 32, notices=True))
     finally:
         for child in children:
@@ -66,17 +67,26 @@ def local(export: Path, folder: Path) -> dict[str, Any]:
         for peer in ("echo", "raw")
     }
     share, tail, more = compared["echo"].values()
-    return {
+    figures = {
         "rows": rows,
         "with_notices": _row(notices),
         "compared_with": compared,
         "ready_seconds": ready,
         "resident_mb": memory,
-        "passed": share >= 0.7 and tail <= 2 and more <= 2.0 and ready <= 5 and memory < 260,
     }
+    checks = [
+        Check("throughput at 32, to an echo", share, ">=", 0.7),
+        Check("p99 at 32, to an echo", tail, "<=", 2.0),
+        Check("a single request, ms longer than an echo", more, "<=", 2.0),
+        Check("ready, seconds after the start", ready, "<=", 5.0),
+        Check("resident before the first user, MB", memory, "<", 260.0),
+    ]
+    return Result(
+        figures, {"ms": _table({**rows, "with notices": {"bids": _row(notices)}})}, checks
+    )
 
 
-def on_ray(export: Path, folder: Path) -> dict[str, Any]:
+def on_ray(export: Path, folder: Path) -> Result:
     """One replica each and state in Redis."""
     port, redis_port = free_port(), free_port()
     redis = subprocess.Popen(
@@ -91,7 +101,7 @@ def on_ray(export: Path, folder: Path) -> dict[str, Any]:
         _wait_for_bids(port)
         rows = {}
         for concurrency in (1, 32):
-            rounds: dict[str, list[Result]] = {name: [] for name in ("echo", "bids")}
+            rounds: dict[str, list[Answers]] = {name: [] for name in ("echo", "bids")}
             for _ in range(_ROUNDS):
                 for name, path in (("echo", "/echo/echo"), ("bids", _BIDS)):
                     rounds[name].append(run_load(Load(port, path, _SECONDS, concurrency)))
@@ -102,8 +112,19 @@ def on_ray(export: Path, folder: Path) -> dict[str, Any]:
             child.wait()
     shares = {n: row["bids"]["per_second"] / row["echo"]["per_second"] for n, row in rows.items()}
     errors = sum(row["bids"]["errors"] for row in rows.values())
-    passed = min(shares.values()) >= 0.75 and errors == 0
-    return {"rows": rows, "throughput_shares": shares, "passed": passed}
+    checks = [
+        Check("throughput, to an echo", min(shares.values()), ">=", 0.75),
+        Check("errors", errors, "<=", 0),
+    ]
+    return Result({"rows": rows, "throughput_shares": shares}, {"ms": _table(rows)}, checks)
+
+
+def _table(by_concurrency: Mapping[str, Mapping[str, Row]]) -> list[Row]:
+    return [
+        {"concurrency": concurrency, "server": name, **row}
+        for concurrency, servers in by_concurrency.items()
+        for name, row in servers.items()
+    ]
 
 
 def _wait_for_bids(port: int, seconds: float = 120.0) -> None:
@@ -114,17 +135,17 @@ def _wait_for_bids(port: int, seconds: float = 120.0) -> None:
     raise TimeoutError("the fleet does not bid")
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(answers: Answers) -> Row:
     return {
-        "per_second": round(result.per_second, 1),
-        **result.milliseconds,
-        "bids": result.bids,
-        "late": result.late,
-        "errors": result.errors,
-        "generator_core": result.core_share,
+        "per_second": round(answers.per_second, 1),
+        **answers.milliseconds,
+        "bids": answers.bids,
+        "late": answers.late,
+        "errors": answers.errors,
+        "generator_core": answers.core_share,
     }
 
 
-def _middle(results: list[Result]) -> dict[str, Any]:
+def _middle(rounds: list[Answers]) -> Row:
     """The round with the median throughput."""
-    return _row(sorted(results, key=lambda result: result.per_second)[len(results) // 2])
+    return _row(sorted(rounds, key=lambda answers: answers.per_second)[len(rounds) // 2])

@@ -48,9 +48,9 @@ from rllib_seq.training.evaluation.results import (
     UpperBound,
 )
 from rllib_seq.training.evaluation.showcase import record
-from rllib_seq.training.reports.calibration_view import calibration_table
+from rllib_seq.training.reports.calibration_view import CALIBRATION, calibration_rows
 from rllib_seq.training.reports.comparison_view import comparison_table
-from rllib_seq.training.run.console import progress_bar
+from rllib_seq.training.run.console import print_table, progress_bar
 from rllib_seq.training.run.trainer import resumed_config
 from rllib_seq.training.storage.run_folder import find_checkpoint
 
@@ -220,7 +220,7 @@ def compare(
         return evaluation
     with progress_bar(console, "calibrating", futures_in_all(recorded, seeds)) as count:
         evaluation = replace(evaluation, calibration=calibrate(recorded, world, seeds, count))
-    console.print(calibration_table(evaluation.to_json()["calibration"]))
+    print_table(console, CALIBRATION, calibration_rows(evaluation.to_json()["calibration"]))
     return evaluation
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import plotly.graph_objects as go
-from rich.table import Table
 
 from rllib_seq.html import GREY, figure_html, table_html
 
@@ -20,15 +19,13 @@ _COLUMNS = (
 )
 
 
-def calibration_table(cards: list[dict[str, Any]]) -> Table:
-    """`calibration` of `evaluation.json` as a table."""
-    table = Table(title="auxiliary heads: outcomes, then true probabilities", title_justify="left")
-    table.add_column(_COLUMNS[0])
-    for name in _COLUMNS[1:]:
-        table.add_column(name, justify="right")
-    for card in cards:
-        table.add_row(*_cells(card))
-    return table
+CALIBRATION = "auxiliary heads: outcomes, then true probabilities"
+"""Title of the table."""
+
+
+def calibration_rows(cards: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """`calibration` of `evaluation.json` as rows of a table."""
+    return [dict(zip(_COLUMNS, _cells(card), strict=True)) for card in cards]
 
 
 def calibration_html(cards: list[dict[str, Any]]) -> list[str]:

@@ -1,14 +1,15 @@
-"""Live progress of a run, with or without a terminal."""
+"""Live progress of a run, with or without a terminal, and tables."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,9 +18,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
-from rllib_seq.training.run.trainer import Limits
-from rllib_seq.training.storage.run_folder import Row
+if TYPE_CHECKING:
+    from rllib_seq.training.run.trainer import Limits
+    from rllib_seq.training.storage.run_folder import Row
 
 _LINE_SECONDS = 15.0  # between lines when there is no terminal
 
@@ -105,3 +108,34 @@ def progress_bar(console: Console, what: str, total: int) -> Iterator[Any]:
 def make_console() -> Console:
     """Where progress goes: a terminal as wide as it is, else lines that do not break tables."""
     return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def print_table(console: Console, title: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Prints rows by the names of their columns; text on the left, numbers on the right."""
+    rows = list(rows)
+    table = Table()
+    columns = dict.fromkeys(name for row in rows for name in row)
+    for name in columns:
+        left = any(isinstance(row.get(name), str) for row in rows)
+        table.add_column(name.replace("_", " "), justify="left" if left else "right")
+    for row in rows:
+        table.add_row(*(escape(as_text(row.get(name))) for name in columns))
+    console.print(title, style="italic", highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+
+
+def as_text(value: Any) -> str:
+    """A value for people: four digits of a number, all of a whole one.
+
+    Examples:
+        >>> [as_text(value) for value in (1234567, 1234.5, 0.123456, None, [1.0, 2.5])]
+        ['1,234,567', '1,234', '0.1235', '-', '1 2.5']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return " ".join(map(as_text, value))
+    if isinstance(value, float):
+        value = 0.0 if abs(value) < 1e-9 else value  # rounding errors
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -16,7 +16,8 @@ from rllib_seq.benchmarks.learning import statistics as learning_statistics
 from rllib_seq.benchmarks.learning.cells import Cell, train_cell
 from rllib_seq.benchmarks.learning.contenders import ABLATIONS, CONTENDERS
 from rllib_seq.benchmarks.learning.statistics import interval, iqm, probability_of_improvement
-from rllib_seq.benchmarks.learning.summary import show_summary, summarize, write_page
+from rllib_seq.benchmarks.learning.summary import summarize, tables, write_page
+from rllib_seq.benchmarks.result import Result
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
 from rllib_seq.rollouts.faults import leave_error
@@ -151,9 +152,11 @@ def test_a_summary_ranks_and_compares(tmp_path: Any, capsys: Any) -> None:
     assert (rows["mlp"]["steps_to_goal"], rows["mlp"]["reached_goal"]) == (None, 0)
     assert (causal["cpa"], causal["roas"]) == (0.5, 2.0)
     checks = bench_learning.check(result)
-    assert [entry["holds"] for entry in checks] == [False, True]  # 90.5 is below 95
-    show_summary(result)
-    assert "P(causal > mlp) = 1.00" in capsys.readouterr().out
+    assert [entry.holds for entry in checks] == [False, True]  # 90.5 is below 95
+    Result(result, tables(result), checks).show()
+    printed = capsys.readouterr().out
+    assert "probability that causal improves" in printed
+    assert "MISSED: journey: % of Bayes, causal >= 95: 90.5" in printed
     write_page(result, cells, tmp_path / "learning.html")
     assert "What memory is worth" in (tmp_path / "learning.html").read_text()
 

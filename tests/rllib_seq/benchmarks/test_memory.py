@@ -15,17 +15,24 @@ from rllib_seq.benchmarks.memory import bench as bench_memory
 from rllib_seq.benchmarks.memory import curves as memory_curves
 from rllib_seq.benchmarks.memory import report as memory_report
 from rllib_seq.benchmarks.memory import tasks as memory_tasks
+from rllib_seq.benchmarks.result import Result
 from rllib_seq.errors import UserError
 
 SCALE = 0.012  # of the steps: just one batch
 
 
 @pytest.fixture(scope="module")
-def result(ray_session: None) -> dict[str, Any]:
+def found(ray_session: None) -> Result:
     """Two of the contenders, trained on one batch each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench_memory, "GAMES", 3)
         return bench_memory.run(["cartpole/mlp/1000", "cartpole/sequence/1001"], SCALE)
+
+
+@pytest.fixture(scope="module")
+def result(found: Result) -> dict[str, Any]:
+    """The same as JSON."""
+    return found.to_json()
 
 
 def test_a_run_stays_within_its_steps_and_says_how_to_repeat_it(result: dict[str, Any]) -> None:
@@ -44,20 +51,20 @@ def test_the_same_run_again_is_the_same(
     result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_memory, "GAMES", 3)
-    (again,) = bench_memory.run(["cartpole/mlp/1000"], SCALE)["runs"]
+    (again,) = bench_memory.run(["cartpole/mlp/1000"], SCALE).figures["runs"]
     first = result["runs"][1]
     assert again["final"] == first["final"]
     for point, other in zip(again["curve"], first["curve"], strict=True):
         assert (point["training"], point["greedy"]) == (other["training"], other["greedy"])
 
 
-def test_a_missed_limit_is_said(result: dict[str, Any], capsys: Any) -> None:
-    assert not result["passed"]  # no one learns to balance in one batch
-    verdicts = {check["what"].split()[0]: check["holds"] for check in result["checks"]}
+def test_a_missed_limit_is_said(found: Result, capsys: Any) -> None:
+    assert not found.passed  # no one learns to balance in one batch
+    verdicts = {check.what.split()[0]: check.holds for check in found.checks}
     assert verdicts == {"cartpole/sequence": False, "cartpole/mlp": True}
-    bench_memory.show(result)
+    found.show()
     printed = capsys.readouterr().out
-    assert "MISSED: cartpole/sequence returns at least 450 on 0 of 1 seeds" in printed
+    assert "MISSED: cartpole/sequence returns, 1 seeds, lowest >= 450: " in printed
 
 
 def test_only_the_first_episode_of_an_environment_counts() -> None:
@@ -125,13 +132,12 @@ def test_every_task_has_its_environment() -> None:
 
 def test_single_runs_join_to_one_result(result: dict[str, Any], tmp_path: Path) -> None:
     single = [result | {"runs": [run]} for run in reversed(result["runs"])]
-    joined = memory_report.join(single)
+    joined = memory_report.join(single).to_json()
     assert [run["command"] for run in joined["runs"]] == [run["command"] for run in result["runs"]]
     assert joined["checks"] == result["checks"]
-    memory_report.write(joined, tmp_path / "memory.json")
+    memory_report.write(memory_report.join(single), tmp_path / "memory.json")
     again = json.loads((tmp_path / "memory.json").read_text())
-    assert again == joined == memory_report.join([again])
-    assert "| cartpole | mlp |" in memory_report.table(joined)
+    assert again == joined == memory_report.join([again]).to_json()
     with pytest.raises(UserError, match="two runs of: rllib-seq bench memory cartpole/mlp/1000"):
         memory_report.join([result, *single])
     other = single[0] | {"tasks": {"cartpole": result["tasks"]["cartpole"] | {"steps": 1}}}

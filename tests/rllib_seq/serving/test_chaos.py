@@ -12,4 +12,4 @@ def test_the_books_agree_after_kills_a_full_disk_jumping_clocks_and_damaged_expo
 ):
     chaos = Chaos(requests=500, connections=8, kills=2, budget=5.0)
     result = run_chaos(journey.folder, tmp_path, free_port(), chaos)
-    assert result["passed"], result
+    assert result.passed, result.to_json()

@@ -28,10 +28,9 @@ def test_what_must_hold_is_a_mean_and_a_least():
         return {"world": world, "who": who, "points": [point]}
 
     good = [run("drawn-100", 1_510_000, 90.0), run("drawn-101", 1_510_000, 41.0)]
-    assert [row["holds"] for row in lift.check(good)] == [True]
-    assert [row["holds"] for row in lift.check([*good, run("drawn-102", 1_510_000, 39.0)])] == [
-        False
-    ]
+    assert [row.holds for row in lift.check(good)] == [True, True]
+    worse = lift.check([*good, run("drawn-102", 1_510_000, 39.0)])
+    assert [row.holds for row in worse] == [False, False]
     assert lift.check([run("drawn-100", 600_000, 90.0)]) == []
     assert lift.check([run("journey", 1_210_000, 90.0, "informed")]) == []
 
@@ -41,12 +40,12 @@ def test_a_run_goes_on_where_it_was(ray_session, tmp_path, monkeypatch):
     """A second command adds a point, and trains nothing again."""
     monkeypatch.setattr(lift, "SEEDS", (500,))
     monkeypatch.setattr(lift, "USERS", 64)
-    first = lift.run(("journey",), steps=10_000, folder=tmp_path)["runs"][0]["points"]
-    again = lift.run(("journey",), steps=10_000, folder=tmp_path)["runs"][0]["points"]
+    first = lift.run(("journey",), steps=10_000, folder=tmp_path).figures["runs"][0]["points"]
+    again = lift.run(("journey",), steps=10_000, folder=tmp_path).figures["runs"][0]["points"]
     assert again == first
     result = lift.run(("journey",), steps=first[0]["steps"] + 1, folder=tmp_path)
-    (run,) = result["runs"]
+    (run,) = result.figures["runs"]
     assert run["points"][:1] == first
     assert run["points"][1]["steps"] > first[0]["steps"]
     assert run["signal"] == "outcomes"
-    assert result["passed"]
+    assert result.passed

@@ -5,7 +5,8 @@ import pytest
 
 from rllib_seq.benchmarks.learning import sb3_runs
 from rllib_seq.benchmarks.learning.contenders import PEERS, config_of
-from rllib_seq.benchmarks.outcomes import peers
+from rllib_seq.benchmarks.learning.statistics import median_to_goal
+from rllib_seq.benchmarks.learning.summary import reached
 from rllib_seq.training.config.checks import training_signal
 
 
@@ -19,7 +20,7 @@ def test_all_of_them_learn_from_outcomes(name):
 def cell(contender, seed, curve):
     """A run whose curve is `[(steps, % of Bayes)]`; a processor second is a thousand requests."""
     points = [
-        {"steps": steps, "cpu_seconds": steps / 1000, "pct_of_bayes": share}
+        {"steps": steps, "seconds": 1.0, "cpu_seconds": steps / 1000, "pct_of_bayes": share}
         for steps, share in curve
     ]
     return {"contender": contender, "seed": seed, "curve": points}
@@ -31,15 +32,15 @@ def test_goals_are_the_first_points_that_reach_them():
         cell("a", 2, [(1000, 85.0), (2000, 88.0)]),
         cell("b", 1, [(1000, 10.0)]),
     ]
-    reached = peers.reached([row for row in rows if row["contender"] == "a"])
-    assert reached["80"] == [
-        {"steps": 2000, "cpu_seconds": 2.0},
-        {"steps": 1000, "cpu_seconds": 1.0},
+    found = reached([row for row in rows if row["contender"] == "a"])
+    assert [point and (point["steps"], point["cpu_seconds"]) for point in found["80"]] == [
+        (2000, 2.0),
+        (1000, 1.0),
     ]
-    assert reached["90"] == [{"steps": 4000, "cpu_seconds": 4.0}, None]
-    assert peers.median(reached["80"]) == "1,500 (2 s)"
-    assert peers.median(reached["90"]) == "1 of 2"
-    assert peers.median(reached["95"]) == "not reached"
+    assert [point and point["steps"] for point in found["90"]] == [4000, None]
+    assert median_to_goal(found["80"]) == "1,500 (2 s)"
+    assert median_to_goal(found["90"]) == "1 of 2"
+    assert median_to_goal(found["95"]) == "not reached"
 
 
 def test_sb3_learns_and_its_policy_remembers_every_stream(monkeypatch):
