@@ -101,6 +101,7 @@ class BidService:
         self._books = BookClock(clock, storage.last_written())
         budget = settings.budget if settings.budget is not None else spec.facts["budget"]
         ends = settings.flight_hours if settings.flight_hours is not None else preset.flight_hours
+        self._knows_budget = spec.facts["budget"] is not None
         self._end_hour = self.clock.start_hour + ends
         self.money = Money(
             storage,
@@ -173,9 +174,11 @@ class BidService:
         hour, keys = self.clock.hour(), asked.user
         rows = self.memory.claim(keys, hour, asked.remembered)
         self.money.pace(hour)
-        observation = self.sessions.observe(
-            rows, keys, asked, hour, self.money.budget_left(), self.money.flight_left(hour)
-        )
+        # A policy that learned without a budget has seen 1 alone, whatever the budget is here.
+        left = (1.0, 1.0)
+        if self._knows_budget:
+            left = self.money.budget_left(), self.money.flight_left(hour)
+        observation = self.sessions.observe(rows, keys, asked, hour, *left)
         # Who may be shown some creatives alone gets the best action with one of these.
         few = None if self._choice is None else self._choice.allowed(asked.creatives)
         limits = {} if few is None else {"allowed": few}

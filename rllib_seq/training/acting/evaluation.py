@@ -20,6 +20,7 @@ from scipy import stats
 
 from rllib_seq.errors import UserError
 from rllib_seq.training.acting.policy import TrainedPolicy
+from rllib_seq.training.config.checks import CAMPAIGN_ENV
 
 
 @dataclass(frozen=True)
@@ -152,10 +153,10 @@ def _play(
 
 
 def environment_of(config: AlgorithmConfig) -> gym.Env[Any, Any]:
-    """Build the environment that a config trains in.
+    """Build the environment that a config trains in; of flights side by side, one of them.
 
     Raises:
-        UserError: it has several agents, or cannot be found.
+        UserError: it has several agents, cannot be found, or is none of Gymnasium.
     """
     if config.is_multi_agent:
         raise UserError(
@@ -163,6 +164,20 @@ def environment_of(config: AlgorithmConfig) -> gym.Env[Any, Any]:
             "with rllib_seq.load_policy(checkpoint).predict in a loop of your own"
         )
     settings = EnvContext(config.env_config, worker_index=0)
+    if config.env == CAMPAIGN_ENV:
+        settings.pop("flights", None)
+        return gym.make("rllib_seq.envs.ad_auction:AdCampaign-v0", **settings)
+    env = _built(config, settings)
+    if not isinstance(env, gym.Env):
+        raise UserError(
+            f"environment {config.env!r} is of type {type(env).__name__}, and episodes are played "
+            "in a gymnasium.Env; act with rllib_seq.load_policy(checkpoint).predict in a loop of "
+            "your own"
+        )
+    return env
+
+
+def _built(config: AlgorithmConfig, settings: EnvContext) -> Any:
     if not isinstance(config.env, str):
         return config.env(settings)
     if _global_registry.contains(ENV_CREATOR, config.env):

@@ -24,8 +24,10 @@ from rllib_seq.training.acting.evaluation import environment_of, evaluate_policy
 from rllib_seq.training.acting.loading import load_policy
 from rllib_seq.training.config.auction_logs import replay_config, replay_world
 from rllib_seq.training.config.checks import (
+    CAMPAIGN_ENV,
     REPLAY_ENV,
     auction_config,
+    check_environment,
     plays_one_stream,
     training_signal,
 )
@@ -113,7 +115,11 @@ def evaluate_checkpoint(
             )
         paths, *_ = replay_config(config.env_config)
         return evaluate_replay(checkpoint, replay_world(config.env_config), paths, console)
-    if preset is None and auction_config(config) is None:
+    if config.env == CAMPAIGN_ENV and preset is not None:
+        config = config.copy(copy_frozen=False)
+        config.environment(env_config={**config.env_config, "world": preset})
+        check_environment(config)
+    if config.env == CAMPAIGN_ENV or (preset is None and auction_config(config) is None):
         return _evaluate_episodes(checkpoint, config, protocol, console)
     world = world_of(str(checkpoint), auction_config(config), preset, world_seed)
     return run_evaluation(checkpoint, world, protocol, console, others)

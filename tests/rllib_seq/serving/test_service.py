@@ -164,6 +164,27 @@ def test_a_withdrawn_bid_gives_its_budget_back(journey, serve):
     assert service.answer([ask(2)])[0].why == "bid"
 
 
+def test_a_policy_without_a_budget_does_not_see_one(journey, display, serve):
+    """It never saw other shares than 1; the limit holds all the same."""
+    for policy, sees in ((journey, False), (display, True)):
+        service = serve(policy, budget=0.5)
+        always(service, 16)
+        shares = []
+        observe = service.sessions.observe
+
+        def observed(*arguments, observe=observe, shares=shares):
+            shares.append(arguments[4])
+            return observe(*arguments)
+
+        service.sessions.observe = observed
+        for user in range(3):
+            bid = service.answer([ask(user)])[0].bid
+            if bid is not None:
+                service.notice("win", service.sealer.seal(bid), price=bid.amount)
+        assert (shares[-1] < 1.0) == sees
+        assert 0 < service.money.spend <= 0.5
+
+
 def test_keys_of_users_depend_on_the_secret():
     assert user_key("a", None) == user_key("a", None) != user_key("b", None)
     assert len({user_key("a", secret) for secret in (None, "x", "y" * 100)}) == 3

@@ -82,3 +82,18 @@ def test_what_does_not_fit_is_one_line():
         evaluate_policy(Records(), Counts(), episodes=0)
     with pytest.raises(UserError, match="trained on observations Box"):
         evaluate_policy(Records(), "CartPole-v1")
+
+
+def test_flights_side_by_side_are_played_one_by_one():
+    """RLlib steps them as arrays, which no episode can be played in."""
+    from rllib_seq.training.acting.evaluation import environment_of
+    from rllib_seq.training.config.modules import load_config
+
+    config = load_config("tune_configs.campaign")
+    env = environment_of(config)
+    observation, _ = env.reset(seed=1)
+    assert observation.shape == env.observation_space.shape == (25,)
+    env.close()
+    config.environment(lambda settings: object(), env_config={})
+    with pytest.raises(UserError, match="is of type object, and .* gymnasium.Env; .*load_policy"):
+        environment_of(config)
