@@ -2,7 +2,8 @@
 
 - `refuse_shifted`: numbers that do not start at 0
 - `refuse_repeated`, `refuse_unsorted`, `refuse_sequence_length`: what would train wrongly
-- `refuse_actions`: actions that RLlib's new API stack has no distribution for
+- `refuse_actions`, `refuse_old_actions`: actions that RLlib's new or old API stack has no
+  distribution for
 - `one_line`: a space in a message
 """
 
@@ -15,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from ray.rllib.utils.spaces.repeated import Repeated
+from ray.rllib.utils.spaces.simplex import Simplex
 
 from rllib_seq.errors import UserError
 
@@ -102,6 +104,21 @@ def refuse_actions(space: gym.Space) -> None:
             f"RLlib's new API stack cannot act in {one_line(space)}; use Discrete, or "
             "MultiDiscrete or a Box of real numbers with one dimension"
         )
+
+
+def refuse_old_actions(space: gym.Space) -> None:
+    """Refuse actions that the old API stack has no distribution for.
+
+    Raises:
+        UserError: naming the part.
+    """
+    for part in _parts(space):
+        known = isinstance(part, Discrete | MultiDiscrete | Box | Simplex)
+        if not known or (isinstance(part, Box) and len(part.shape) != 1):
+            raise UserError(
+                f"RLlib's old API stack cannot act in {one_line(part)}; use Discrete, "
+                "MultiDiscrete, a Box with one dimension, or a Dict or Tuple of them"
+            )
 
 
 def _parts(space: gym.Space) -> Iterator[gym.Space]:

@@ -172,6 +172,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 "rllib_seq and act with rllib_seq.load_policy(checkpoint).predict"
             )
         rows, device = len(observation), observation.device
+        observation = observation.reshape(rows, -1)  # single numbers come without a width
         if not state:
             state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]
         parts = dict(zip(self.networks.state_shapes, state, strict=True))

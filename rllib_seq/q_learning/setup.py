@@ -64,7 +64,7 @@ def use_sequence_q_learning(
             "rllib_seq.models.use_sequence_module for PPO, APPO and IMPALA"
         )
     refuse_what_windows_exclude(config, "use_sequence_q_learning")
-    settings = SequenceConfig.from_dict(sequence_config)
+    settings = SequenceConfig.from_dict(sequence_config, where="use_sequence_q_learning(...)")
     encoder_class(settings.encoder).check(settings)
     if config.noisy and epsilon_ladder is not None:
         raise UserError(

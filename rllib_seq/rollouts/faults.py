@@ -13,16 +13,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import ray
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from ray.experimental import internal_kv
 from ray.rllib.env.vector_env import VectorEnv
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.observations import MASK
 
 __all__ = [
     "Faults",
@@ -81,13 +82,14 @@ def name_faults(env: Any, where: str) -> Any:
         env: of Gymnasium or RLlib, maybe a vector; is changed in place and returned.
         where: e.g. "rollout worker 2, environment 0".
 
-    Its `step` and `reset` raise a UserError if an action mask has another shape than it is to have.
+    Its `step` and `reset` raise a UserError if they return something else than Gymnasium asks for,
+    or observations of another shape than their space.
     """
     names = "step", "reset"
     if isinstance(env, VectorEnv):
         names = "vector_step", "vector_reset"
     steps = 0
-    masked = _has_masks(env)
+    single = not isinstance(env, VectorEnv)
 
     def report(error: Exception, args: Any) -> None:
         agents = sorted(args[0]) if args and isinstance(args[0], dict) else []
@@ -105,8 +107,10 @@ def name_faults(env: Any, where: str) -> Any:
             except Exception as error:
                 report(error, args)
                 raise
-            if masked:
-                _refuse_masks(env, returned, f"{where}, step {steps} of the episode")
+            if single:
+                place = f"{where}, step {steps} of the episode"
+                _refuse_other_api(returned, begins, place)
+                _refuse_shapes(env, returned[0], place)
             return returned
 
         return call_and_name
@@ -116,29 +120,52 @@ def name_faults(env: Any, where: str) -> Any:
     return env
 
 
-def _has_masks(env: Any) -> bool:
-    spaces = getattr(env, "observation_spaces", None)  # by agent, of a multi-agent environment
-    found = spaces.values() if isinstance(spaces, dict) else [getattr(env, "observation_space", 0)]
-    return any(isinstance(space, gym.spaces.Dict) and MASK in space.spaces for space in found)
+def _refuse_other_api(returned: Any, begins: bool, place: str) -> None:
+    """Refuses what is not of Gymnasium's form, as environments for the older gym return it."""
+    form = "(observation, info)" if begins else "(observation, reward, terminated, truncated, info)"
+    count = form.count(",") + 1
+    if not isinstance(returned, tuple) or len(returned) != count:
+        given = (
+            f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+        )
+        raise UserError(
+            f"{place}: {'reset' if begins else 'step'}() returned {given}; Gymnasium asks for "
+            f"{form}"
+        )
+    if not begins and not isinstance(returned[1], dict) and np.ndim(returned[1]):
+        raise UserError(
+            f"{place}: the reward has shape {np.shape(returned[1])}; return a single number"
+        )
 
 
-def _refuse_masks(env: Any, returned: Any, place: str) -> None:
-    """Refuses masks of a wrong length, with which vectors of environments fail without a word."""
-    seen = returned[0] if isinstance(returned, tuple) else None
-    if not isinstance(seen, dict):
-        return
+def _refuse_shapes(env: Any, seen: Any, place: str) -> None:
+    """Refuses observations of a wrong shape, with which RLlib fails without a word of where."""
     spaces = getattr(env, "observation_spaces", None)  # by agent, of a multi-agent environment
-    if isinstance(spaces, dict):
-        pairs = [(each, spaces.get(agent)) for agent, each in seen.items()]
+    if isinstance(spaces, Mapping) and isinstance(seen, Mapping):
+        pairs = [(spaces.get(agent), each) for agent, each in seen.items()]
     else:
-        pairs = [(seen, env.observation_space)]
-    for each, space in pairs:
-        if isinstance(space, gym.spaces.Dict) and MASK in space.spaces and MASK in each:
-            shape, wanted = np.shape(each[MASK]), space[MASK].shape
-            if shape != wanted:
+        pairs = [(getattr(env, "observation_space", None), seen)]
+    for space, each in pairs:
+        for name, part, value in _parts(space, each, "the observation"):
+            shape = np.shape(value)
+            numbers = isinstance(part, Discrete) and np.size(value) == 1
+            if shape != part.shape and not numbers:
                 raise UserError(
-                    f"{place}: {MASK!r} has shape {shape}, and the observation space says {wanted}"
+                    f"{place}: {name} has shape {shape}, and the observation space says "
+                    f"{part.shape}"
                 )
+
+
+def _parts(space: Any, value: Any, name: str) -> Iterator[tuple[str, gym.Space, Any]]:
+    """Name, space and value of every part of an observation that has a fixed shape."""
+    if isinstance(space, Dict) and isinstance(value, Mapping):
+        for key in space.keys() & value.keys():
+            yield from _parts(space[key], value[key], repr(key))
+    elif isinstance(space, Tuple) and isinstance(value, tuple | list):
+        for number, (part, each) in enumerate(zip(space, value, strict=False)):
+            yield from _parts(part, each, f"part {number} of {name}")
+    elif isinstance(space, Box | Discrete | MultiBinary | MultiDiscrete):
+        yield name, space, value
 
 
 def _key(name: str) -> bytes:

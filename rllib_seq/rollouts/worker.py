@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,10 +25,13 @@ from ray.rllib.evaluation.rollout_worker import RolloutWorker
 from ray.rllib.policy.sample_batch import SampleBatch
 
 from rllib_seq.errors import NonFiniteInputError, UserError
+from rllib_seq.models.observations import pieces_of
+from rllib_seq.models.spaces import refuse_old_actions, refuse_repeated
 from rllib_seq.models.step_inputs import refuse_bad_step
 from rllib_seq.rollouts.faults import error_of_worker, leave_error, leave_fault, name_faults
 
 Result = TypeVar("Result")
+_MODEL = "lstm_transformer"
 
 STEPS_SAMPLED = "steps_sampled_lifetime"
 """Key in the `env_runners` results of the new API stack that `count_steps` fills."""
@@ -75,6 +78,8 @@ class FaultReportingWorker(_FaultReporting, RolloutWorker):
         def named(context: Any) -> Any:
             where = f"rollout worker {context.worker_index}, environment {context.vector_index}"
             env = env_creator(context)
+            if kwargs["config"].model.get("custom_model") == _MODEL:
+                _refuse_spaces(env)
             return env if env is None else name_faults(env, where)
 
         super().__init__(env_creator=named, **kwargs)
@@ -158,6 +163,19 @@ def name_environments(runner: Any) -> None:
     envs = [] if runner.env is None else getattr(runner.env.unwrapped, "envs", [])
     for index, env in enumerate(envs):
         name_faults(env, f"rollout worker {runner.worker_index}, environment {index}")
+
+
+def _refuse_spaces(env: Any) -> None:
+    """Refuses spaces before RLlib's preprocessors and distributions fail with them."""
+    for name in ("observation", "action"):
+        by_agent = getattr(env, f"{name}_spaces", None)
+        one = getattr(env, f"{name}_space", None)
+        for space in by_agent.values() if isinstance(by_agent, Mapping) else [one]:
+            if space is not None and name == "action":
+                refuse_old_actions(space)
+            elif space is not None:
+                refuse_repeated(space)
+                pieces_of(space, embed_above=1, one_hot=True)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

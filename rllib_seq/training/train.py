@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rich.console import Console
 
@@ -106,8 +108,8 @@ def description(
         "stop": _finite_limits(limits),
         "algorithm": config.algo_class.__name__,
         "env": str(config.env),
-        "env_config": dict(config.env_config),
-        "model": _model(config),
+        "env_config": _printable(config.env_config),
+        "model": _printable(_model(config)),
         "num_env_runners": config.num_env_runners,
         "seed": config.seed,
         "versions": {
@@ -220,8 +222,10 @@ def validate(config: AlgorithmConfig) -> None:
     """RLlib's own checks of a config.
 
     Raises:
-        UserError: settings do not fit each other.
+        UserError: settings do not fit each other, or there is no environment.
     """
+    if config.env is None and config.observation_space is None and not config.is_multi_agent:
+        raise UserError("the config has no environment; add .environment(...): an id or a class")
     try:
         config.validate()
     except ValueError as error:
@@ -269,6 +273,18 @@ def short_name(module: str) -> str:
 
 def _finite_limits(limits: Limits) -> dict[str, float]:
     return {k: v for k, v in dataclasses.asdict(limits).items() if v != float("inf")}
+
+
+def _printable(value: Any) -> Any:
+    """A setting as JSON has it; what JSON has no word for, as it prints."""
+    if isinstance(value, Mapping):
+        return {str(key): _printable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(each) for each in value]
+    if isinstance(value, np.generic):
+        return _printable(value.item())
+    plain = value is None or isinstance(value, bool | int | str)
+    return value if plain or (isinstance(value, float) and math.isfinite(value)) else str(value)
 
 
 def _model(config: AlgorithmConfig) -> dict[str, Any]:

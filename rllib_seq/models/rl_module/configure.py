@@ -201,6 +201,8 @@ def refuse_long_sequences(max_seq_len: int | None, minibatch: Any) -> None:
     Raises:
         UserError: naming both.
     """
+    if isinstance(minibatch, int) and minibatch < 1:
+        raise UserError(f"minibatch_size={minibatch} must be at least 1")
     if max_seq_len and isinstance(minibatch, int) and max_seq_len > minibatch:
         raise UserError(
             f"max_seq_len={max_seq_len} is above minibatch_size={minibatch}, so no sequence fits "
@@ -226,8 +228,9 @@ def change_sequence_settings(config: AlgorithmConfig, **changes: Any) -> None:
         **changes: fields of `SequenceConfig`.
 
     Raises:
-        UserError: a setting is unknown or wrong.
+        UserError: a setting is unknown or wrong, or something replaced what was set up.
     """
+    check_config(config)
     settings = sequence_settings(config)
     connectors = config._env_to_module_connector
     assert settings is not None and isinstance(connectors, ActingConnectors)

@@ -65,7 +65,7 @@ def use_sequence_module(config: AlgorithmConfig, **sequence_config: Any) -> Algo
             "and a value; use PPOConfig, APPOConfig or IMPALAConfig (and for DQNConfig "
             "rllib_seq.q_learning.use_sequence_q_learning)"
         )
-    settings = SequenceConfig.from_dict(sequence_config)
+    settings = SequenceConfig.from_dict(sequence_config, where="use_sequence_module(...)")
     encoder = encoder_class(settings.encoder)
     encoder.check(settings)
     if encoder.reach(settings) is None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,9 @@ from ray.rllib.models.preprocessors import (
 from ray.rllib.policy.policy import Policy
 from ray.rllib.utils.filter import MeanStdFilter as RunningFilter
 from ray.rllib.utils.filter import RunningStat
-from ray.rllib.utils.numpy import flatten_inputs_to_1d_tensor
-from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space
 
 from rllib_seq.errors import UserError
-from rllib_seq.models.observations import StepSpace
+from rllib_seq.models.observations import StepSpace, flat_rows
 from rllib_seq.models.rl_module.connectors import FlattenSteps
 from rllib_seq.training.acting.spaces import rows_of
 
@@ -85,8 +84,7 @@ class Preprocessing:
         elif self.narrow is not None:
             batch = self.narrow.rows(batch, rows)
         elif self.flatten:
-            struct = get_base_struct_from_space(self.observation_space)
-            batch = flatten_inputs_to_1d_tensor(batch, struct, batch_axis=True)
+            batch = flat_rows(self.observation_space, batch, rows, sys.maxsize)
         for running in self.filters:
             batch = np.asarray(running(batch, update=False), np.float32)
         return batch

@@ -7,10 +7,12 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.models.catalog import MODEL_DEFAULTS
+from ray.tune.registry import ENV_CREATOR, RLLIB_MODEL, _global_registry
 
 from rllib_seq.config import SequenceConfig
 from rllib_seq.envs.ad_auction.gym_env import AdAuctionEnv
@@ -110,6 +112,7 @@ def check_model(config: AlgorithmConfig) -> None:
             "DQN does not build on the old API stack of this Ray, with any model (ray issue "
             "60491); remove api_stack(...) from the config, or use PPO, APPO or IMPALA"
         )
+    _check_custom_model(config.model.get("custom_model"))
     if config.model.get("custom_model") == MODEL:
         SequenceConfig.from_dict(config.model.get("custom_model_config", {}))
         for wrapper in ("use_lstm", "use_attention"):
@@ -125,6 +128,28 @@ def check_model(config: AlgorithmConfig) -> None:
                 f"SAC cannot train {MODEL}: its loss passes no recurrent state; use PPO, APPO or "
                 "IMPALA, or remove custom_model"
             )
+
+
+def _check_custom_model(name: object) -> None:
+    """Refuses a name that RLlib does not know."""
+    if isinstance(name, str) and not _global_registry.contains(RLLIB_MODEL, name):
+        raise UserError(
+            f"custom_model={name!r} is unknown; the model of this package is {MODEL!r}, and others "
+            "are registered with ray.rllib.models.ModelCatalog.register_custom_model"
+        )
+
+
+def _check_environment_id(env: object) -> None:
+    """Refuses an id that neither Ray nor Gymnasium knows; a dotted name is a class to import."""
+    if not isinstance(env, str) or "." in env or _global_registry.contains(ENV_CREATOR, env):
+        return
+    try:
+        gym.spec(env)
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise UserError(
+            f"environment {env!r} is unknown: {' '.join(str(error).split())} Name one that is "
+            "registered with Gymnasium or Ray Tune, or give its class"
+        ) from error
 
 
 def _check_sequence_length(config: AlgorithmConfig) -> None:
@@ -223,6 +248,7 @@ def check_environment(config: AlgorithmConfig) -> None:
     Raises:
         UserError: one line that names the setting and the fix.
     """
+    _check_environment_id(config.env)
     if config.env == REPLAY_ENV:
         _check_replay(config)
     if config.env == CAMPAIGN_ENV:

@@ -14,6 +14,7 @@ import os
 import pkgutil
 import sys
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from ray import cloudpickle
@@ -136,4 +137,10 @@ def _load_file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        calls = extract_tb(error.__traceback__)
+        lines = [at.lineno for at in calls if Path(at.filename).resolve() == path.resolve()]
+        raise UserError(f"{path}, line {lines[-1]}: {error}") from error
     return module

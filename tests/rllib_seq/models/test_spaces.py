@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.impala import IMPALAConfig
@@ -25,6 +25,7 @@ from rllib_seq.config import SequenceConfig
 from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.models.step_inputs import StepInputs
+from rllib_seq.rollouts import FaultReportingWorker
 
 SMALL: dict[str, Any] = {
     "window_length": 4,
@@ -304,6 +305,27 @@ def test_what_the_new_stack_cannot_serve_is_refused(
     config = PPOConfig().environment(OneStream, env_config={"spaces": (observations, actions)})
     with pytest.raises(UserError, match=message) as caught:
         SingleAgentEnvRunner(config=use_sequence_module(config, **SMALL))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (Text(4), Discrete(2), "observations of Text.* are no vector"),
+        (Sequence(Discrete(3)), Discrete(2), "observations of Sequence.* no fixed length"),
+        (FLAT, MultiBinary(2), "old API stack cannot act in MultiBinary"),
+        (FLAT, Box(-1, 1, ()), "cannot act in Box.*a Box with one dimension"),
+        (FLAT, Dict({"a": Box(-1, 1, (2, 2))}), r"old API stack cannot act in Box\(.*\(2, 2\)"),
+    ],
+)
+def test_what_the_old_stack_cannot_serve_is_refused(
+    observations: gym.Space, actions: gym.Space, message: str
+) -> None:
+    """From `rllib-seq`, whose worker sees the environment before RLlib's preprocessors do."""
+    config = _config(PPOConfig(), "old", "discrete-to-box")
+    config.environment(env_config={"spaces": (observations, actions)})
+    with pytest.raises(UserError, match=message) as caught:
+        FaultReportingWorker(env_creator=OneStream, config=config)
     assert "\n" not in str(caught.value)
 
 

@@ -9,6 +9,8 @@ OBSERVATIONS = {
     "square": Box(-1, 1, (2, 2), np.float32),
     "discrete": Discrete(5),
     "binary": MultiBinary(4),
+    "number": Box(-1, 1, (), np.float32),
+    "table": MultiDiscrete([[2, 3], [4, 2]]),
     "masked": Dict(
         {
             "action_mask": MultiBinary(3),

@@ -105,6 +105,8 @@ SPACES = [
 ]
 CONFIGS = {
     **{f"old {o} {a}": (old, (o, a), {}) for o, a in SPACES},
+    "old number without a dimension": (old, ("number", "discrete"), {}),
+    "old table of numbers": (old, ("table", "discrete"), {"encoder": "lstm"}),
     "old nested actions": (old, ("nested", "nested"), {"prev_action": False}),
     "old causal": (old, ("nested", "discrete"), {"encoder": "causal"}),
     "old lstm encoder": (old, ("discrete", "box"), {"encoder": "lstm"}),

@@ -2,8 +2,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
+from gymnasium.spaces import Discrete
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
@@ -25,6 +27,9 @@ from rllib_seq.rollouts import (
 from rllib_seq.training.config.checks import auction_config
 from rllib_seq.training.config.experiment import Options, change_model, prepare
 from rllib_seq.training.config.modules import load_config, load_module
+from rllib_seq.training.run.trainer import Limits
+from rllib_seq.training.storage.files import read_json, write_json
+from rllib_seq.training.train import description, validate
 
 
 def ppo():
@@ -157,6 +162,15 @@ def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
         load_config(str(path))
 
 
+def test_a_misspelt_setting_of_rllib_is_placed(tmp_path):
+    path = tmp_path / "misspelt.py"
+    path.write_text(
+        "from ray.rllib.algorithms.ppo import PPOConfig\n\nconfig = PPOConfig().training(gama=1)\n"
+    )
+    with pytest.raises(UserError, match=r"misspelt.py, line 3: .*argument 'gama'"):
+        load_config(str(path))
+
+
 def test_a_file_imports_its_neighbours_and_workers_get_them_by_value(tmp_path, ray_session):
     (tmp_path / "beside_rewards.py").write_text("def double(reward):\n    return 2 * reward\n")
     (tmp_path / "beside_envs").mkdir()
@@ -254,6 +268,13 @@ def test_what_the_new_stack_would_ignore_or_fail_at_is_refused(config, message):
     assert "\n" not in str(caught.value)
 
 
+def test_what_replaced_our_connector_is_named():
+    config = use_sequence_module(PPOConfig().environment("CartPole-v1"))
+    config.env_runners(env_to_module_connector=lambda *_: [])
+    with pytest.raises(UserError, match="replaced a connector of use_sequence_module"):
+        prepare(config, Options())
+
+
 def _old_stack(config):
     config.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
     return config.environment("CartPole-v1")
@@ -264,6 +285,7 @@ def _old_stack(config):
     [
         (DQNConfig, {}, "DQN does not build on the old API stack.*use PPO, APPO or IMPALA"),
         (SACConfig, {}, "SAC cannot train lstm_transformer.*use PPO, APPO or IMPALA"),
+        (PPOConfig, {"custom_model": "lstm_transfomer"}, "'lstm_transfomer' is unknown; the model"),
         (PPOConfig, {"use_lstm": True}, "remove use_lstm from the model config"),
         (PPOConfig, {"use_attention": True}, "remove use_attention from the model config"),
     ],
@@ -282,6 +304,22 @@ def test_the_sequence_model_in_a_part_of_sac_is_refused_and_plain_sac_is_not():
     config.training(q_model_config={"custom_model": "lstm_transformer"})
     with pytest.raises(UserError, match="SAC cannot train"):
         prepare(config, Options())
+
+
+def test_an_unknown_environment_is_one_line():
+    with pytest.raises(UserError, match="'CartPol-v1' is unknown: .*Did you mean: `CartPole`"):
+        prepare(PPOConfig().environment("CartPol-v1"), Options())
+    with pytest.raises(UserError, match="no environment; add .environment"):
+        validate(PPOConfig())
+
+
+def test_settings_that_json_does_not_know_are_written_as_they_print(tmp_path):
+    settings = {"size": np.int64(3), "space": Discrete(2), "far": float("inf"), "all": (1, [2.5])}
+    config = PPOConfig().environment("CartPole-v1", env_config=settings)
+    path = tmp_path / "config.json"
+    write_json(path, description("mine.py", Options(), Limits(), config))
+    written = read_json(path)["env_config"]
+    assert written == {"size": 3, "space": "Discrete(2)", "far": "inf", "all": [1, [2.5]]}
 
 
 def test_presets_are_for_the_auction_only():
