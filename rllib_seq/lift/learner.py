@@ -19,6 +19,7 @@ from rllib_seq.lift.forecasts import OutcomeForecasts
 from rllib_seq.lift.informed import InformedHead
 from rllib_seq.lift.prices import PriceModel
 from rllib_seq.lift.targets import outcome_targets, win_ratio
+from rllib_seq.models.averaged_weights import follow
 from rllib_seq.models.step_inputs import StepInputs
 from rllib_seq.nn import StreamEncoder
 
@@ -134,7 +135,11 @@ class CriticLearner:
             group["lr"] = lr
         self._optimizer.step()
         self._updates += 1
-        self._follow(max(tau, 1 / (self._updates + 1)))
+        follow(
+            nn.ModuleList([self._average, *self._informed_average]),
+            nn.ModuleList([self._learned, *self._informed]),
+            max(tau, 1 / (self._updates + 1)),
+        )
         spread = (targets / self._unit)[real > 0].var(unbiased=False).item()
         return {
             "vf_loss": loss.item(),
@@ -196,14 +201,6 @@ class CriticLearner:
     def _features(self, network: Any, inputs: Tensor, lens: Tensor) -> Tensor:
         encoder = network.encoder
         return encoder.features(encoder.initial_state(len(inputs)), inputs, lens)
-
-    def _follow(self, share: float) -> None:
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                [*self._average.parameters(), *self._informed_average.parameters()],
-                [*self._learned.parameters(), *self._informed.parameters()],
-                share,
-            )
 
 
 def _at(levels: Tensor, level: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Acting with an average of the weights that were learned.
 
 - `AveragedWeights`: a mixin for policies of RLlib's old API stack
+- `follow`: a step of the average
 """
 
 from __future__ import annotations
@@ -10,10 +11,20 @@ from typing import Any
 
 import torch
 from ray.rllib.policy.policy import Policy
+from torch import nn
 
-__all__ = ["AveragedWeights"]
+__all__ = ["AveragedWeights", "follow"]
 
 _SHARE = 0.01
+
+
+@torch.no_grad()
+def follow(average: nn.Module, learned: nn.Module, share: float) -> None:
+    """Let a share of the learned weights enter their average."""
+    torch._foreach_lerp_(list(average.parameters()), list(learned.parameters()), share)
+    # What is counted, and not learned, is as it is now.
+    for old, new in zip(average.buffers(), learned.buffers(), strict=True):
+        old.copy_(new)
 
 
 class AveragedWeights:
@@ -41,13 +52,7 @@ class AveragedWeights:
         super().apply_gradients(gradients)  # type: ignore[misc]
         self._averaged += 1
         share = max(_SHARE, 1 / self._averaged)
-        learned: Any = self.model  # type: ignore[attr-defined]
-        average = self.average.to(self.device)  # type: ignore[attr-defined]
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(learned.parameters()), share)
-            # What is counted, and not learned, is as it is now.
-            for old, new in zip(average.buffers(), learned.buffers(), strict=True):
-                old.copy_(new)
+        follow(self.average.to(self.device), self.model, share)  # type: ignore[attr-defined]
 
     def get_state(self) -> dict[str, Any]:
         """See RLlib's Policy."""
