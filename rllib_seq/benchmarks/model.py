@@ -31,7 +31,7 @@ INPUTS, OUTPUTS, BATCH = 33, 17, 1024
 
 def run(only: Sequence[str] = ()) -> Result:
     """Measures the parts that `only` names; all, if it names none."""
-    parts = chosen("model", PARTS, only)
+    parts = chosen(PARTS, only)
     torch.manual_seed(0)
     with one_thread():
         tables = {name: PARTS[name]() for name in parts}

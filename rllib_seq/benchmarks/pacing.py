@@ -121,7 +121,7 @@ def run(only: Sequence[str] = (), folder: Path | None = None, short: bool = Fals
         UserError: there is no such world, or no run of it.
     """
     requests = 500 if short else 2000
-    names = chosen("pacing", TICK_WORLDS, only)
+    names = chosen(TICK_WORLDS, only)
     worlds = {name: world(name, folder, requests) for name in names}
     tables = {
         name: [{"policy": policy, **row} for policy, row in table.items()]

@@ -105,7 +105,7 @@ SETS = {
 
 def run(only: Sequence[str] = (), seeds: int = SEEDS) -> Result:
     """Compares on every set; several seeds draw other held-out users and weights."""
-    names = chosen("response", SETS, only)
+    names = chosen(SETS, only)
     if seeds < 2:
         raise UserError(f"--seeds is {seeds}; an interval of their mean needs 2 or more")
     console, checks = make_console(), []

@@ -116,14 +116,23 @@ def listed(figures: Mapping[str, Any]) -> list[Row]:
     return [{"": name.replace("_", " "), "measured": value} for name, value in figures.items()]
 
 
-def chosen(bench: str, known: Iterable[str], only: Iterable[str]) -> list[str]:
+def chosen(known: Iterable[str], only: Iterable[str]) -> list[str]:
     """The parts of a benchmark that `only` names, in their own order; all, if it names none.
+
+    Args:
+        known: all parts; they may be paths, such as `task/contender/seed`.
+        only: parts, or starts of such paths.
 
     Raises:
         UserError: there is no such part.
     """
     known, only = list(known), list(only)
     for name in only:
-        if name not in known:
-            raise UserError(f"bench {bench} has no part {name!r}; choose from {', '.join(known)}")
-    return [name for name in known if not only or name in only]
+        if not any(_starts(path, name) for path in known):
+            names = ", ".join(dict.fromkeys(path.rpartition("/")[0] or path for path in known))
+            raise UserError(f"no part {name!r}; choose from: {names}")
+    return [path for path in known if not only or any(_starts(path, name) for name in only)]
+
+
+def _starts(path: str, name: str) -> bool:
+    return f"{path}/".startswith(f"{name.rstrip('/')}/")

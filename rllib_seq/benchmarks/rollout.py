@@ -55,7 +55,7 @@ MINIMUM_TO_STOCK, MINIMUM_TO_LSTM, MINIMUM_TWO_WORKERS = 4.0, 3.0, 1.6
 
 def run(only: Sequence[str] = ()) -> Result:
     """Measures the parts that `only` names; all, if it names none."""
-    parts = chosen("rollout", PARTS, only)
+    parts = chosen(PARTS, only)
     if "gym" in parts:
         require_peer()
     with one_thread(), ray_session(2, make_console()):

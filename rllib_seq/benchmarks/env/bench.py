@@ -137,5 +137,5 @@ PARTS: dict[str, Callable[[], Result]] = {
 
 def run(only: Sequence[str] = ()) -> Result:
     """Measures the parts that `only` names; all, if it names none."""
-    names = chosen("env", PARTS, only)
+    names = chosen(PARTS, only)
     return Result.of_parts({name: PARTS[name]() for name in names})

@@ -3,7 +3,6 @@
 - `Plan`: what a command is to do
 - `cells_of`: its cells, as `only` selects them
 - `train_all`: trains those that are missing, a process for each
-- `read_all`: the finished ones
 - `references`: what bidders that learn nothing earn
 """
 
@@ -29,6 +28,7 @@ from rllib_seq.benchmarks.learning.cells import (
     train_cell,
 )
 from rllib_seq.benchmarks.learning.contenders import BUDGET_RATIO
+from rllib_seq.benchmarks.result import chosen
 from rllib_seq.envs.ad_auction.log_replay.baselines import (
     HindsightBids,
     LinearBids,
@@ -101,22 +101,11 @@ def cells_of(plan: Plan) -> list[Cell]:
         for preset in plan.presets
         for contender in plan.contenders
     ]
-    for part in plan.only:
-        if not any(_starts(cell.path, part) for cell in every):
-            known = ", ".join(dict.fromkeys(cell.path.rpartition("/")[0] for cell in every))
-            raise UserError(f"nothing to run for {part!r}; choose of: {known}")
-    chosen = [
-        cell
-        for cell in every
-        if not plan.only or any(_starts(cell.path, part) for part in plan.only)
-    ]
-    if any(cell.preset == "log" for cell in chosen) and not plan.log:
+    cells = {cell.path: cell for cell in every}
+    selected = [cells[path] for path in chosen(cells, plan.only)]
+    if any(cell.preset == "log" for cell in selected) and not plan.log:
         raise UserError("preset 'log' replays a file, and there is none; give --log FILE")
-    return chosen
-
-
-def _starts(path: str, part: str) -> bool:
-    return f"{path}/".startswith(f"{part.rstrip('/')}/")
+    return selected
 
 
 def train_all(plan: Plan) -> list[dict[str, Any]]:

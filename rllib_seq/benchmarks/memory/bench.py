@@ -31,9 +31,8 @@ from ray.tune.registry import register_env
 from rich.console import Console
 
 from rllib_seq.benchmarks.memory.tasks import LSTM, TASKS, make_env
-from rllib_seq.benchmarks.result import Check, Result, Row
+from rllib_seq.benchmarks.result import Check, Result, Row, chosen
 from rllib_seq.benchmarks.speed import one_thread, versions
-from rllib_seq.errors import UserError
 from rllib_seq.models import use_sequence_module
 from rllib_seq.rollouts import ArrayEnvRunner
 from rllib_seq.training.run.console import make_console
@@ -67,14 +66,14 @@ def run(only: Sequence[str] = (), scale: float = 1.0) -> Result:
     Raises:
         UserError: something in `only` selects nothing, or popgym is not installed.
     """
-    chosen = _chosen(only)
-    for name in dict.fromkeys(task for task, _, _ in chosen):
+    selected = _chosen(only)
+    for name in dict.fromkeys(task for task, _, _ in selected):
         make_env(name)  # what is missing shall be said now
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     gym.logger.min_level = gym.logger.ERROR  # RLlib names its environments again for every run
     console = make_console()
     with one_thread(), ray_session(1, console):
-        runs = [_train(task, contender, seed, scale, console) for task, contender, seed in chosen]
+        runs = [_train(task, contender, seed, scale, console) for task, contender, seed in selected]
     tasks = {name: _protocol(name) for name in dict.fromkeys(row["task"] for row in runs)}
     return judged({"versions": versions(), "tasks": tasks, "runs": runs})
 
@@ -117,26 +116,13 @@ def summary(runs: Sequence[Row]) -> list[Row]:
 
 def _chosen(only: Sequence[str]) -> list[tuple[str, str, int]]:
     """The runs that `only` selects, as task, contender and seed."""
-    every = [
-        (name, contender, seed)
+    every = {
+        f"{name}/{contender}/{seed}": (name, contender, seed)
         for name, task in TASKS.items()
         for contender in task.contenders
         for seed in SEEDS
-    ]
-    paths = ["/".join(map(str, run)) for run in every]
-    for part in only:
-        if not any(_starts(path, part) for path in paths):
-            known = sorted({path.rpartition("/")[0] for path in paths})
-            raise UserError(f"nothing to run for {part!r}; choose of: {', '.join(known)}")
-    return [
-        run
-        for run, path in zip(every, paths, strict=True)
-        if not only or any(_starts(path, part) for part in only)
-    ]
-
-
-def _starts(path: str, part: str) -> bool:
-    return f"{path}/".startswith(f"{part.rstrip('/')}/")
+    }
+    return [every[path] for path in chosen(every, only)]
 
 
 def _train(name: str, contender: str, seed: int, scale: float, console: Console) -> dict[str, Any]:

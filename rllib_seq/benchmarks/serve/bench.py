@@ -32,7 +32,7 @@ PARTS: dict[str, Callable[[Path, Path], Result]] = {
 
 def run(only: Sequence[str] = ("local", "users", "day", "abuse")) -> Result:
     """Measures the parts that are asked for; `ray` needs a redis-server, too."""
-    names, parts = chosen("serve", PARTS, only), {}
+    names, parts = chosen(PARTS, only), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_policy(folder / "export")

@@ -57,7 +57,7 @@ def _plan(tmp_path: Any, **changes: Any) -> learning_runs.Plan:
 def test_only_selects_by_the_start_of_a_path(tmp_path: Any) -> None:
     paths = [cell.path for cell in learning_runs.cells_of(_plan(tmp_path, only=("journey/mlp",)))]
     assert paths == ["journey/mlp/1", "journey/mlp/2"]
-    with pytest.raises(UserError, match="nothing to run for 'journey/mlps'; choose of: journey/ml"):
+    with pytest.raises(UserError, match="no part 'journey/mlps'; choose from: journey/mlp, "):
         learning_runs.cells_of(_plan(tmp_path, only=("journey/mlps",)))
     with pytest.raises(UserError, match="give --log FILE"):
         learning_runs.cells_of(_plan(tmp_path, presets=("log",)))

@@ -91,7 +91,7 @@ def test_cartpole_hides_velocities_and_scales_rewards_for_learning_alone() -> No
 
 
 def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"'cartpole/transformer'; choose of: cartpole/lstm, "):
+    with pytest.raises(UserError, match=r"'cartpole/transformer'; choose from: cartpole/"):
         bench_memory.run(["cartpole/transformer"])
     assert len(bench_memory._chosen(["cartpole/mlp"])) == len(bench_memory.SEEDS)
     assert len(bench_memory._chosen(["cartpole/mlp", "cartpole/mlp/1000"])) == 3

@@ -57,7 +57,11 @@ def test_the_command_shows_writes_and_exits(figure, code, monkeypatch, capsys, t
 
 
 def test_parts_by_name():
-    assert chosen("x", ("a", "b", "c"), ()) == ["a", "b", "c"]
-    assert chosen("x", ("a", "b", "c"), ("c", "a")) == ["a", "c"]
-    with pytest.raises(UserError, match="bench x has no part 'd'; choose from a, b, c"):
-        chosen("x", ("a", "b", "c"), ("d",))
+    assert chosen(("a", "b", "c"), ()) == ["a", "b", "c"]
+    assert chosen(("a", "b", "c"), ("c", "a")) == ["a", "c"]
+    runs = ("task/a/1", "task/b/1", "task/a/2")
+    assert chosen(runs, ("task/a",)) == ["task/a/1", "task/a/2"]
+    with pytest.raises(UserError, match="no part 'd'; choose from: a, b, c"):
+        chosen(("a", "b", "c"), ("d",))
+    with pytest.raises(UserError, match="no part 'task/'; choose from: tasks/a"):
+        chosen(("tasks/a/1",), ("task/",))
