@@ -24,6 +24,9 @@ from torch.nn import functional
 # Measured on a CPU: smaller blocks, and any in shorter sequences, save less in keys than they cost.
 _LEAST_BLOCK = 16
 _SHORT = 48
+# Adam moves a parameter by about the learning rate at each update, and scores that matter differ by
+# whole units: in units of one, age biases would hardly be learned within a thousand updates.
+_BIAS_UNIT = 10.0
 
 
 def age_bias(bias: Tensor, before: int, steps: int) -> Tensor:
@@ -64,7 +67,13 @@ class BandedAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
         reach = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)  # (heads)
-        self.bias = nn.Parameter(-reach[:, None] * torch.arange(window_length))  # (heads, L)
+        slopes = -reach[:, None] * torch.arange(window_length)  # (heads, L)
+        self.bias = nn.Parameter(slopes / _BIAS_UNIT)
+
+    @property
+    def age_biases(self) -> Tensor:
+        """What is added to scores by age, `[heads, L]`."""
+        return self.bias * _BIAS_UNIT
 
     def ask(self, tokens: Tensor) -> Tensor:
         """Return the queries of tokens `[..., width]`, divided by `sqrt(size)`, the same shape."""
@@ -109,7 +118,7 @@ class BandedAttention(nn.Module):
         reach = reach.view(batch, blocks, before + block, 2 * self.heads, -1).transpose(2, 3)
         key, value = reach.chunk(2, dim=2)  # (B, blocks, heads, P+C, size)
         score = query @ key.transpose(-1, -2)
-        score += age_bias(self.bias, before, block)  # (B, blocks, heads, C, P+C)
+        score += age_bias(self.age_biases, before, block)  # (B, blocks, heads, C, P+C)
         if empty is not None:  # which slots are, if any, stand before the first block
             hidden = score.new_zeros(batch, blocks, 1, 1, before + block)
             hidden[:, 0, 0, 0, :before].masked_fill_(empty, -math.inf)
@@ -127,7 +136,7 @@ class BandedAttention(nn.Module):
         size = width // self.heads
         key, value = key_values.view(batch, slots, 2, self.heads, size).unbind(2)
         score = (query.view(batch, 1, self.heads, size) * key).sum(3)  # (B, P+1, heads)
-        score = score + self.bias[:, :slots].flip(1).t()
+        score = score + self.age_biases[:, :slots].flip(1).t()
         if empty is not None:
             hidden = functional.pad(empty, (0, 1), value=False)
             score = score.masked_fill(hidden[..., None], -math.inf)

@@ -24,7 +24,7 @@ def test_banded_attention_is_attention_with_a_band_as_its_mask() -> None:
         queries, keys = torch.randn(2, steps, 8), torch.randn(2, before + steps, 16)
         age = torch.arange(steps)[:, None] + before - torch.arange(before + steps)
         seen = (age >= 0) & (age < window_length)
-        mask = attention.bias[:, age.clamp(0, before)].masked_fill(~seen, -math.inf)
+        mask = attention.age_biases[:, age.clamp(0, before)].masked_fill(~seen, -math.inf)
         parts = (
             part.unflatten(2, (2, 4)).transpose(1, 2) for part in (queries, *keys.chunk(2, dim=2))
         )
