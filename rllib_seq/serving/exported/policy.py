@@ -61,6 +61,12 @@ class Policy:
         """What `run` returns."""
         return [each.name for each in self._session.get_outputs()]
 
+    @property
+    def widths(self) -> dict[str, Any]:
+        """Last dimensions of inputs and outputs, by name."""
+        ends = [*self._session.get_inputs(), *self._session.get_outputs()]
+        return {each.name: each.shape[-1] for each in ends}
+
     def run(self, **inputs: NDArray[Any]) -> list[Floats32]:
         """The graph's outputs, of its inputs by name."""
         return list(self._session.run(None, inputs))
@@ -176,6 +182,16 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
             f"{str(folder)!r} has memory_size {spec.memory_size} and a model that reads "
             f"{' and '.join(policy.input_names)}; export it again"
         )
+
+    widths = {"inputs": spec.input_width, "outputs": sum(spec.action_sizes)}
+    if spec.memory_size:
+        widths["memory"] = spec.memory_size
+    for name, width in widths.items():
+        if (found := policy.widths.get(name)) != width:
+            raise UserError(
+                f"the spec of {str(folder)!r} says {width} {name}, and its model has {found}; "
+                "export it again"
+            )
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return dict(zip(policy.output_names, policy.run(**inputs), strict=True))

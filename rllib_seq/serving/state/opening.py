@@ -49,8 +49,8 @@ def open_storage(
     if found != fingerprint:
         storage.close()
         raise UserError(
-            f"state {without_password(url)!r} belongs to a policy with other spaces, or to another "
-            "version; give another --state"
+            f"state {without_password(url)!r} belongs to a policy with other spaces, to another "
+            "--cap or to another version; give these, or another --state"
         )
     return storage
 

@@ -128,6 +128,11 @@ def refuse_damage(folder, tmp_path):
         [
             (lambda spec, f: spec.update(format=99), "format 99"),
             (lambda spec, f: spec.update(memory_size=5), "memory_size 5 and a model that reads"),
+            (
+                lambda spec, f: spec.update(prev_reward=not spec["prev_reward"]),
+                "inputs, and its mod",
+            ),
+            (lambda spec, f: spec.update(action_sizes=[3]), "inputs, and its model has"),
             (lambda spec, f: spec.pop("stream"), "cannot read export"),
             (lambda spec, f: spec["world"].update(preset="moon"), "unknown preset 'moon'"),
             (lambda spec, f: spec["facts"]["bid_levels"].pop(), "made for other bid_levels"),
