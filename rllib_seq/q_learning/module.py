@@ -87,7 +87,7 @@ class SequenceQRLModule(WindowedRLModule, QNetAPI, TargetNetworkAPI, InferenceOn
         return {Columns.ACTIONS: values.argmax(1)}
 
     def _plain_inference(self, batch: dict[str, Any]) -> dict[str, Any]:
-        rows, slots = len(batch[Columns.OBS]), self.config_of_sequence.window_length
+        rows, slots = len(self.plain_observations(batch)), self.config_of_sequence.window_length
         state = batch.get(Columns.STATE_IN) or {
             "inputs": torch.zeros(rows, slots, self.step_inputs.width),
             LENGTH: torch.zeros(rows, 1),

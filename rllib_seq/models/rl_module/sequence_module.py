@@ -157,7 +157,8 @@ class SequenceRLModule(WindowedRLModule, ValueFunctionAPI, TargetNetworkAPI, Inf
 
     def _forward_plain(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The same for steps without connectors; the state is that of `ActorCritic`."""
-        state = batch.get(Columns.STATE_IN) or self.networks.initial_state(len(batch[Columns.OBS]))
+        rows = len(self.plain_observations(batch))
+        state = batch.get(Columns.STATE_IN) or self.networks.initial_state(rows)
         inputs = self.plain_steps(batch, state)
         reading = self.networks.read(state, inputs, batch.get(Columns.SEQ_LENS))
         outputs = self.policy.head(reading.features)

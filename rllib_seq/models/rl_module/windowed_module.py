@@ -72,6 +72,21 @@ class WindowedRLModule(TorchRLModule):
         """What maps windows `[N, L, width]` and masks `[N, L]` to what actions are taken from."""
         raise NotImplementedError
 
+    def plain_observations(self, batch: dict[str, Any]) -> Tensor:
+        """Return the observations of a batch that no connector has made, see `plain_steps`.
+
+        Raises:
+            UserError: there are none, or they have another shape.
+        """
+        observation, width = batch.get(Columns.OBS), self.step_inputs.obs_dim
+        shape = list(observation.shape) if isinstance(observation, Tensor) else []
+        if observation is None or len(shape) not in (2, 3) or shape[-1] != width:
+            raise UserError(
+                f"observations must be a tensor [B, {width}] or [B, T, {width}], flattened as in "
+                f"training; got {shape or type(observation).__name__}"
+            )
+        return observation
+
     def plain_steps(self, batch: dict[str, Any], state: Mapping[str, Tensor]) -> Tensor:
         """Put the step inputs of a batch together that no connector has made.
 
@@ -89,14 +104,8 @@ class WindowedRLModule(TorchRLModule):
             UserError: the observations have another shape, or what is an input is missing.
             NonFiniteInputError: an observation, previous action or reward is NaN or infinite.
         """
-        observation = batch[Columns.OBS]
-        width = self.step_inputs.obs_dim
-        shape = list(getattr(observation, "shape", ()))
-        if len(shape) not in (2, 3) or shape[-1] != width:
-            raise UserError(
-                f"observations must be a tensor [B, {width}] or [B, T, {width}], flattened as in "
-                f"training; got {shape or type(observation).__name__}"
-            )
+        observation = self.plain_observations(batch)
+        width, shape = self.step_inputs.obs_dim, observation.shape
         rows, steps = shape[0], 1 if len(shape) == 2 else shape[1]
         first = state[LENGTH].reshape(rows, 1) + torch.arange(steps) == 0
         inputs = self.step_inputs.join(

@@ -97,14 +97,21 @@ def evaluate_policy(
         >>> print(rllib_seq.evaluate_policy(policy, "CartPole-v1"))  # doctest: +SKIP
         return 193.4 ± 21 (95 %), length 193.4, 20 episodes
     """
-    if episodes < 1:
+    if isinstance(episodes, bool) or not isinstance(episodes, int | np.integer) or episodes < 1:
         raise UserError(f"episodes is {episodes}; give a whole number of at least 1")
     if isinstance(env, str):
-        made = gym.make(env)
+        try:
+            made = gym.make(env)
+        except gym.error.Error as error:
+            raise UserError(f"cannot build environment {env!r}: {error}") from error
         try:
             return evaluate_policy(policy, made, episodes, seed, deterministic)
         finally:
             made.close()
+    if not isinstance(env, VectorEnv | gym.Env):
+        raise UserError(
+            f"env is {env!r}; give an environment that is built, a vector of them, or an id"
+        )
     if not isinstance(env, VectorEnv):
         single = env
         env = SyncVectorEnv([lambda: single], autoreset_mode=AutoresetMode.SAME_STEP)

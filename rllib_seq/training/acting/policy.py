@@ -154,6 +154,11 @@ class TrainedPolicy:
         """The state, with zeros where streams begin."""
         if state is None:
             return self.initial_state(streams)
+        if not isinstance(state, dict) or state.keys() != {_STEPS, _ACTIONS, _MEMORY}:
+            raise UserError(
+                f"state is {type(state).__name__} of another kind; give what the last call of "
+                "predict returned for these streams, or None where all begin"
+            )
         if len(state[_STEPS]) != streams:
             raise UserError(
                 f"state is of {len(state[_STEPS])} streams and observations are of {streams}; give "

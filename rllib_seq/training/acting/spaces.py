@@ -49,6 +49,8 @@ def batched(space: gym.Space[Any], observations: Any) -> tuple[Any, int, bool]:
         sizes.add(1 if one else len(array))
     if len(sizes) != 1:
         raise UserError(f"the parts of observations are of {sorted(sizes)} streams; give as many")
+    if sizes == {0}:
+        raise UserError("observations are of 0 streams; give those of at least one")
     arrays = iter([array[None] if one else array for _, _, array in leaves])
     return _rebuilt(space, arrays), sizes.pop(), one
 

@@ -137,8 +137,11 @@ def test_wrong_shapes_are_one_line(encoder, shape):
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="observations have shape"):
         model(encoder).forward({"obs_flat": torch.rand(2, 5)}, [], torch.ones(2))
-    with pytest.raises(UserError, match="got dict"):
-        module(encoder).forward_inference({"obs": {"a": torch.rand(2, 4)}})
+    for found, kind in (({"a": torch.rand(2, 4)}, "dict"), (np.zeros((2, 4)), "ndarray")):
+        with pytest.raises(UserError, match=f"got {kind}"):
+            module(encoder).forward_inference({"obs": found})
+    with pytest.raises(UserError, match="got NoneType"):
+        module(encoder).forward_inference({})
 
 
 def test_the_step_after_a_nan_is_not_blamed():

@@ -80,6 +80,12 @@ def test_one_environment_and_the_interval():
 def test_what_does_not_fit_is_one_line():
     with pytest.raises(UserError, match="episodes is 0"):
         evaluate_policy(Records(), Counts(), episodes=0)
+    with pytest.raises(UserError, match="episodes is 2.5"):
+        evaluate_policy(Records(), Counts(), episodes=2.5)
+    with pytest.raises(UserError, match="cannot build environment 'CartPol-v1': .*CartPole"):
+        evaluate_policy(Records(), "CartPol-v1")
+    with pytest.raises(UserError, match="Counts'>; give an environment that is built"):
+        evaluate_policy(Records(), Counts)
     with pytest.raises(UserError, match="trained on observations Box"):
         evaluate_policy(Records(), "CartPole-v1")
 

@@ -212,6 +212,11 @@ def test_what_does_not_fit_is_one_line(policy, tmp_path):
         r"observations\['b'\]\['c'\] have shape \(3,\)": lambda: policy.predict(wrong),
         "a dict with keys": lambda: policy.predict({"a": 0}),
         "reward has shape": lambda: policy.predict(observation, state, reward=[1.0, 2.0]),
+        "state is tuple of another kind": lambda: policy.predict(observation, (np.zeros(3),)),
+        "state is dict of another kind": lambda: policy.predict(observation, {}),
+        "observations are of 0 streams": lambda: policy.predict(
+            tree.map_structure(lambda rows: rows[:0], batch)
+        ),
         "does not exist": lambda: rllib_seq.load_policy(tmp_path / "nothing"),
     }.items():
         with pytest.raises(UserError, match=words) as error:
