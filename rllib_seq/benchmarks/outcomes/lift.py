@@ -1,6 +1,6 @@
 """How well Lift bids after so many requests: `journey`, and worlds of `drawn` that no one tuned on.
 
-    rllib-seq bench lift --json docs/results/lift.json          # journey and drawn-100 to drawn-109
+    rllib-seq bench lift --json docs/results/learning/lift.json   # journey, drawn-100 to 109
     rllib-seq bench lift journey --seeds 5 --steps 3000000      # parts of it
     rllib-seq bench lift drawn-100/lift drawn-100/informed
     rllib-seq bench lift --short                                # some minutes
