@@ -137,10 +137,14 @@ def _load_file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
         calls = extract_tb(error.__traceback__)
+        of_rllib = "/ray/rllib/algorithms/" in Path(calls[-1].filename).as_posix()
+        if not of_rllib and "unexpected keyword argument" not in str(error):
+            raise
         lines = [at.lineno for at in calls if Path(at.filename).resolve() == path.resolve()]
-        raise UserError(f"{path}, line {lines[-1]}: {error}") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"{path}, line {lines[-1]}: {said}") from error
     return module

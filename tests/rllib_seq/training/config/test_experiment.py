@@ -162,12 +162,20 @@ def test_a_syntax_error_is_placed_and_a_file_may_have_any_name(tmp_path):
         load_config(str(path))
 
 
-def test_a_misspelt_setting_of_rllib_is_placed(tmp_path):
-    path = tmp_path / "misspelt.py"
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("training(gama=1)", "argument 'gama'"),
+        ("environment(enf='x')", "argument 'enf'"),
+        ("env_runners(num_envs_per_env_runner=0)", "must be larger 0"),
+    ],
+)
+def test_a_wrong_setting_of_rllib_is_placed(call, message, tmp_path):
+    path = tmp_path / "wrong.py"
     path.write_text(
-        "from ray.rllib.algorithms.ppo import PPOConfig\n\nconfig = PPOConfig().training(gama=1)\n"
+        f"from ray.rllib.algorithms.ppo import PPOConfig\n\nconfig = PPOConfig().{call}\n"
     )
-    with pytest.raises(UserError, match=r"misspelt.py, line 3: .*argument 'gama'"):
+    with pytest.raises(UserError, match=f"wrong.py, line 3: .*{message}"):
         load_config(str(path))
 
 
