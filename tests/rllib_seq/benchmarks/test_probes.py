@@ -1,5 +1,7 @@
 """Probes find what is there, and nothing where nothing is."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from rllib_seq.benchmarks.probes.bench import (
     probe_stage,
 )
 from rllib_seq.benchmarks.probes.record import TYPES, Minds
+from rllib_seq.benchmarks.result import Result
 from rllib_seq.errors import UserError
 from rllib_seq.nn import SequentialPolicyNetwork
 
@@ -117,3 +120,14 @@ def test_what_cannot_be_probed_is_refused() -> None:
         bench_probes.run(())
     with pytest.raises(UserError, match="this run has a Linear"):
         Minds(torch.nn.Linear(1, 1))
+
+
+def test_tables_show_what_was_found(capsys: Any) -> None:
+    path = Path(__file__).parents[3] / "docs/results/learning/probes.json"
+    figures = {**json.loads(path.read_text()), "signal": "outcomes"}
+    Result(figures, bench_probes.tables(figures)).show()
+    printed = capsys.readouterr().out
+    for row in figures["channels"]:
+        assert " ".join(row["channels"]) in printed
+    for title in ("hidden stage", "bids where Bayes bids alike", "attention by age"):
+        assert title in printed
