@@ -3,7 +3,7 @@
 The policy decides how much more or less than the world's pacing rule to bid on each channel, and
 starts as that rule. It remembers prices, pace and what rivals did since the flight began.
 
-    rllib-seq train campaign --preset rivalry --stop-steps 40000
+    rllib-seq train campaign --preset rivalry --stop-steps 400000
 """
 
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -11,6 +11,9 @@ from ray.rllib.algorithms.ppo import PPOConfig
 import rllib_seq  # noqa: F401, registers the model, the distribution and the environment
 
 FLIGHT = 48  # steps of a day
+FLIGHTS = (
+    128  # side by side: what a policy earns over the rule is little beside the luck of a flight
+)
 
 config = (
     PPOConfig()
@@ -27,7 +30,7 @@ config = (
             "conversions": "expected",
             "actions": "around_pacing",
             "reward": "over_pacing",
-            "flights": 32,
+            "flights": FLIGHTS,
         },
     )
     .env_runners(num_env_runners=0, batch_mode="complete_episodes")
@@ -51,9 +54,9 @@ config = (
         gamma=1.0,
         lambda_=0.98,
         lr=2e-3,
-        lr_schedule=[[0, 2e-3], [40_000, 1e-4]],
-        train_batch_size=32 * FLIGHT,
-        minibatch_size=8 * FLIGHT,
+        lr_schedule=[[0, 2e-3], [400_000, 5e-5]],
+        train_batch_size=FLIGHTS * FLIGHT,
+        minibatch_size=FLIGHTS // 4 * FLIGHT,
         num_epochs=6,
         clip_param=0.2,
         use_kl_loss=False,

@@ -1,6 +1,6 @@
 """How far from hindsight the policies of `AdCampaign-v0` stay.
 
-    rllib-seq train campaign --preset WORLD --stop-steps 40000 --storage runs
+    rllib-seq train campaign --preset WORLD --stop-steps 400000 --storage runs
     rllib-seq bench pacing [WORLD ...] --folder runs
 
 Every world of tick mode, one day, 2,000 requests per tick (--short: 500), expected conversions.
