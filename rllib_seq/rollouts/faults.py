@@ -90,6 +90,7 @@ def name_faults(env: Any, where: str) -> Any:
         names = "vector_step", "vector_reset"
     steps = 0
     single = not isinstance(env, VectorEnv)
+    shape = getattr(getattr(env, "observation_space", None), "shape", None)
 
     def report(error: Exception, args: Any) -> None:
         agents = sorted(args[0]) if args and isinstance(args[0], dict) else []
@@ -107,7 +108,7 @@ def name_faults(env: Any, where: str) -> Any:
             except Exception as error:
                 report(error, args)
                 raise
-            if single:
+            if single and not _as_usual(returned, begins, shape):
                 place = f"{where}, step {steps} of the episode"
                 _refuse_other_api(returned, begins, place)
                 _refuse_shapes(env, returned[0], place)
@@ -118,6 +119,17 @@ def name_faults(env: Any, where: str) -> Any:
     for name, begins in zip(names, (False, True), strict=True):
         setattr(env, name, watched(getattr(env, name), begins))
     return env
+
+
+def _as_usual(returned: Any, begins: bool, shape: tuple[int, ...] | None) -> bool:
+    """Whether a single array or number and a single reward came, as most steps bring them."""
+    return (
+        isinstance(returned, tuple)
+        and len(returned) == (2 if begins else 5)
+        and shape is not None
+        and getattr(returned[0], "shape", None) == shape
+        and (begins or isinstance(returned[1], float | int | np.number))
+    )
 
 
 def _refuse_other_api(returned: Any, begins: bool, place: str) -> None:
