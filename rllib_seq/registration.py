@@ -10,7 +10,8 @@ import importlib
 from typing import Any
 
 ACTION_DISTRIBUTIONS = {"narrow_gaussian": "rllib_seq.models.action_distributions:NarrowGaussian"}
-MODELS = {"lstm_transformer": "rllib_seq.models.torch_model:LSTMTransformerModel"}
+MODEL = "lstm_transformer"
+MODELS = {MODEL: "rllib_seq.models.torch_model:LSTMTransformerModel"}
 ENVIRONMENTS = {
     "campaign_flights": "rllib_seq.rollouts.flights:FlightsEnv",
     "auction_log": "rllib_seq.training.config.auction_logs:replay_env",

@@ -11,9 +11,8 @@ from ray.rllib.algorithms.ppo import PPOConfig
 import rllib_seq  # noqa: F401, registers the model, the distribution and the environment
 
 FLIGHT = 48  # steps of a day
-FLIGHTS = (
-    128  # side by side: what a policy earns over the rule is little beside the luck of a flight
-)
+# Side by side: what a policy earns over the rule is little beside the luck of a flight.
+FLIGHTS = 128
 
 config = (
     PPOConfig()

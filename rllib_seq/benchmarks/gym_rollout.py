@@ -75,7 +75,7 @@ def gym_rollouts() -> Result:
 
 def part(what: str, rows: Sequence[Row], checks: Sequence[Check] = ()) -> Result:
     """A part of `bench rollout`."""
-    return Result({"what": what, "rows": rows}, {what: rows}, checks)
+    return Result.of_rows(what, rows, checks, what=what)
 
 
 def _task(task: str) -> dict[str, float]:

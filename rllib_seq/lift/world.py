@@ -16,6 +16,7 @@ from rllib_seq.envs.ad_auction.journey.features import fields
 from rllib_seq.envs.ad_auction.multi_agent_env import MultiUserAdAuctionEnv
 from rllib_seq.envs.ad_auction.worlds.presets import EVENT_REWARDS, AuctionConfig
 from rllib_seq.errors import UserError
+from rllib_seq.registration import MODEL
 
 __all__ = ["check_world", "outcome_model", "outcome_settings", "set_up_bidder"]
 
@@ -40,7 +41,7 @@ def set_up_bidder(config: AlgorithmConfig, worker: type) -> None:
     config.env_runner_cls = worker
     config.exploration_config = {"type": "StochasticSampling"}
     config.num_envs_per_env_runner = 4
-    config.model["custom_model"] = "lstm_transformer"
+    config.model["custom_model"] = MODEL
     config.gamma = 1.0
     config.grad_clip = 1.0
 
@@ -108,7 +109,7 @@ def outcome_model(model: dict[str, Any], world: AuctionConfig, **settings: Any) 
     """
     return {
         **model,
-        "custom_model": "lstm_transformer",
+        "custom_model": MODEL,
         "custom_model_config": {
             **model.get("custom_model_config", {}),
             **outcome_settings(world),

@@ -10,6 +10,7 @@ from which PPO's sequences start: after the first update a little stale, as in a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -172,7 +173,8 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 "rllib_seq and act with rllib_seq.load_policy(checkpoint).predict"
             )
         rows, device = len(observation), observation.device
-        observation = observation.reshape(rows, -1)  # single numbers come without a width
+        width = math.prod(observation.shape[1:])
+        observation = observation.reshape(rows, width)  # single numbers come without one
         if not state:
             state = [part.to(device).expand(rows, *part.shape) for part in self.get_initial_state()]
         parts = dict(zip(self.networks.state_shapes, state, strict=True))
@@ -204,7 +206,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
         self._rows = None if bool(real.all()) else real.flatten().nonzero().squeeze(1)
         self._features = self._pack(self._reading.features)
         outputs = self._spread(self.policy.head(self._features))
-        outputs = self.step_inputs.mask_outputs(outputs, observation.flatten(1))
+        outputs = self.step_inputs.mask_outputs(outputs, observation)
         return outputs, list(self._reading.state.values()) if carry else state
 
     def _refuse_bad_steps(
@@ -236,7 +238,7 @@ class LSTMTransformerModel(TorchModelV2, nn.Module):
                 refuse_bad_step(*named(row, step, 1), np.zeros(1), float(rewards[row, step]))
         elif self.step_inputs.mask is not None and (episodes is None or bool(episodes.any())):
             # RLlib's first call, by which it learns what a model reads, is all zeros.
-            nothing = self.step_inputs.allow_nothing(observation.flatten(1)).view(real.shape) & real
+            nothing = self.step_inputs.allow_nothing(observation).view(real.shape) & real
             if bool(nothing.any()):
                 refuse_empty_mask(*named(*nothing.nonzero()[0].tolist()))
 

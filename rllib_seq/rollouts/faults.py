@@ -35,6 +35,11 @@ __all__ = [
 ]
 
 _numbers = itertools.count()
+# What `reset` (True) and `step` return.
+_FORMS = {
+    True: ("observation", "info"),
+    False: ("observation", "reward", "terminated", "truncated", "info"),
+}
 
 
 def leave_error(who: str, error: Exception) -> None:
@@ -125,7 +130,7 @@ def _as_usual(returned: Any, begins: bool, shape: tuple[int, ...] | None) -> boo
     """Whether a single array or number and a single reward came, as most steps bring them."""
     return (
         isinstance(returned, tuple)
-        and len(returned) == (2 if begins else 5)
+        and len(returned) == len(_FORMS[begins])
         and shape is not None
         and getattr(returned[0], "shape", None) == shape
         and (begins or isinstance(returned[1], float | int | np.number))
@@ -134,15 +139,14 @@ def _as_usual(returned: Any, begins: bool, shape: tuple[int, ...] | None) -> boo
 
 def _refuse_other_api(returned: Any, begins: bool, place: str) -> None:
     """Refuses what is not of Gymnasium's form, as environments for the older gym return it."""
-    form = "(observation, info)" if begins else "(observation, reward, terminated, truncated, info)"
-    count = form.count(",") + 1
-    if not isinstance(returned, tuple) or len(returned) != count:
+    form = _FORMS[begins]
+    if not isinstance(returned, tuple) or len(returned) != len(form):
         given = (
             f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
         )
         raise UserError(
             f"{place}: {'reset' if begins else 'step'}() returned {given}; Gymnasium asks for "
-            f"{form}"
+            f"({', '.join(form)})"
         )
     if not begins and not isinstance(returned[1], dict) and np.ndim(returned[1]):
         raise UserError(

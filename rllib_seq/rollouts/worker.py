@@ -28,10 +28,10 @@ from rllib_seq.errors import NonFiniteInputError, UserError
 from rllib_seq.models.observations import pieces_of
 from rllib_seq.models.spaces import refuse_old_actions, refuse_repeated
 from rllib_seq.models.step_inputs import refuse_bad_step
+from rllib_seq.registration import MODEL
 from rllib_seq.rollouts.faults import error_of_worker, leave_error, leave_fault, name_faults
 
 Result = TypeVar("Result")
-_MODEL = "lstm_transformer"
 
 STEPS_SAMPLED = "steps_sampled_lifetime"
 """Key in the `env_runners` results of the new API stack that `count_steps` fills."""
@@ -78,7 +78,7 @@ class FaultReportingWorker(_FaultReporting, RolloutWorker):
         def named(context: Any) -> Any:
             where = f"rollout worker {context.worker_index}, environment {context.vector_index}"
             env = env_creator(context)
-            if kwargs["config"].model.get("custom_model") == _MODEL:
+            if kwargs["config"].model.get("custom_model") == MODEL:
                 _refuse_spaces(env)
             return env if env is None else name_faults(env, where)
 

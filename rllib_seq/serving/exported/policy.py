@@ -186,10 +186,12 @@ def load_policy(folder: Path, spec: Spec | None = None) -> Policy:
     widths = {"inputs": spec.input_width, "outputs": sum(spec.action_sizes)}
     if spec.memory_size:
         widths["memory"] = spec.memory_size
+    found = policy.widths
     for name, width in widths.items():
-        if (found := policy.widths.get(name)) != width:
+        if found.get(name) != width:
             raise UserError(
-                f"the spec of {str(folder)!r} says {width} {name}, and its model has {found}; "
+                f"the spec of {str(folder)!r} says {width} {name}, and its model has "
+                f"{found.get(name)}; "
                 "export it again"
             )
 

@@ -28,13 +28,13 @@ from rllib_seq.models.rl_module.configure import (
     sequence_settings,
 )
 from rllib_seq.models.spaces import refuse_sequence_length
+from rllib_seq.registration import MODEL
 from rllib_seq.training.config.auction_logs import replay_world
 
 _ONE_STREAM_ENVS = ("AdAuction-v0", AdAuctionEnv)
 AUCTION_ENVS = ("multi_user_ad_auction", MultiUserAdAuctionEnv, *_ONE_STREAM_ENVS)
 CAMPAIGN_ENV = "campaign_flights"
 REPLAY_ENV = "auction_log"
-MODEL = "lstm_transformer"
 _PREV_REWARD_KEYS = ("lstm_use_prev_reward", "attention_use_n_prev_rewards")
 
 

@@ -17,11 +17,11 @@ from ray.rllib.utils import force_list
 from rllib_seq.errors import UserError
 from rllib_seq.models.auxiliary import label_trajectories
 from rllib_seq.models.rl_module.configure import change_sequence_settings, sequence_settings
+from rllib_seq.registration import MODEL
 from rllib_seq.rollouts import count_steps, fault_reporting_worker
 from rllib_seq.training.config.checks import (
     AUCTION_ENVS,
     CAMPAIGN_ENV,
-    MODEL,
     REPLAY_ENV,
     check_environment,
     check_model,
